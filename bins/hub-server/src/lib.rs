@@ -1,0 +1,1 @@
+//! The hub over HTTP: the OpenAI API and the hub's own.

@@ -1,0 +1,1 @@
+//! Language, embedding and reranking models: families, chat templates, sampling, the engine.

@@ -1,0 +1,1 @@
+//! Weights, tokenizers, model specifications, sequence state and the executors that run them.

@@ -1,0 +1,1 @@
+//! What the hub remembers: models, keys and usage, as rows.

@@ -1,0 +1,1 @@
+//! The whole hub behind one type: opens every part from one configuration.
