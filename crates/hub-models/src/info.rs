@@ -1,0 +1,45 @@
+use std::collections::BTreeMap;
+
+use hub_base::Task;
+use serde::Serialize;
+
+/// What a model is, read from its files without loading it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// What it can be asked to do.
+    pub task: Task,
+    /// The family that reads it: `"qwen3"`.
+    pub family: &'static str,
+    /// How its weights are stored: `"safetensors"` or `"gguf"`.
+    pub format: &'static str,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Bytes of all its tensors in the files.
+    pub file_bytes: u64,
+    /// Number of tensors per kind of weight: `{"Q8_0": 43, "F32": 13}`.
+    pub weight_kinds: BTreeMap<&'static str, usize>,
+    /// The longest sequence it was made for, in tokens.
+    pub context_tokens: usize,
+    /// Number of tokens it knows.
+    pub vocab_size: usize,
+    /// Width of its hidden state, and of the vectors of an embedding model.
+    pub hidden_size: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// Bytes that one sequence of `context_tokens` keeps between steps; 0 for encoders.
+    pub context_bytes: u64,
+    /// Whether it carries a chat template.
+    pub has_chat_template: bool,
+    /// Tensors of the files that are not used.
+    pub left_out: Vec<LeftOutTensor>,
+}
+
+/// A tensor of the files that is not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOutTensor {
+    /// Its name.
+    pub name: String,
+    /// Why the model is whole without it.
+    pub reason: &'static str,
+}

@@ -1,0 +1,265 @@
+use std::{num::NonZeroU32, time::Duration};
+
+use hub_base::{CancelToken, ProgressSink};
+use hub_nn::{Device, Priority};
+
+/// How a model is opened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// Where it runs; the processor with an unlimited account if `None`.
+    pub device: Option<Device>,
+    /// The longest sequence to serve, in tokens; what the model was made for if `None`.
+    pub context_tokens: Option<usize>,
+    /// How many requests may wait in front of the model; one more is refused as busy.
+    pub queue: usize,
+    /// How many sequences share one step at most. Memory may allow fewer.
+    pub max_sequences: usize,
+    /// How many prompt tokens one step computes at most, so that running streams keep flowing.
+    pub prefill_tokens: usize,
+    /// A stream whose reader takes nothing for this long is ended.
+    pub stalled_reader: Duration,
+    /// Where progress of loading is sent.
+    pub progress: ProgressSink,
+    /// Stops the loading.
+    pub cancel: CancelToken,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            device: None,
+            context_tokens: None,
+            queue: 256,
+            max_sequences: 64,
+            prefill_tokens: 256,
+            stalled_reader: Duration::from_secs(60),
+            progress: ProgressSink::default(),
+            cancel: CancelToken::new(),
+        }
+    }
+}
+
+impl LoadOptions {
+    /// Runs the model on `device`, whose account pays for it.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    /// Serves sequences of at most `tokens`.
+    pub fn context_tokens(mut self, tokens: usize) -> Self {
+        self.context_tokens = Some(tokens);
+        self
+    }
+
+    /// Lets at most `requests` wait in front of the model.
+    pub fn queue(mut self, requests: usize) -> Self {
+        self.queue = requests;
+        self
+    }
+
+    /// Lets at most `sequences` share a step.
+    pub fn max_sequences(mut self, sequences: usize) -> Self {
+        self.max_sequences = sequences;
+        self
+    }
+
+    /// Computes at most `tokens` of prompts in a step.
+    pub fn prefill_tokens(mut self, tokens: usize) -> Self {
+        self.prefill_tokens = tokens;
+        self
+    }
+
+    /// Ends streams whose reader takes nothing for `limit`.
+    pub fn stalled_reader(mut self, limit: Duration) -> Self {
+        self.stalled_reader = limit;
+        self
+    }
+
+    /// Sends progress to `sink`.
+    pub fn progress(mut self, sink: ProgressSink) -> Self {
+        self.progress = sink;
+        self
+    }
+
+    /// Stops the loading once `token` is set.
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = token;
+        self
+    }
+}
+
+/// How an answer is generated.
+///
+/// What is `None` in `sampling` follows the model's own `generation_config.json`, else its neutral value.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GenerateOptions {
+    /// How the next token is drawn.
+    pub sampling: SamplingOptions,
+    /// The most tokens an answer has; what the context leaves if `None`.
+    pub max_tokens: Option<usize>,
+    /// The fewest tokens an answer has: the tokens that end an answer are not drawn before.
+    pub min_tokens: usize,
+    /// Texts that end an answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// What the tokens that end an answer do.
+    pub end: EndTokens,
+    /// Reports the logarithm of the probability of each token, and of this many likeliest others (0 to 20).
+    pub logprobs: Option<u8>,
+    /// Reports the same for the tokens of the prompt.
+    pub prompt_logprobs: Option<u8>,
+    /// How many answers are drawn, each with its own random numbers.
+    pub choices: NonZeroU32,
+    /// Who goes first when the device is contended.
+    pub priority: Priority,
+}
+
+/// What the tokens that end an answer do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndTokens {
+    /// End the answer.
+    #[default]
+    Stop,
+    /// Are never drawn, so the answer goes on to its limit.
+    Ignore,
+}
+
+/// What a request says of sampling; `None` leaves it to the model's own configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct SamplingOptions {
+    /// 0 takes the likeliest token; 1 draws from the model's own distribution.
+    pub temperature: Option<f32>,
+    /// Draws among this many likeliest tokens; 0 does not cut.
+    pub top_k: Option<u32>,
+    /// Draws among the likeliest tokens that hold this much of the probability.
+    pub top_p: Option<f32>,
+    /// Draws among tokens at least this probable relative to the likeliest.
+    pub min_p: Option<f32>,
+    /// Divides the score of tokens already seen; 1 does nothing.
+    pub repetition_penalty: Option<f32>,
+    /// Subtracted once from the score of tokens already generated.
+    pub presence_penalty: Option<f32>,
+    /// Subtracted from the score of a token for each time it was generated.
+    pub frequency_penalty: Option<f32>,
+    /// Added to the scores of these tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Makes the answer repeatable; a fresh one is drawn if `None`.
+    pub seed: Option<u64>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            sampling: SamplingOptions::default(),
+            max_tokens: None,
+            min_tokens: 0,
+            stop: Vec::new(),
+            end: EndTokens::default(),
+            logprobs: None,
+            prompt_logprobs: None,
+            choices: NonZeroU32::MIN,
+            priority: Priority::default(),
+        }
+    }
+}
+
+impl GenerateOptions {
+    /// Generates at most `tokens`.
+    pub fn max_tokens(mut self, tokens: usize) -> Self {
+        self.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Generates at least `tokens`.
+    pub fn min_tokens(mut self, tokens: usize) -> Self {
+        self.min_tokens = tokens;
+        self
+    }
+
+    /// Draws tokens as `sampling` says.
+    pub fn sampling(mut self, sampling: SamplingOptions) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// Takes the likeliest token each time.
+    pub fn greedy(mut self) -> Self {
+        self.sampling.temperature = Some(0.0);
+        self
+    }
+
+    /// Makes the answer repeatable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.sampling.seed = Some(seed);
+        self
+    }
+
+    /// Ends the answer at `text`, which is not part of it.
+    pub fn stop(mut self, text: impl Into<String>) -> Self {
+        self.stop.push(text.into());
+        self
+    }
+
+    /// Says what the tokens that end an answer do.
+    pub fn end(mut self, end: EndTokens) -> Self {
+        self.end = end;
+        self
+    }
+
+    /// Reports probabilities of each token and of the `top` likeliest others.
+    pub fn logprobs(mut self, top: u8) -> Self {
+        self.logprobs = Some(top);
+        self
+    }
+
+    /// Draws this many answers.
+    pub fn choices(mut self, choices: NonZeroU32) -> Self {
+        self.choices = choices;
+        self
+    }
+
+    /// Says who goes first when the device is contended.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+}
+
+/// How texts become vectors.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct EmbedOptions {
+    /// Keeps this many of a vector's first numbers and normalises again; all if `None`.
+    pub dimensions: Option<usize>,
+    /// What happens to a text over the model's limit.
+    pub too_long: TooLong,
+    /// Who goes first when the device is contended.
+    pub priority: Priority,
+}
+
+/// What happens to a text over a model's limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TooLong {
+    /// The request is refused with the numbers.
+    #[default]
+    Refuse,
+    /// The text is cut to the limit, as sentence-transformers does.
+    Cut,
+}
+
+impl EmbedOptions {
+    /// Keeps this many of a vector's first numbers.
+    pub fn dimensions(mut self, dimensions: usize) -> Self {
+        self.dimensions = Some(dimensions);
+        self
+    }
+
+    /// Says what happens to a text over the model's limit.
+    pub fn too_long(mut self, too_long: TooLong) -> Self {
+        self.too_long = too_long;
+        self
+    }
+}

@@ -1,0 +1,115 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_channel::Receiver;
+use futures_core::Stream;
+
+use crate::Error;
+
+/// An answer while it is being generated: a stream of [`Delta`], with a blocking twin.
+///
+/// Dropping it stops the generation within one step and frees what the sequence holds.
+#[derive(Debug)]
+pub struct Reply {
+    rx: Pin<Box<Receiver<Result<Delta, Error>>>>,
+    prompt_tokens: usize,
+}
+
+/// A piece of an answer.
+///
+/// The texts of one choice, put together in order, are its answer; each is valid UTF-8 on its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delta {
+    /// Which answer it belongs to, from 0.
+    pub choice: usize,
+    /// The text, which can be empty.
+    pub text: String,
+    /// The tokens of the text with their probabilities, if they were asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// The tokens of the prompt with their probabilities, if they were asked for: once, before any text. The first
+    /// token has nothing before it and no probability (`NaN`).
+    pub prompt_logprobs: Vec<TokenLogprob>,
+    /// Set on the last piece of a choice.
+    pub finish: Option<FinishReason>,
+    /// Set on the last piece of the whole reply.
+    pub usage: Option<Usage>,
+}
+
+/// How likely a token was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The token.
+    pub id: u32,
+    /// Its bytes, which need not be whole characters.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability, before temperature and cuts.
+    pub logprob: f32,
+    /// The likeliest tokens at its place, likeliest first.
+    pub top: Vec<TokenLogprob>,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended it, or a stop text was met.
+    Stop,
+    /// It reached its limit of tokens, or the end of the context.
+    Length,
+}
+
+/// What a reply cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated, over all choices.
+    pub completion_tokens: usize,
+    /// From submission to the first step.
+    pub queue: Duration,
+    /// From there to the first token.
+    pub prefill: Duration,
+    /// From there to the last.
+    pub decode: Duration,
+}
+
+impl Reply {
+    pub(crate) fn new(rx: Receiver<Result<Delta, Error>>, prompt_tokens: usize) -> Self {
+        Self { rx: Box::pin(rx), prompt_tokens }
+    }
+
+    /// Returns the number of tokens of the prompt.
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
+    }
+
+    /// Iterates over the pieces, waiting for each.
+    pub fn blocking(self) -> impl Iterator<Item = Result<Delta, Error>> {
+        std::iter::from_fn(move || self.rx.recv_blocking().ok())
+    }
+
+    /// Waits for the whole answer and returns the text of its first choice.
+    ///
+    /// # Errors
+    /// Whatever ended the generation early.
+    pub fn text(self) -> Result<String, Error> {
+        let mut text = String::new();
+        for delta in self.blocking() {
+            let delta = delta?;
+            if delta.choice == 0 {
+                text.push_str(&delta.text);
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl Stream for Reply {
+    type Item = Result<Delta, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.rx.as_mut().poll_next(cx)
+    }
+}

@@ -1,0 +1,81 @@
+use hub_base::{ErrorKind, OverBudget};
+
+use crate::{spec::SpecError, weights};
+
+/// What can go wrong while a model is loaded or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device is unknown, or not to be had in this build or on this machine.
+    #[error("no device `{name}`: {reason}")]
+    Device {
+        /// The name that was asked for.
+        name: String,
+        /// Why there is none.
+        reason: String,
+    },
+    /// The files cannot be read.
+    #[error(transparent)]
+    Weights(#[from] weights::Error),
+    /// The specification contradicts itself or the files.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A tensor of the files has another shape than the configuration says.
+    #[error("tensor `{name}` has shape {found:?} where the configuration asks for {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// What the configuration asks for.
+        expected: Vec<usize>,
+        /// What the files hold.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in a way that cannot be computed with.
+    #[error("tensor `{name}` is stored as {kind}, which cannot be a weight")]
+    WeightKind {
+        /// Its name.
+        name: String,
+        /// How it is stored.
+        kind: &'static str,
+    },
+    /// The memory budget does not allow it.
+    #[error("the memory budget is too small for {what}")]
+    Memory {
+        /// What the memory is for.
+        what: &'static str,
+        /// The numbers.
+        #[source]
+        source: OverBudget,
+    },
+    /// A step was called with rows that do not fit the model or the state.
+    #[error("rows do not fit the model: {reason}")]
+    Rows {
+        /// What does not fit.
+        reason: String,
+    },
+    /// The arithmetic itself failed.
+    #[error("arithmetic failed on {device}")]
+    Compute {
+        /// The device's name.
+        device: String,
+        /// What the backend says.
+        #[source]
+        source: candle_core::Error,
+    },
+}
+
+impl Error {
+    /// Classifies the error for frontends.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Device { .. } => ErrorKind::Unsupported,
+            Self::Weights(error) => error.kind(),
+            Self::Spec(error) => error.kind(),
+            Self::Shape { .. } => ErrorKind::Corrupt,
+            Self::WeightKind { .. } => ErrorKind::Unsupported,
+            Self::Memory { .. } => ErrorKind::Unavailable,
+            Self::Rows { .. } => ErrorKind::InvalidInput,
+            Self::Compute { .. } => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+use std::collections::HashSet;
+
+use hub_base::ErrorKind;
+
+use super::{AttentionSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec, RopeSpec};
+
+/// The most layers, and the largest width, a specification may have.
+///
+/// Far above any real model: they keep absurd numbers of a hostile file from turning into absurd work.
+const MAX_LAYERS: usize = 4_096;
+const MAX_WIDTH: usize = 1 << 24;
+
+/// Why a specification cannot be run, or does not fit the files it was made for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// A number of the configuration is zero, absurd, or contradicts another.
+    #[error("the configuration is inconsistent: {what} ({details})")]
+    Inconsistent {
+        /// The rule that is broken.
+        what: &'static str,
+        /// The numbers that break it.
+        details: String,
+    },
+    /// A tensor that the family needs is not in the files.
+    #[error("tensor `{name}` is missing; the files are incomplete or belong to another kind of model than `{family}`")]
+    MissingTensor {
+        /// Its name.
+        name: String,
+        /// The family that needs it.
+        family: &'static str,
+    },
+    /// A tensor of the files is neither used nor listed as left out.
+    #[error("tensor `{name}` is not known to the family `{family}`; running without it would give wrong answers")]
+    UnknownTensor {
+        /// Its name.
+        name: String,
+        /// The family that does not know it.
+        family: &'static str,
+    },
+}
+
+impl SpecError {
+    /// Classifies the error for frontends.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Inconsistent { .. } | Self::MissingTensor { .. } => ErrorKind::Corrupt,
+            Self::UnknownTensor { .. } => ErrorKind::Unsupported,
+        }
+    }
+}
+
+impl ModelSpec {
+    /// Checks that the numbers of the specification agree with each other.
+    ///
+    /// # Errors
+    /// [`SpecError::Inconsistent`] naming the first rule that is broken.
+    pub fn check(&self) -> Result<(), SpecError> {
+        rule("widths are positive and sane", sane(&[self.hidden_size, self.vocab_size, self.context_tokens]), || {
+            format!(
+                "hidden size {}, vocabulary {}, context {}",
+                self.hidden_size, self.vocab_size, self.context_tokens
+            )
+        })?;
+        let layers = self.layers.len();
+        rule("there is at least one layer", (1..=MAX_LAYERS).contains(&layers), || format!("{layers} layers"))?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            layer.check(self.hidden_size, index)?;
+        }
+        if let Some(positions) = &self.embedding.positions {
+            let enough = positions.count >= self.context_tokens.saturating_add(positions.offset);
+            rule("every position has a learned row", enough, || {
+                format!("{} rows, offset {}, context {}", positions.count, positions.offset, self.context_tokens)
+            })?;
+        }
+        match &self.head {
+            Head::None => Ok(()),
+            Head::Logits { linear, .. } => width("head", linear, self.hidden_size, self.vocab_size),
+            Head::Classifier { dense, out } => {
+                width("classifier", dense, self.hidden_size, self.hidden_size)?;
+                width("classifier", out, self.hidden_size, out.outputs)
+            }
+        }
+    }
+
+    /// Checks the tensor names of the files against the specification: all that is needed is there, and all that is
+    /// there is used or listed as left out.
+    ///
+    /// # Errors
+    /// [`SpecError::MissingTensor`] or [`SpecError::UnknownTensor`], naming the first in the order of use, or of the
+    /// files.
+    pub fn check_names<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), SpecError> {
+        let names: Vec<&str> = names.into_iter().collect();
+        let there: HashSet<&str> = names.iter().copied().collect();
+        let used: HashSet<&str> = self.tensors().into_iter().map(|tensor| tensor.name.as_str()).collect();
+        let left_out: HashSet<&str> = self.left_out.iter().map(|left| left.name.as_str()).collect();
+        if let Some(missing) = self.tensors().into_iter().find(|tensor| !there.contains(tensor.name.as_str())) {
+            return Err(SpecError::MissingTensor { name: missing.name.clone(), family: self.family });
+        }
+        match names.into_iter().find(|name| !used.contains(name) && !left_out.contains(name)) {
+            Some(name) => Err(SpecError::UnknownTensor { name: name.to_owned(), family: self.family }),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells whether sequences keep state between steps.
+    pub fn keeps_state(&self) -> bool {
+        self.mask == Mask::Causal
+    }
+}
+
+impl LayerSpec {
+    fn check(&self, hidden_size: usize, index: usize) -> Result<(), SpecError> {
+        self.mixer.check(hidden_size, index)?;
+        let (ups, down) = match &self.mlp {
+            Mlp::Gated { gate, up, down, .. } => (vec![gate, up], down),
+            Mlp::Plain { up, down, .. } => (vec![up], down),
+        };
+        rule("the inner width is positive and sane", sane(&[down.inputs]), || format!("layer {index}: {}", down.inputs))?;
+        for up in ups {
+            width("MLP", up, hidden_size, down.inputs)?;
+        }
+        width("MLP", down, down.inputs, hidden_size)
+    }
+}
+
+impl AttentionSpec {
+    fn check(&self, hidden_size: usize, layer: usize) -> Result<(), SpecError> {
+        let numbers = || {
+            format!("layer {layer}: {} heads, {} key heads, width {}", self.heads, self.kv_heads, self.head_dim)
+        };
+        rule("there are heads with a width", sane(&[self.heads, self.kv_heads, self.head_dim]), numbers)?;
+        rule("key heads divide the heads", self.heads.is_multiple_of(self.kv_heads), numbers)?;
+        rule("a window holds at least one row", self.window != Some(0), numbers)?;
+        rule("the scale of scores is a positive number", self.scale.is_finite() && self.scale > 0.0, numbers)?;
+        if let Some(rope) = &self.rope {
+            rope.check(self.head_dim, layer)?;
+        }
+        let (queries, keys) = (self.heads.saturating_mul(self.head_dim), self.kv_heads.saturating_mul(self.head_dim));
+        width("query", &self.query, hidden_size, queries)?;
+        width("key", &self.key, hidden_size, keys)?;
+        width("value", &self.value, hidden_size, keys)?;
+        width("output", &self.output, queries, hidden_size)
+    }
+}
+
+impl RopeSpec {
+    fn check(&self, head_dim: usize, layer: usize) -> Result<(), SpecError> {
+        let numbers = || format!("layer {layer}: {} of {head_dim} rotated, base {}", self.dims, self.base);
+        let fits = self.dims > 0 && self.dims.is_multiple_of(2) && self.dims <= head_dim;
+        rule("an even part of a head is rotated", fits, numbers)?;
+        rule("the base of the angles is over one", self.base.is_finite() && self.base > 1.0, numbers)?;
+        rule("every pair has its divisor", self.has_all_factors(), numbers)?;
+        rule("scaling factors are positive numbers", self.has_sane_scaling(), numbers)
+    }
+}
+
+fn width(what: &'static str, linear: &LinearSpec, inputs: usize, outputs: usize) -> Result<(), SpecError> {
+    let fits = linear.inputs == inputs && linear.outputs == outputs && sane(&[inputs, outputs]);
+    rule("matrices fit the widths around them", fits, || {
+        format!("{what} `{}` is {} × {}, not {outputs} × {inputs}", linear.weight.name, linear.outputs, linear.inputs)
+    })
+}
+
+fn sane(widths: &[usize]) -> bool {
+    widths.iter().all(|width| (1..=MAX_WIDTH).contains(width))
+}
+
+fn rule(what: &'static str, holds: bool, details: impl FnOnce() -> String) -> Result<(), SpecError> {
+    if holds { Ok(()) } else { Err(SpecError::Inconsistent { what, details: details() }) }
+}

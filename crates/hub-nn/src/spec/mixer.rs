@@ -1,0 +1,47 @@
+use super::{LinearSpec, NormSpec, RopeSpec, TensorRef};
+
+/// Attention: each row reads a mean of the values of the rows it may see, weighed by how its query meets their keys.
+///
+/// Query heads share key and value heads in groups of `heads / kv_heads`, head `h` reading key head
+/// `h / (heads / kv_heads)`. Source: Ainslie et al. 2023, <https://arxiv.org/abs/2305.13245>.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionSpec {
+    /// Number of query heads.
+    pub heads: usize,
+    /// Number of key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// `[heads * head_dim, hidden_size]`.
+    pub query: LinearSpec,
+    /// `[kv_heads * head_dim, hidden_size]`.
+    pub key: LinearSpec,
+    /// `[kv_heads * head_dim, hidden_size]`.
+    pub value: LinearSpec,
+    /// `[hidden_size, heads * head_dim]`.
+    pub output: LinearSpec,
+    /// Normalises each query head before its rotation (Qwen3, Gemma 3).
+    pub query_norm: Option<NormSpec>,
+    /// Normalises each key head before its rotation.
+    pub key_norm: Option<NormSpec>,
+    /// Rotation of queries and keys by position.
+    pub rope: Option<RopeSpec>,
+    /// Multiplier of the scores, most often one over the root of `head_dim`.
+    pub scale: f32,
+    /// How many rows a row sees, itself included; all if `None`.
+    pub window: Option<usize>,
+    /// Scores are squeezed to this range by `cap * tanh(x / cap)` (Gemma 2).
+    pub soft_cap: Option<f32>,
+}
+
+impl AttentionSpec {
+    pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
+        for linear in [&self.query, &self.key, &self.value, &self.output] {
+            linear.collect(all);
+        }
+        for norm in [&self.query_norm, &self.key_norm].into_iter().flatten() {
+            norm.collect(all);
+        }
+        all.extend(self.rope.as_ref().into_iter().flat_map(RopeSpec::tensors));
+    }
+}

@@ -1,0 +1,48 @@
+use super::{LinearSpec, TensorRef};
+
+/// What works on each row alone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mlp {
+    /// `down(activation(gate(x)) * up(x))`. Source: Shazeer 2020, <https://arxiv.org/abs/2002.05202>.
+    Gated {
+        /// `[inner, hidden_size]`, through the activation.
+        gate: LinearSpec,
+        /// `[inner, hidden_size]`.
+        up: LinearSpec,
+        /// `[hidden_size, inner]`.
+        down: LinearSpec,
+        /// Applied to the gate.
+        activation: Activation,
+    },
+    /// `down(activation(up(x)))`.
+    Plain {
+        /// `[inner, hidden_size]`.
+        up: LinearSpec,
+        /// `[hidden_size, inner]`.
+        down: LinearSpec,
+        /// Applied between the two.
+        activation: Activation,
+    },
+}
+
+/// A function of one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// `x * Φ(x)` by the error function.
+    Gelu,
+    /// `x * Φ(x)` by its tanh approximation.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Mlp {
+    pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
+        match self {
+            Self::Gated { gate, up, down, .. } => [gate, up, down].into_iter().for_each(|linear| linear.collect(all)),
+            Self::Plain { up, down, .. } => [up, down].into_iter().for_each(|linear| linear.collect(all)),
+        }
+    }
+}

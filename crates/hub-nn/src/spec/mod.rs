@@ -1,0 +1,172 @@
+//! A model as data: what its layers are, and where in its files each tensor lies.
+//!
+//! A family (in the crate above) turns a configuration into a [`ModelSpec`] and touches no tensor; an executor turns a
+//! `ModelSpec` into arithmetic and knows no family. Whatever two families do differently is a field here.
+
+mod check;
+mod linear;
+mod mixer;
+mod mlp;
+mod norm;
+mod position;
+
+pub use check::SpecError;
+pub use linear::{LinearSpec, TensorRef};
+pub use mixer::AttentionSpec;
+pub use mlp::{Activation, Mlp};
+pub use norm::{NormKind, NormSpec, SublayerNorms};
+pub use position::{Factors, LearnedPositions, Llama3Scaling, LongRope, Pairing, RopeScaling, RopeSpec, YarnScaling};
+
+/// A stack of layers between an embedding and a head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    /// The family that made this specification, as in listings: `"llama"`.
+    pub family: &'static str,
+    /// Width of the hidden state.
+    pub hidden_size: usize,
+    /// Number of tokens the embedding knows.
+    pub vocab_size: usize,
+    /// The longest sequence the model was made for, in tokens.
+    pub context_tokens: usize,
+    /// Which rows of a sequence a row may look at.
+    pub mask: Mask,
+    /// How tokens become hidden states.
+    pub embedding: EmbeddingSpec,
+    /// The layers, first to last.
+    pub layers: Vec<LayerSpec>,
+    /// Normalisation after the last layer.
+    pub final_norm: Option<NormSpec>,
+    /// What is computed from the last hidden state.
+    pub head: Head,
+    /// Tensors of the files that are not used, each with the reason.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Which rows of a sequence a row may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// Itself and what came before: decoders. Such a model keeps state between steps.
+    Causal,
+    /// The whole sequence: encoders. Such a model keeps no state.
+    Bidirectional,
+}
+
+/// How tokens become hidden states.
+///
+/// `norm(table[token] * scale + positions[position] + token_types[type])`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmbeddingSpec {
+    /// `[vocab_size, hidden_size]`.
+    pub table: TensorRef,
+    /// Multiplier of the token's row (Gemma: the square root of the width; Granite: a setting).
+    pub scale: f32,
+    /// Learned positions, if the model has them.
+    pub positions: Option<LearnedPositions>,
+    /// `[types, hidden_size]`: BERT's token types, if the model has them.
+    pub token_types: Option<TensorRef>,
+    /// Normalisation of the sum.
+    pub norm: Option<NormSpec>,
+}
+
+/// One layer: a token mixer and an MLP, each on a residual.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSpec {
+    /// What lets a row see other rows.
+    pub mixer: AttentionSpec,
+    /// Normalisations around the mixer.
+    pub mixer_norms: SublayerNorms,
+    /// What works on each row alone.
+    pub mlp: Mlp,
+    /// Normalisations around the MLP.
+    pub mlp_norms: SublayerNorms,
+    /// Multiplier of what each sublayer adds to the residual (Granite; 1 elsewhere).
+    pub residual_scale: f32,
+}
+
+/// What is computed from the last hidden state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Head {
+    /// Nothing: the hidden states are the result.
+    None,
+    /// One number per token of the vocabulary: `cap(linear(x) * scale)`.
+    Logits {
+        /// `[vocab_size, hidden_size]`; names the embedding's table where the two are tied.
+        linear: LinearSpec,
+        /// Multiplier of the logits (Granite: one over its setting; 1 elsewhere).
+        scale: f32,
+        /// Logits are squeezed to this range by `cap * tanh(x / cap)` (Gemma 2).
+        soft_cap: Option<f32>,
+    },
+    /// Scores of a whole sequence, from its first row: `out(tanh(dense(x)))`.
+    Classifier {
+        /// `[hidden_size, hidden_size]`, followed by tanh.
+        dense: LinearSpec,
+        /// `[labels, hidden_size]`.
+        out: LinearSpec,
+    },
+}
+
+/// A tensor of the files that no part of the specification uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name in the files.
+    pub name: String,
+    /// Why the model is whole without it.
+    pub reason: &'static str,
+}
+
+impl ModelSpec {
+    /// Returns every tensor the specification names, in the order of use; a tied tensor comes twice.
+    pub fn tensors(&self) -> Vec<&TensorRef> {
+        let mut all = Vec::new();
+        self.embedding.collect(&mut all);
+        for layer in &self.layers {
+            layer.collect(&mut all);
+        }
+        if let Some(norm) = &self.final_norm {
+            norm.collect(&mut all);
+        }
+        match &self.head {
+            Head::None => {}
+            Head::Logits { linear, .. } => linear.collect(&mut all),
+            Head::Classifier { dense, out } => {
+                dense.collect(&mut all);
+                out.collect(&mut all);
+            }
+        }
+        all
+    }
+
+    /// Tells whether the head reads the embedding's own table.
+    pub fn is_tied(&self) -> bool {
+        matches!(&self.head, Head::Logits { linear, .. } if linear.weight == self.embedding.table)
+    }
+
+    /// Returns the sequence length at which everything cached becomes stale, if there is one.
+    ///
+    /// LongRoPE turns all keys by other angles once a sequence is longer than the original context, so a sequence
+    /// that crosses this length is computed again from its first token (as `transformers` does).
+    pub fn restart_tokens(&self) -> Option<usize> {
+        self.layers.iter().filter_map(|layer| layer.mixer.rope.as_ref()?.restart_tokens()).min()
+    }
+}
+
+impl EmbeddingSpec {
+    fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
+        all.push(&self.table);
+        all.extend(self.positions.as_ref().map(|positions| &positions.table));
+        all.extend(&self.token_types);
+        if let Some(norm) = &self.norm {
+            norm.collect(all);
+        }
+    }
+}
+
+impl LayerSpec {
+    fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
+        self.mixer_norms.collect(all);
+        self.mixer.collect(all);
+        self.mlp_norms.collect(all);
+        self.mlp.collect(all);
+    }
+}
