@@ -1,1 +1,51 @@
 //! The whole hub behind one type: opens every part from one configuration.
+//!
+//! ```
+//! use hub::{ChatRequest, Hub, HubConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+//! # let home = tempfile::tempdir()?;
+//! # let home = home.path();
+//! let hub = Hub::open(HubConfig::default(), home).await?;
+//! let reply = hub.chat(ChatRequest::user("hub-guide", "How do I list my models?")).await?;
+//! println!("{} answers: {}", reply.model(), reply.text().await?);
+//! hub.shutdown(std::time::Duration::from_secs(5)).await;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! Everything is asynchronous and needs a tokio runtime of several threads; nothing computes on its threads. Nothing
+//! reads the environment: a program does, and hands the text to [`config::resolve`].
+
+pub mod bench;
+mod caller;
+mod catalog;
+mod chat;
+pub mod config;
+mod embed;
+mod error;
+mod home;
+mod open;
+mod os;
+mod registry;
+mod rerank;
+mod size;
+
+pub use caller::{Caller, StatusTable};
+pub use catalog::{Installed, ModelDetails, ModelOrigin};
+pub use chat::{ChatReply, ChatRequest};
+pub use config::HubConfig;
+pub use embed::{EmbedReply, EmbedRequest};
+pub use error::{Error, Result};
+pub use home::{Home, HomeLock};
+pub use open::Hub;
+pub use registry::LoadedModel;
+pub use rerank::{RerankReply, RerankRequest};
+pub use size::Size;
+
+pub use hub_base as base;
+pub use hub_models as models;
+pub use hub_router as router;
+pub use hub_store as store;

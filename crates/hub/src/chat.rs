@@ -1,0 +1,257 @@
+//! One chat or completion: choose a model, load it, submit, stream.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+use hub_base::{ErrorKind, ModelId, ProgressSink, Task};
+use hub_models::{Delta, GenerateOptions, Prompt, Reply, chat::Message};
+use hub_router::{Candidate, Request};
+use tracing::instrument;
+
+use crate::{Caller, Error, Hub, Installed, Result, caller::Meter, open::blocking, registry::Lease};
+
+/// A conversation or a text to go on with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChatRequest {
+    /// A model, an alias, or `auto`.
+    pub model: String,
+    /// What to go on with.
+    pub prompt: Prompt,
+    /// How the answer is generated.
+    pub options: GenerateOptions,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+impl ChatRequest {
+    /// Asks `model` to go on with `prompt`.
+    pub fn new(model: impl Into<String>, prompt: impl Into<Prompt>) -> Self {
+        Self {
+            model: model.into(),
+            prompt: prompt.into(),
+            options: GenerateOptions::default(),
+            caller: Caller::default(),
+        }
+    }
+
+    /// Asks `model` to answer one message of a user.
+    pub fn user(model: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(model, vec![Message::user(text)])
+    }
+
+    /// Generates the answer as `options` say.
+    #[must_use]
+    pub fn options(mut self, options: GenerateOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Says who asks.
+    #[must_use]
+    pub fn caller(mut self, caller: Caller) -> Self {
+        self.caller = caller;
+        self
+    }
+}
+
+/// An answer while it is being generated: a stream of [`Delta`].
+///
+/// Dropping it stops the generation within one step. Its usage row is written when it ends or is dropped.
+#[derive(Debug)]
+pub struct ChatReply {
+    /// What arrived while the candidate was on trial.
+    first: Option<Delta>,
+    reply: Reply,
+    model: ModelId,
+    route: String,
+    request_id: String,
+    meter: Meter,
+    // Last, so that the model counts as in use until its sequence is gone.
+    _lease: Lease,
+}
+
+impl ChatReply {
+    /// Returns the id of the request.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// Returns the model that answers.
+    pub fn model(&self) -> &ModelId {
+        &self.model
+    }
+
+    /// Returns why that model answers, in a few words.
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// Returns the number of tokens of the prompt.
+    pub fn prompt_tokens(&self) -> usize {
+        self.reply.prompt_tokens()
+    }
+
+    /// Waits for the next piece; `None` after the last.
+    pub async fn next(&mut self) -> Option<Result<Delta>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Waits for the whole answer and returns the text of its first choice.
+    ///
+    /// # Errors
+    /// Whatever ended the generation early.
+    pub async fn text(mut self) -> Result<String> {
+        let mut text = String::new();
+        while let Some(delta) = self.next().await {
+            let delta = delta?;
+            if delta.choice == 0 {
+                text.push_str(&delta.text);
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl Stream for ChatReply {
+    type Item = Result<Delta>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let item = match this.first.take() {
+            Some(delta) => Some(Ok(delta)),
+            None => ready!(Pin::new(&mut this.reply).poll_next(cx)),
+        };
+        Poll::Ready(item.map(|item| {
+            item.inspect(|delta| this.meter.delta(delta)).map_err(|error| {
+                let error = Error::from(error);
+                this.meter.fail(error.kind());
+                error
+            })
+        }))
+    }
+}
+
+/// A request that a model has taken.
+struct Placed {
+    first: Option<Delta>,
+    reply: Reply,
+    lease: Lease,
+}
+
+impl Hub {
+    /// Starts an answer: chooses a model, loads it if need be, prepares the prompt and submits it.
+    ///
+    /// Where the router names several candidates, the next one is tried when one fails before its first token, and
+    /// this waits for that token; with a single candidate it returns as soon as the request has its place. Dropping
+    /// the future withdraws the request; a load that it began goes on.
+    ///
+    /// # Errors
+    /// [`Error::Router`] if no model can answer; otherwise what the first candidate failed of.
+    #[instrument(name = "hub.chat", skip_all, fields(model = %request.model))]
+    pub async fn chat(&self, request: ChatRequest) -> Result<ChatReply> {
+        let ChatRequest { model, prompt, options, caller } = request;
+        let mut meter = Meter::new(self.store(), caller, Task::Chat, &model);
+        let placed = self.place(&model, prompt, &options, &mut meter).await;
+        let (candidate, placed) = placed.inspect_err(|error| meter.fail(error.kind()))?;
+        Ok(ChatReply {
+            first: placed.first,
+            reply: placed.reply,
+            model: candidate.model,
+            route: candidate.reason,
+            request_id: meter.request_id().to_owned(),
+            meter,
+            _lease: placed.lease,
+        })
+    }
+
+    /// Tries the candidates in order until one takes the request.
+    async fn place(
+        &self,
+        model: &str,
+        prompt: Prompt,
+        options: &GenerateOptions,
+        meter: &mut Meter,
+    ) -> Result<(Candidate, Placed)> {
+        let max_tokens = options.max_tokens.map(|tokens| tokens as u64);
+        let request = Request { model, task: Task::Chat, prompt_tokens: estimate(&prompt), max_tokens };
+        let plan = self.plan(&request).await?;
+        let prompt = Arc::new(prompt);
+        let mut first_error = None;
+        for (at, planned) in plan.iter().enumerate() {
+            let is_last = at + 1 == plan.len();
+            meter.model(&planned.candidate.model);
+            let error = match self.attempt(&planned.installed, &prompt, options, is_last).await {
+                Ok(placed) => {
+                    meter.prompt_tokens(placed.reply.prompt_tokens());
+                    let mut candidate = planned.candidate.clone();
+                    if first_error.is_some() {
+                        candidate.reason.push_str(", fallback");
+                    }
+                    return Ok((candidate, placed));
+                }
+                Err(error) => error,
+            };
+            let goes_on = is_worth_another(error.kind()) && !is_last;
+            if goes_on {
+                tracing::warn!(model = %planned.candidate.model, error = &error as &dyn std::error::Error, "trying the next model");
+            }
+            first_error.get_or_insert(error);
+            if !goes_on {
+                break;
+            }
+        }
+        Err(first_error.unwrap_or(Error::Stopped))
+    }
+
+    /// Hands the request to one model, and waits for its first token unless nobody else could take over.
+    async fn attempt(
+        &self,
+        installed: &Installed,
+        prompt: &Arc<Prompt>,
+        options: &GenerateOptions,
+        is_last: bool,
+    ) -> Result<Placed> {
+        let lease = self.registry().get(installed, ProgressSink::default()).await?;
+        let model = lease.text()?.clone();
+        let prepared = {
+            let (model, prompt) = (model.clone(), Arc::clone(prompt));
+            blocking(move || model.prepare(&prompt)).await??
+        };
+        let mut reply = model.submit(prepared, options.clone())?;
+        let mut first = None;
+        if !is_last {
+            first = poll_fn(|cx| Pin::new(&mut reply).poll_next(cx)).await.transpose()?;
+        }
+        Ok(Placed { first, reply, lease })
+    }
+}
+
+/// Estimates a prompt's tokens from above: the model counts exactly, later.
+fn estimate(prompt: &Prompt) -> u64 {
+    let bytes = match prompt {
+        Prompt::Chat(chat) => chat.messages.iter().map(|message| message.content.len()).sum(),
+        Prompt::Text(text) => text.len(),
+        Prompt::Tokens(tokens) => return tokens.len() as u64,
+    };
+    bytes.div_ceil(2) as u64
+}
+
+/// Tells whether another model may succeed where one failed so.
+fn is_worth_another(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::TooLarge
+        | ErrorKind::Busy
+        | ErrorKind::Unsupported
+        | ErrorKind::Unavailable
+        | ErrorKind::Corrupt
+        | ErrorKind::NotFound
+        | ErrorKind::Internal => true,
+        ErrorKind::InvalidInput | ErrorKind::Cancelled | ErrorKind::Denied => false,
+    }
+}

@@ -1,0 +1,20 @@
+//! Every setting of the hub, and where each value came from.
+//!
+//! Nothing here reads a file or the environment: [`resolve`] is handed their text. Later wins: default, `hub.toml`,
+//! `HUB_*` variable, flag.
+
+mod budget;
+mod error;
+mod nearest;
+mod options;
+mod resolve;
+mod settings;
+
+pub use budget::{Budget, InvalidBudget};
+pub use error::ConfigError;
+pub use options::{
+    AuthOptions, ComputeOptions, ExecutorChoice, HubConfig, LocalAccess, MemoryOptions, ModelsOptions,
+    ServerOptions,
+};
+pub use resolve::{Origin, Resolved, resolve};
+pub use settings::{SETTINGS, Setting};

@@ -1,0 +1,192 @@
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use hub_models::LoadOptions;
+use hub_nn::Device;
+use hub_router::{OneOrMany, RouterOptions};
+use hub_store::StoreOptions;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::config::Budget;
+
+/// The settings of every part, side by side: one field a section of `hub.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HubConfig {
+    /// Where the server listens and which pages may call it.
+    pub server: ServerOptions,
+    /// How much memory models may use together.
+    pub memory: MemoryOptions,
+    /// Where rows are kept.
+    pub store: StoreOptions,
+    /// Who needs a key.
+    pub auth: AuthOptions,
+    /// Where arithmetic runs.
+    pub compute: ComputeOptions,
+    /// Limits of each loaded model.
+    pub models: ModelsOptions,
+    /// Other names for models; see [`RouterOptions::aliases`].
+    pub aliases: BTreeMap<String, OneOrMany>,
+}
+
+/// Where the server listens and which pages may call it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    /// The address to listen on; `localhost` is read as 127.0.0.1.
+    #[serde(deserialize_with = "address")]
+    pub host: IpAddr,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// Origins of pages that may call from a browser, besides any port of this machine: `https://chat.example`.
+    pub origins: Vec<String>,
+}
+
+/// How much memory models may use together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MemoryOptions {
+    /// The limit of the account that every model reserves from.
+    pub budget: Budget,
+}
+
+/// Who needs a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AuthOptions {
+    /// What callers on this machine need while the server listens on loopback.
+    pub local: LocalAccess,
+}
+
+/// What callers on this machine need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalAccess {
+    /// Nothing: whoever is at this machine owns the hub.
+    #[default]
+    Allow,
+    /// A key, like everybody else.
+    Require,
+}
+
+/// Where arithmetic runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ComputeOptions {
+    /// The device, as [`Device::open`] names it: `auto`, `cpu`, `cuda:0`, `metal`.
+    pub device: String,
+    /// What runs models.
+    pub executor: ExecutorChoice,
+    /// How many processor threads compute; one per physical core if `None`. A program must apply it before its first
+    /// arithmetic: the library cannot.
+    pub threads: Option<usize>,
+}
+
+/// What runs models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutorChoice {
+    /// The best one for the device.
+    #[default]
+    Auto,
+    /// The one over candle.
+    Candle,
+}
+
+/// Limits of each loaded model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ModelsOptions {
+    /// The longest sequence to serve, in tokens; what the model was made for if `None`.
+    pub context_tokens: Option<usize>,
+    /// How many sequences share one step at most.
+    pub max_sequences: usize,
+    /// How many requests may wait in front of a model.
+    pub queue: usize,
+    /// How many prompt tokens one step computes at most.
+    pub prefill_tokens: usize,
+    /// Seconds after which a stream whose reader takes nothing is ended.
+    pub stalled_reader_s: u64,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self { host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8484, origins: Vec::new() }
+    }
+}
+
+impl Default for ComputeOptions {
+    fn default() -> Self {
+        Self { device: "auto".to_owned(), executor: ExecutorChoice::Auto, threads: None }
+    }
+}
+
+impl Default for ModelsOptions {
+    fn default() -> Self {
+        let load = LoadOptions::default();
+        Self {
+            context_tokens: load.context_tokens,
+            max_sequences: load.max_sequences,
+            queue: load.queue,
+            prefill_tokens: load.prefill_tokens,
+            stalled_reader_s: load.stalled_reader.as_secs(),
+        }
+    }
+}
+
+impl ModelsOptions {
+    /// Returns these limits as a model takes them, on `device`.
+    pub fn load_options(&self, device: Device) -> LoadOptions {
+        let mut options = LoadOptions::default()
+            .device(device)
+            .max_sequences(self.max_sequences)
+            .queue(self.queue)
+            .prefill_tokens(self.prefill_tokens)
+            .stalled_reader(Duration::from_secs(self.stalled_reader_s));
+        options.context_tokens = self.context_tokens;
+        options
+    }
+}
+
+impl HubConfig {
+    /// Sets how much memory models may use together.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.memory.budget = budget;
+        self
+    }
+
+    /// Adds an alias that leads to `model`.
+    #[must_use]
+    pub fn alias(mut self, alias: impl Into<String>, model: impl Into<String>) -> Self {
+        self.aliases.insert(alias.into(), OneOrMany::One(model.into()));
+        self
+    }
+
+    /// Returns what the router takes.
+    pub fn router_options(&self) -> RouterOptions {
+        let mut options = RouterOptions::default();
+        options.aliases.clone_from(&self.aliases);
+        options
+    }
+}
+
+/// Reads an address; people write `localhost` for the loopback one.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format_args!("{text:?} is no address: write 127.0.0.1, ::1 or 0.0.0.0"))
+    })
+}

@@ -1,0 +1,47 @@
+/// A setting that `hub.toml` and `HUB_*` variables know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Where it stands: `server.port`.
+    pub key: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+}
+
+/// Every setting, in the order it is shown. `[aliases]` is a table of names and has no line here.
+pub static SETTINGS: &[Setting] = &[
+    Setting { key: "server.host", about: "address to listen on" },
+    Setting { key: "server.port", about: "port to listen on; 0 takes a free one" },
+    Setting { key: "server.origins", about: "origins of pages that may call from a browser" },
+    Setting { key: "memory.budget", about: "memory for models: a share such as 80% or a size such as 6GiB" },
+    Setting { key: "store.database_url", about: "where rows are kept: sqlite:PATH" },
+    Setting { key: "store.readers", about: "database reads at once" },
+    Setting { key: "store.busy_timeout_ms", about: "how long a statement waits while another process writes" },
+    Setting { key: "store.usage_queue", about: "usage rows that may wait to be written" },
+    Setting { key: "auth.local", about: "callers on this machine: allow, or require a key" },
+    Setting { key: "compute.device", about: "auto, cpu, cuda:N or metal" },
+    Setting { key: "compute.executor", about: "auto or candle" },
+    Setting { key: "compute.threads", about: "processor threads that compute" },
+    Setting { key: "models.context_tokens", about: "longest sequence to serve, in tokens" },
+    Setting { key: "models.max_sequences", about: "sequences that share one step at most" },
+    Setting { key: "models.queue", about: "requests that may wait in front of a model" },
+    Setting { key: "models.prefill_tokens", about: "prompt tokens that one step computes at most" },
+    Setting { key: "models.stalled_reader_s", about: "seconds until a stream that nobody reads is ended" },
+];
+
+/// The table whose keys are names of the user's own.
+pub(crate) const ALIASES: &str = "aliases";
+
+/// Settings that have a name already and no effect yet. They are refused, so that nobody relies on them.
+pub(crate) const NOT_YET: &[&str] = &["store.redis_url", "store.files_url"];
+
+/// Tells whether `section` begins the key of a setting.
+pub(crate) fn is_section(section: &str) -> bool {
+    let in_section = |key: &str| key.split_once('.').is_some_and(|(first, _)| first == section);
+    section == ALIASES || SETTINGS.iter().any(|setting| in_section(setting.key))
+}
+
+/// Tells whether `key` is a setting.
+pub(crate) fn is_setting(key: &str) -> bool {
+    let names_alias = key.split_once('.').is_some_and(|(section, name)| section == ALIASES && !name.is_empty());
+    names_alias || SETTINGS.iter().any(|setting| setting.key == key)
+}

@@ -1,0 +1,39 @@
+//! What the hub asks the operating system, over a crate that knows Linux, macOS and Windows.
+
+use sysinfo::{MemoryRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Returns how much memory this process may use, in bytes: the machine's, or its control group's if that is less.
+/// `None` if the system does not say.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    let mut system = System::new().ok()?;
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    let machine = Some(system.total_memory()).filter(|bytes| *bytes > 0);
+    let group = this_process(&mut system).and_then(Process::cgroup_limits).map(|limits| limits.total_memory);
+    match (machine, group.filter(|bytes| *bytes > 0)) {
+        (Some(machine), Some(group)) => Some(machine.min(group)),
+        (machine, group) => machine.or(group),
+    }
+}
+
+/// Returns how much memory this process holds now, in bytes. `None` if the system does not say.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    this_process(&mut System::new().ok()?).map(Process::memory)
+}
+
+fn this_process(system: &mut System) -> Option<&Process> {
+    let pid = Pid::from_u32(std::process::id());
+    let only = ProcessesToUpdate::Some(&[pid]);
+    system.refresh_processes_specifics(only, false, ProcessRefreshKind::nothing().with_memory());
+    system.process(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_fits_the_memory_it_may_use() {
+        let (total, resident) = (memory_bytes().unwrap(), resident_bytes().unwrap());
+        assert!(0 < resident && resident < total, "{resident} of {total}");
+    }
+}

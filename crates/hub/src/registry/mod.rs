@@ -1,0 +1,205 @@
+//! The models in memory: each is loaded once, on first use, and leaves when its memory is needed.
+
+mod loaded;
+mod slot;
+
+use std::{
+    collections::HashMap,
+    error::Error as StdError,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use hub_base::{ErrorKind, ModelId, OverBudget, ProgressSink};
+use hub_models::LoadOptions;
+use hub_nn::Device;
+use tokio::sync::Notify;
+
+use crate::{Error, Installed, Result, open::blocking};
+
+pub(crate) use loaded::Loaded;
+pub use loaded::LoadedModel;
+pub(crate) use slot::Lease;
+use slot::{Hold, Slot};
+
+/// The models in memory. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Registry(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    device: Device,
+    options: LoadOptions,
+    slots: Mutex<HashMap<ModelId, Arc<Slot>>>,
+    /// Counts uses, so that the least recent one can be told without a clock.
+    uses: AtomicU64,
+    /// Wakes a shutdown when a lease ends.
+    freed: Arc<Notify>,
+    is_closed: AtomicBool,
+}
+
+impl Registry {
+    /// Makes a registry whose models run on `device`, within its account.
+    pub(crate) fn new(device: Device, options: LoadOptions) -> Self {
+        Self(Arc::new(Shared {
+            device,
+            options,
+            slots: Mutex::default(),
+            uses: AtomicU64::new(0),
+            freed: Arc::default(),
+            is_closed: AtomicBool::new(false),
+        }))
+    }
+
+    /// Returns a model, in use until the lease is dropped, and loads it first if it is not in memory.
+    ///
+    /// However many ask at once, one load runs and the others wait for it; loads of other models go on beside it. A
+    /// load whose callers have all left goes on, for the next one.
+    ///
+    /// # Errors
+    /// [`Error::OverBudget`] if the budget does not hold it although every idle model was unloaded, and whatever the
+    /// load failed of. A failure is not remembered: the next caller tries again.
+    pub(crate) async fn get(&self, installed: &Installed, progress: ProgressSink) -> Result<Lease> {
+        let hold = self.hold(installed)?;
+        let name = installed.name.clone();
+        if let Some(model) = hold.slot().model() {
+            return Ok(Lease::new(name, model, hold));
+        }
+        let turn = hold.slot().loading().await;
+        if let Some(model) = hold.slot().model() {
+            return Ok(Lease::new(name, model, hold));
+        }
+        let this = self.clone();
+        let installed = installed.clone();
+        blocking(move || {
+            // The turn moves along: it ends with the load, not with whoever waits for it.
+            let _turn = turn;
+            let model = this.open(&installed, progress)?;
+            hold.slot().put(model.clone());
+            Ok(Lease::new(name, model, hold))
+        })
+        .await?
+    }
+
+    /// Loads a model, unloading idle ones, least recently used first, for as long as the budget is too small.
+    fn open(&self, installed: &Installed, progress: ProgressSink) -> Result<Loaded> {
+        let options = self.0.options.clone().progress(progress);
+        loop {
+            let opened = Loaded::open(installed, options.clone());
+            let Err(error) = opened else {
+                tracing::info!(model = %installed.name, "loaded");
+                return opened;
+            };
+            let Some(over) = over_budget(&error) else { return Err(error) };
+            if !self.evict() {
+                return Err(Error::OverBudget { model: installed.name.clone(), over });
+            }
+        }
+    }
+
+    /// Unloads the model whose last use is longest ago among those that nobody uses; `false` if there is none.
+    fn evict(&self) -> bool {
+        let evicted = {
+            let slots = self.slots();
+            let idle = slots.iter().filter(|(_, slot)| slot.is_idle());
+            let oldest = idle.min_by_key(|(_, slot)| slot.last_use());
+            // Under the lock, so that nobody begins to use it between the choice and the act.
+            oldest.and_then(|(name, slot)| Some((name.clone(), slot.unload()?)))
+        };
+        let Some((name, model)) = evicted else { return false };
+        // Outside the lock: this waits for the model's thread.
+        drop(model);
+        tracing::info!(model = %name, "unloaded, its memory is needed");
+        true
+    }
+
+    /// Unloads a model as soon as nobody uses it, and forgets it.
+    pub(crate) fn forget(&self, name: &ModelId) {
+        let slot = self.slots().remove(name);
+        // Outside the lock: if nobody uses the model, this waits for its thread.
+        drop(slot);
+    }
+
+    /// Forgets a model whose thread is gone, so that its next use loads it anew.
+    pub(crate) fn reconsider(&self, lease: &Lease, error: &hub_models::Error) {
+        let is_its = |slot: &Arc<Slot>| Arc::ptr_eq(slot, lease.slot());
+        if error.kind() == ErrorKind::Internal && self.slots().get(lease.name()).is_some_and(is_its) {
+            self.forget(lease.name());
+        }
+    }
+
+    /// Tells whether a model is in memory.
+    pub(crate) fn is_loaded(&self, name: &ModelId) -> bool {
+        self.slots().get(name).is_some_and(|slot| slot.is_loaded())
+    }
+
+    /// Lists the models in memory, by name.
+    pub(crate) fn loaded(&self) -> Vec<LoadedModel> {
+        let slots = self.slots();
+        let mut loaded: Vec<_> = slots.iter().filter_map(|(name, slot)| slot.describe(name)).collect();
+        loaded.sort_by(|a, b| a.name.cmp(&b.name));
+        loaded
+    }
+
+    /// Returns the device that models run on.
+    pub(crate) fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// Refuses new uses, waits up to `grace` for those that go on, and unloads every model.
+    pub(crate) async fn close(&self, grace: Duration) {
+        self.0.is_closed.store(true, Ordering::Release);
+        let drained = async {
+            loop {
+                let freed = self.0.freed.notified();
+                if self.slots().values().all(|slot| !slot.is_used()) {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        if tokio::time::timeout(grace, drained).await.is_err() {
+            tracing::warn!("models are unloaded while requests still use them");
+        }
+        let slots = std::mem::take(&mut *self.slots());
+        // Unloading waits for the models' threads. The runtime may be going away as well, and then nobody waits.
+        let _ = blocking(move || slots.values().for_each(|slot| drop(slot.unload()))).await;
+    }
+
+    /// Begins to use a model, loaded or not.
+    fn hold(&self, installed: &Installed) -> Result<Hold> {
+        if self.0.is_closed.load(Ordering::Acquire) {
+            return Err(Error::ShuttingDown);
+        }
+        let mut slots = self.slots();
+        // A model that was removed and imported again, by this process or another, is another model.
+        if slots.get(&installed.name).is_some_and(|slot| slot.version() != installed.created_at_ms) {
+            slots.remove(&installed.name);
+        }
+        let slot = slots
+            .entry(installed.name.clone())
+            .or_insert_with(|| Arc::new(Slot::new(installed.created_at_ms, Arc::clone(&self.0.freed))));
+        let use_number = self.0.uses.fetch_add(1, Ordering::Relaxed);
+        Ok(Hold::new(Arc::clone(slot), use_number))
+    }
+
+    /// What the lock guards is whole between any two statements, so a poisoned one is as good as any.
+    fn slots(&self) -> MutexGuard<'_, HashMap<ModelId, Arc<Slot>>> {
+        self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Finds the refusal of the memory account among the causes of an error.
+fn over_budget(error: &Error) -> Option<OverBudget> {
+    let mut cause: Option<&dyn StdError> = Some(error);
+    while let Some(error) = cause {
+        if let Some(over) = error.downcast_ref::<OverBudget>() {
+            return Some(*over);
+        }
+        cause = error.source();
+    }
+    None
+}
