@@ -53,6 +53,9 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// The loading was stopped.
+    #[error("the loading was cancelled")]
+    Cancelled,
     /// The arithmetic itself failed.
     #[error("arithmetic failed on {device}")]
     Compute {
@@ -74,6 +77,7 @@ impl Error {
             Self::Shape { .. } => ErrorKind::Corrupt,
             Self::WeightKind { .. } => ErrorKind::Unsupported,
             Self::Memory { .. } => ErrorKind::Unavailable,
+            Self::Cancelled => ErrorKind::Cancelled,
             Self::Rows { .. } => ErrorKind::InvalidInput,
             Self::Compute { .. } => ErrorKind::Internal,
         }

@@ -1,0 +1,145 @@
+use candle_core::{D, Device, Result, Tensor};
+
+use super::{
+    matrix::Linear,
+    norm::{Norm, maybe},
+    rope::{Angles, Rope},
+    store::{LayerCache, Span},
+};
+
+/// The most bytes of scores computed at a time; longer prompts go through in pieces of their rows.
+const SCORE_BYTES: usize = 16 << 20;
+
+/// Attention with its weights; [`spec::AttentionSpec`](crate::spec::AttentionSpec) says what each part is.
+#[derive(Debug)]
+pub(super) struct Attention {
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) output: Linear,
+    pub(super) query_norm: Option<Norm>,
+    pub(super) key_norm: Option<Norm>,
+    /// Which of the model's rotations turns queries and keys.
+    pub(super) rope: Option<usize>,
+    pub(super) scale: f32,
+    pub(super) window: Option<usize>,
+    pub(super) soft_cap: Option<f32>,
+}
+
+/// The rows of one sequence within a step.
+pub(super) struct Rows<'a> {
+    /// Its first row among the rows of the step.
+    pub(super) start: usize,
+    pub(super) count: usize,
+    /// The position of its first row in its sequence.
+    pub(super) position: usize,
+    /// What the sequence has cached; `None` where every row sees exactly the rows of this step.
+    pub(super) cache: Option<LayerCache<'a>>,
+}
+
+impl Attention {
+    /// Mixes rows `[rows, hidden]` of several sequences.
+    pub(super) fn forward(&self, x: &Tensor, segments: &[Rows<'_>], (ropes, angles): (&[Rope], &[Angles])) -> Result<Tensor> {
+        let rows = x.dim(0)?;
+        let split = |linear: &Linear, heads: usize| linear.forward(x)?.reshape((rows, heads, self.head_dim));
+        let turn = |x: Tensor| match self.rope {
+            Some(index) => ropes[index].rotate(&x, &angles[index]),
+            None => Ok(x),
+        };
+        let queries = turn(maybe(&self.query_norm, &split(&self.query, self.heads)?)?)?;
+        let queries = (queries * f64::from(self.scale))?;
+        let keys = turn(maybe(&self.key_norm, &split(&self.key, self.kv_heads)?)?)?;
+        let values = split(&self.value, self.kv_heads)?;
+
+        let mixed = segments
+            .iter()
+            .map(|segment| {
+                let part = |x: &Tensor| x.narrow(0, segment.start, segment.count)?.transpose(0, 1)?.contiguous();
+                self.mix(&part(&queries)?, part(&keys)?, part(&values)?, segment)
+            })
+            .collect::<Result<Vec<Tensor>>>()?;
+        self.output.forward(&Tensor::cat(&mixed, 0)?)
+    }
+
+    /// Mixes the rows of one sequence: `queries` `[heads, rows, head_dim]`, keys and values `[kv_heads, rows,
+    /// head_dim]`. Returns `[rows, heads * head_dim]`.
+    fn mix(&self, queries: &Tensor, keys: Tensor, values: Tensor, segment: &Rows<'_>) -> Result<Tensor> {
+        let Some(cache) = &segment.cache else {
+            let all = Span { keys, values };
+            return self.attend(queries, &[all], None);
+        };
+        cache.write(&keys, &values, segment.position)?;
+        let end = segment.position + segment.count;
+        let tile = (SCORE_BYTES / (4 * self.heads * end)).clamp(1, segment.count);
+        let mut pieces = Vec::new();
+        for first in (0..segment.count).step_by(tile) {
+            let count = tile.min(segment.count - first);
+            let (from, to) = (segment.position + first, segment.position + first + count);
+            let seen = self.window.map_or(0, |window| (from + 1).saturating_sub(window));
+            let mask = (count > 1).then(|| self.mask(from, count, seen, queries.device())).transpose()?;
+            let queries = queries.narrow(1, first, count)?.contiguous()?;
+            pieces.push(self.attend(&queries, &cache.spans(seen, to)?, mask.as_ref())?);
+        }
+        Tensor::cat(&pieces, 0)
+    }
+
+    /// Returns what hides the rows that the rows `from..from + count` must not see, among the positions
+    /// `seen..from + count`: 0 or minus infinity, `[rows, positions]`.
+    fn mask(&self, from: usize, count: usize, seen: usize, device: &Device) -> Result<Tensor> {
+        let window = self.window.unwrap_or(usize::MAX);
+        let positions = seen..from + count;
+        let width = positions.len();
+        let hide = (from..from + count).flat_map(|row| {
+            positions.clone().map(move |position| position > row || row - position >= window)
+        });
+        let values = hide.map(|hidden| if hidden { f32::NEG_INFINITY } else { 0.0 }).collect();
+        Tensor::from_vec(values, (count, width), device)
+    }
+
+    /// Softmax over scores, times values, span by span: keys and values are read where they lie.
+    ///
+    /// `queries` `[heads, rows, head_dim]`, scaled and contiguous. Returns `[rows, heads * head_dim]`.
+    fn attend(&self, queries: &Tensor, spans: &[Span], mask: Option<&Tensor>) -> Result<Tensor> {
+        let rows = queries.dim(1)?;
+        let group = self.heads / self.kv_heads;
+        let queries = queries.reshape((self.kv_heads, group * rows, self.head_dim))?;
+        let scores = spans.iter().map(|span| queries.matmul(&span.keys.t()?)).collect::<Result<Vec<_>>>()?;
+        let scores = Tensor::cat(&scores, D::Minus1)?;
+        let scores = match self.soft_cap {
+            Some(cap) => ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?,
+            None => scores,
+        };
+        let weights = match mask {
+            Some(mask) => {
+                let width = scores.dim(D::Minus1)?;
+                let masked = scores.reshape((self.heads, rows, width))?.broadcast_add(mask)?;
+                candle_nn::ops::softmax_last_dim(&masked)?.reshape((self.kv_heads, group * rows, width))?
+            }
+            None => candle_nn::ops::softmax_last_dim(&scores)?,
+        };
+        let mixed = weigh(&weights, spans)?;
+        mixed.reshape((self.heads, rows, self.head_dim))?.transpose(0, 1)?.reshape((rows, self.heads * self.head_dim))
+    }
+}
+
+/// Sums values by weights `[kv_heads, rows, positions]`, in the order of the positions.
+fn weigh(weights: &Tensor, spans: &[Span]) -> Result<Tensor> {
+    let mut sum: Option<Tensor> = None;
+    let mut at = 0;
+    for span in spans {
+        let count = span.values.dim(1)?;
+        let part = weights.narrow(D::Minus1, at, count)?.contiguous()?.matmul(&span.values)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + part)?,
+            None => part,
+        });
+        at += count;
+    }
+    match sum {
+        Some(sum) => Ok(sum),
+        None => candle_core::bail!("a row has no position to look at"),
+    }
+}

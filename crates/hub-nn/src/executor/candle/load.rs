@@ -1,0 +1,313 @@
+use std::{collections::HashMap, sync::Arc};
+
+use candle_core::{
+    DType, Device as CandleDevice, Tensor,
+    quantized::{GgmlDType, QStorage, QTensor},
+};
+use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
+
+use super::{
+    Layer, Model, ModelHead,
+    attention::Attention,
+    matrix::{Linear, Matrix},
+    mlp::Mlp,
+    norm::{Norm, Norms},
+    rope::Rope,
+};
+use crate::{
+    Device, Error,
+    spec::{self, AttentionSpec, Factors, Head, LayerSpec, LinearSpec, ModelSpec, NormSpec, RopeScaling, RopeSpec, TensorRef},
+    weights::{RawTensor, WeightKind, Weights},
+};
+
+/// Reads what a specification names, checks it, and pays for it first.
+pub(super) struct Loader<'a> {
+    pub(super) weights: &'a Weights,
+    pub(super) device: &'a Device,
+    pub(super) progress: &'a ProgressSink,
+    pub(super) cancel: &'a CancelToken,
+    done_bytes: u64,
+    total_bytes: u64,
+    /// Matrices by place: a tied one is read once.
+    matrices: HashMap<TensorRef, Matrix>,
+    ropes: Vec<Rope>,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(
+        weights: &'a Weights,
+        device: &'a Device,
+        progress: &'a ProgressSink,
+        cancel: &'a CancelToken,
+    ) -> Self {
+        let (matrices, ropes) = (HashMap::new(), Vec::new());
+        Self { weights, device, progress, cancel, done_bytes: 0, total_bytes: 0, matrices, ropes }
+    }
+
+    /// Reads the whole model.
+    pub(super) fn model(mut self, spec: &ModelSpec) -> Result<Model, Error> {
+        spec.check()?;
+        spec.check_names(self.weights.names())?;
+        let reservation = self.reserve(spec)?;
+        let hidden = [spec.hidden_size];
+        let embedding = &spec.embedding;
+        let table = self.matrix(&embedding.table, spec.vocab_size, spec.hidden_size)?;
+        let positions = match &embedding.positions {
+            Some(positions) => Some(self.full(&positions.table, &[positions.count, spec.hidden_size])?),
+            None => None,
+        };
+        let token_types = embedding.token_types.as_ref().map(|types| self.token_types(types, spec)).transpose()?;
+        let embedding_norm = self.maybe_norm(&embedding.norm, spec.hidden_size)?;
+        let layers = spec.layers.iter().map(|layer| self.layer(layer, hidden[0])).collect::<Result<_, _>>()?;
+        let final_norm = self.maybe_norm(&spec.final_norm, spec.hidden_size)?;
+        let head = match &spec.head {
+            Head::None => ModelHead::None,
+            Head::Logits { linear, scale, soft_cap } => {
+                ModelHead::Logits { linear: self.linear(linear)?, scale: *scale, soft_cap: *soft_cap }
+            }
+            Head::Classifier { dense, out } => {
+                ModelHead::Classifier { dense: self.linear(dense)?, out: self.linear(out)? }
+            }
+        };
+        let ropes = self.ropes;
+        Ok(Model { table, positions, token_types, embedding_norm, layers, final_norm, head, ropes, reservation })
+    }
+
+    /// Pays for every tensor before the first is read.
+    fn reserve(&mut self, spec: &ModelSpec) -> Result<Reservation, Error> {
+        self.total_bytes = weight_bytes(spec, self.weights, self.device.candle());
+        let fail = |source| Error::Memory { what: "the weights", source };
+        self.device.account().reserve(self.total_bytes).map_err(fail)
+    }
+
+    fn layer(&mut self, layer: &LayerSpec, hidden_size: usize) -> Result<Layer, Error> {
+        let mlp = match &layer.mlp {
+            spec::Mlp::Gated { gate, up, down, activation } => Mlp::Gated {
+                gate: self.linear(gate)?,
+                up: self.linear(up)?,
+                down: self.linear(down)?,
+                activation: *activation,
+            },
+            spec::Mlp::Plain { up, down, activation } => {
+                Mlp::Plain { up: self.linear(up)?, down: self.linear(down)?, activation: *activation }
+            }
+        };
+        Ok(Layer {
+            mixer: self.attention(&layer.mixer)?,
+            mixer_norms: self.norms(&layer.mixer_norms, hidden_size)?,
+            mlp,
+            mlp_norms: self.norms(&layer.mlp_norms, hidden_size)?,
+            residual_scale: layer.residual_scale,
+        })
+    }
+
+    fn attention(&mut self, attention: &AttentionSpec) -> Result<Attention, Error> {
+        Ok(Attention {
+            heads: attention.heads,
+            kv_heads: attention.kv_heads,
+            head_dim: attention.head_dim,
+            query: self.linear(&attention.query)?,
+            key: self.linear(&attention.key)?,
+            value: self.linear(&attention.value)?,
+            output: self.linear(&attention.output)?,
+            query_norm: self.maybe_norm(&attention.query_norm, attention.head_dim)?,
+            key_norm: self.maybe_norm(&attention.key_norm, attention.head_dim)?,
+            rope: attention.rope.as_ref().map(|rope| self.rope(rope)).transpose()?,
+            scale: attention.scale,
+            window: attention.window,
+            soft_cap: attention.soft_cap,
+        })
+    }
+
+    /// Returns the index of a rotation among the model's, after reading its divisors.
+    fn rope(&mut self, rope: &RopeSpec) -> Result<usize, Error> {
+        let mut rope = rope.clone();
+        match &mut rope.scaling {
+            RopeScaling::LongRope(long_rope) => {
+                self.divisors(&mut long_rope.short, rope.dims / 2)?;
+                self.divisors(&mut long_rope.long, rope.dims / 2)?;
+            }
+            RopeScaling::Factors(factors) => self.divisors(factors, rope.dims / 2)?,
+            _ => {}
+        }
+        if let Some(index) = self.ropes.iter().position(|known| *known.spec() == rope) {
+            return Ok(index);
+        }
+        self.ropes.push(Rope::new(rope));
+        Ok(self.ropes.len() - 1)
+    }
+
+    fn divisors(&mut self, factors: &mut Factors, pairs: usize) -> Result<(), Error> {
+        if let Factors::Tensor(tensor) = factors {
+            let raw = self.raw(tensor, &[pairs])?;
+            *factors = Factors::Values(self.numbers(tensor, &raw)?);
+        }
+        Ok(())
+    }
+
+    fn norms(&mut self, norms: &spec::SublayerNorms, width: usize) -> Result<Norms, Error> {
+        Ok(Norms {
+            before: self.maybe_norm(&norms.before, width)?,
+            after: self.maybe_norm(&norms.after, width)?,
+            last: self.maybe_norm(&norms.last, width)?,
+        })
+    }
+
+    fn maybe_norm(&mut self, norm: &Option<NormSpec>, width: usize) -> Result<Option<Norm>, Error> {
+        let Some(norm) = norm else { return Ok(None) };
+        let mut weight = self.full(&norm.weight, &[width])?;
+        if norm.weight_offset != 0.0 {
+            weight = (weight + f64::from(norm.weight_offset)).map_err(|source| self.failed(source))?;
+        }
+        let bias = match &norm.bias {
+            Some(bias) => self.full(bias, &[width])?,
+            None => weight.zeros_like().map_err(|source| self.failed(source))?,
+        };
+        Ok(Some(Norm { kind: norm.kind, eps: norm.eps, weight, bias }))
+    }
+
+    fn linear(&mut self, linear: &LinearSpec) -> Result<Linear, Error> {
+        let matrix = self.matrix(&linear.weight, linear.outputs, linear.inputs)?;
+        let bias = linear.bias.as_ref().map(|bias| self.full(bias, &[linear.outputs])).transpose()?;
+        Ok(Linear { matrix, bias })
+    }
+
+    fn matrix(&mut self, tensor: &TensorRef, outputs: usize, inputs: usize) -> Result<Matrix, Error> {
+        if let Some(known) = self.matrices.get(tensor) {
+            return Ok(known.clone());
+        }
+        let raw = self.raw(tensor, &[outputs, inputs])?;
+        let matrix = match raw.kind {
+            WeightKind::F16 | WeightKind::BF16 => Matrix::Half(self.half(&raw)?),
+            kind => match ggml_kind(kind) {
+                Some(ggml) => Matrix::Quantized(self.quantized(&raw, ggml)?),
+                None => Matrix::Full(self.tensor(tensor, &raw)?),
+            },
+        };
+        self.matrices.insert(tensor.clone(), matrix.clone());
+        Ok(matrix)
+    }
+
+    fn half(&self, raw: &RawTensor) -> Result<Tensor, Error> {
+        let dtype = if raw.kind == WeightKind::F16 { DType::F16 } else { DType::BF16 };
+        Tensor::from_raw_buffer(&raw.bytes, dtype, &raw.shape, self.candle()).map_err(|source| self.failed(source))
+    }
+
+    fn quantized(&self, raw: &RawTensor, kind: GgmlDType) -> Result<Arc<QTensor>, Error> {
+        let storage = QStorage::from_data((&raw.bytes[..]).into(), self.candle(), kind);
+        let tensor = storage.and_then(|storage| QTensor::new(storage, raw.shape.as_slice()));
+        tensor.map(Arc::new).map_err(|source| self.failed(source))
+    }
+
+    /// Reads a small tensor, or a table of positions, into `f32`.
+    fn full(&mut self, tensor: &TensorRef, shape: &[usize]) -> Result<Tensor, Error> {
+        let raw = self.raw(tensor, shape)?;
+        self.tensor(tensor, &raw)
+    }
+
+    fn token_types(&mut self, tensor: &TensorRef, spec: &ModelSpec) -> Result<Tensor, Error> {
+        let types = self.weights.info(&tensor.name).map_or(0, |info| info.shape.first().copied().unwrap_or(0));
+        self.full(tensor, &[types, spec.hidden_size])
+    }
+
+    fn tensor(&self, tensor: &TensorRef, raw: &RawTensor) -> Result<Tensor, Error> {
+        let numbers = self.numbers(tensor, raw)?;
+        Tensor::from_vec(numbers, raw.shape.as_slice(), self.candle()).map_err(|source| self.failed(source))
+    }
+
+    fn numbers(&self, tensor: &TensorRef, raw: &RawTensor) -> Result<Vec<f32>, Error> {
+        if !(raw.kind.is_float() || raw.kind.is_quantized()) {
+            return Err(Error::WeightKind { name: tensor.name.clone(), kind: raw.kind.as_str() });
+        }
+        Ok(raw.to_f32()?)
+    }
+
+    /// Reads a tensor, or the rows of it that are meant, and checks its shape.
+    fn raw(&mut self, tensor: &TensorRef, expected: &[usize]) -> Result<RawTensor, Error> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let raw = match &tensor.rows {
+            Some(rows) => self.weights.read_rows(&tensor.name, rows.clone())?,
+            None => self.weights.read(&tensor.name)?,
+        };
+        if raw.shape != expected {
+            return Err(Error::Shape {
+                name: tensor.name.clone(),
+                expected: expected.to_vec(),
+                found: raw.shape.clone(),
+            });
+        }
+        self.done_bytes += raw.bytes.len() as u64;
+        let event = Progress { stage: "reading weights", done: self.done_bytes, total: self.total_bytes };
+        self.progress.report(event);
+        Ok(raw)
+    }
+
+    fn candle(&self) -> &CandleDevice {
+        self.device.candle()
+    }
+
+    fn failed(&self, source: candle_core::Error) -> Error {
+        Error::Compute { device: self.device.name().to_owned(), source }
+    }
+}
+
+/// Returns how many bytes the tensors of a specification take once they are loaded.
+pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleDevice) -> u64 {
+    let mut tensors = spec.tensors();
+    tensors.sort_by(|a, b| (&a.name, a.rows.as_ref().map(|rows| rows.start)).cmp(&(&b.name, b.rows.as_ref().map(|rows| rows.start))));
+    tensors.dedup();
+    let bytes = |tensor: &&TensorRef| {
+        let Some(info) = weights.info(&tensor.name) else { return 0 };
+        let all_rows = info.shape.first().copied().unwrap_or(1).max(1) as u64;
+        let rows = tensor.rows.as_ref().map_or(all_rows, |rows| rows.len() as u64).min(all_rows);
+        loaded_bytes(info.kind, &info.shape, info.bytes(), device) / all_rows * rows
+    };
+    tensors.iter().map(bytes).sum()
+}
+
+/// Returns how many bytes a whole tensor takes once it is loaded.
+fn loaded_bytes(kind: WeightKind, shape: &[usize], file_bytes: u64, device: &CandleDevice) -> u64 {
+    let numbers = shape.iter().map(|dim| *dim as u64).product::<u64>();
+    let is_matrix = shape.len() == 2;
+    match kind {
+        WeightKind::F16 | WeightKind::BF16 if is_matrix => file_bytes,
+        kind if kind.is_quantized() && is_matrix => file_bytes + packed_bytes(numbers, device),
+        _ => numbers.saturating_mul(4),
+    }
+}
+
+/// Returns how many bytes candle takes for its own packed copy of a quantized matrix of that many numbers.
+///
+/// It makes one, at the first use, where the processor has AVX-512 VNNI: up to a byte and a sixteenth a number.
+fn packed_bytes(numbers: u64, device: &CandleDevice) -> u64 {
+    if matches!(device, CandleDevice::Cpu) && has_vnni() { numbers + numbers / 16 } else { 0 }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_vnni() -> bool {
+    std::arch::is_x86_feature_detected!("avx512vnni")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_vnni() -> bool {
+    false
+}
+
+/// Returns candle's name of a kind of blocks; `None` for numbers that stand alone.
+fn ggml_kind(kind: WeightKind) -> Option<GgmlDType> {
+    Some(match kind {
+        WeightKind::Q4_0 => GgmlDType::Q4_0,
+        WeightKind::Q4_1 => GgmlDType::Q4_1,
+        WeightKind::Q5_0 => GgmlDType::Q5_0,
+        WeightKind::Q5_1 => GgmlDType::Q5_1,
+        WeightKind::Q8_0 => GgmlDType::Q8_0,
+        WeightKind::Q2K => GgmlDType::Q2K,
+        WeightKind::Q3K => GgmlDType::Q3K,
+        WeightKind::Q4K => GgmlDType::Q4K,
+        WeightKind::Q5K => GgmlDType::Q5K,
+        WeightKind::Q6K => GgmlDType::Q6K,
+        _ => return None,
+    })
+}

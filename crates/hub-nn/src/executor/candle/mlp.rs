@@ -1,0 +1,32 @@
+use candle_core::{Result, Tensor};
+
+use super::matrix::Linear;
+use crate::spec::Activation;
+
+/// What works on each row alone, with its weights; [`spec::Mlp`](crate::spec::Mlp) says what each part is.
+#[derive(Clone, Debug)]
+pub(super) enum Mlp {
+    Gated { gate: Linear, up: Linear, down: Linear, activation: Activation },
+    Plain { up: Linear, down: Linear, activation: Activation },
+}
+
+impl Mlp {
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Gated { gate, up, down, activation } => {
+                let gated = (activate(*activation, &gate.forward(x)?)? * up.forward(x)?)?;
+                down.forward(&gated)
+            }
+            Self::Plain { up, down, activation } => down.forward(&activate(*activation, &up.forward(x)?)?),
+        }
+    }
+}
+
+fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    match activation {
+        Activation::Silu => x.silu(),
+        Activation::Gelu => x.gelu_erf(),
+        Activation::GeluTanh => x.gelu(),
+        Activation::Relu => x.relu(),
+    }
+}

@@ -1,0 +1,337 @@
+//! The reference executor, on candle: every device candle knows, no kernel of ours.
+
+mod attention;
+mod load;
+mod matrix;
+mod mlp;
+mod norm;
+mod rope;
+mod store;
+
+use std::ops::Range;
+
+use candle_core::{Result as CandleResult, Tensor};
+use hub_base::{CancelToken, ProgressSink, Reservation};
+
+use self::{
+    attention::{Attention, Rows},
+    load::Loader,
+    matrix::{Linear, Matrix},
+    mlp::Mlp,
+    norm::{Norm, Norms, maybe},
+    rope::{Angles, Rope},
+    store::Store,
+};
+use super::{Executor, Input, Output, Segment, Want};
+use crate::{
+    Device, Error,
+    device::Priority,
+    spec::ModelSpec,
+    state::{MAX_STEP_TOKENS, SequenceState},
+    weights::Weights,
+};
+
+/// Runs a model through candle's tensors, in `f32`; quantized weights stay quantized.
+///
+/// Equal prompts get equal greedy tokens whatever else shares their steps; logits may differ in the last bits, since
+/// candle's matrix product sums in another order for another number of rows.
+#[derive(Debug)]
+pub struct CandleExecutor {
+    spec: ModelSpec,
+    device: Device,
+    model: Model,
+    store: Store,
+}
+
+/// The weights of a whole model.
+#[derive(Debug)]
+struct Model {
+    table: Matrix,
+    positions: Option<Tensor>,
+    token_types: Option<Tensor>,
+    embedding_norm: Option<Norm>,
+    layers: Vec<Layer>,
+    final_norm: Option<Norm>,
+    head: ModelHead,
+    ropes: Vec<Rope>,
+    reservation: Reservation,
+}
+
+/// The weights of one layer.
+#[derive(Debug)]
+struct Layer {
+    mixer: Attention,
+    mixer_norms: Norms,
+    mlp: Mlp,
+    mlp_norms: Norms,
+    residual_scale: f32,
+}
+
+/// What is computed from the last hidden state.
+#[derive(Debug)]
+enum ModelHead {
+    None,
+    Logits { linear: Linear, scale: f32, soft_cap: Option<f32> },
+    Classifier { dense: Linear, out: Linear },
+}
+
+/// Where the rows of one segment are, in the step and in their sequence.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: usize,
+    count: usize,
+    position: usize,
+    span: usize,
+}
+
+impl CandleExecutor {
+    /// Loads the tensors that `spec` names from `weights`.
+    ///
+    /// The device's account pays for all of them before the first is read. Progress counts bytes of the files.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] if the specification and the files do not fit each other, [`Error::Shape`] and
+    /// [`Error::WeightKind`] for a tensor that is not what the configuration says, [`Error::Memory`] if the account
+    /// does not allow it, [`Error::Cancelled`] once `cancel` is set.
+    pub fn load(
+        spec: ModelSpec,
+        weights: &Weights,
+        device: &Device,
+        progress: &ProgressSink,
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
+        let model = Loader::new(weights, device, progress, cancel).model(&spec)?;
+        let store = Store::new(&spec, device.account().clone(), device.candle().clone());
+        Ok(Self { spec, device: device.clone(), model, store })
+    }
+
+    /// Returns how many bytes of cached keys and values were copied since the model was loaded: only what sequences
+    /// shared and then wrote to.
+    pub fn copied_bytes(&self) -> u64 {
+        self.store.copied_bytes()
+    }
+
+    fn places(&self, segments: &[Segment<'_>]) -> Result<Vec<Place>, Error> {
+        let mut start = 0;
+        let mut places = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let count = segment.input.rows(self.spec.hidden_size);
+            let position = segment.state.as_ref().map_or(0, |state| state.tokens());
+            self.check_segment(segment, count, position)?;
+            places.push(Place { start, count, position, span: segment.span.max(position + count) });
+            start += count;
+        }
+        Ok(places)
+    }
+
+    fn check_segment(&self, segment: &Segment<'_>, count: usize, position: usize) -> Result<(), Error> {
+        let fail = |reason: String| Err(Error::Rows { reason });
+        if count == 0 {
+            return fail("a segment without rows".to_owned());
+        }
+        if segment.state.is_some() != self.spec.keeps_state() {
+            return fail("a state is needed by decoders, and by no other model".to_owned());
+        }
+        if let Some(state) = &segment.state {
+            let room = state.groups.iter().map(|table| table.capacity()).min().unwrap_or(0);
+            if count > MAX_STEP_TOKENS || position + count > room {
+                return fail(format!("{count} rows at position {position}, where there is room to {room}"));
+            }
+        }
+        if position + count > self.spec.context_tokens && self.spec.embedding.positions.is_some() {
+            return fail(format!("{count} rows are more than {} learned positions", self.spec.context_tokens));
+        }
+        if let Input::Hidden(values) = segment.input
+            && values.len() != count * self.spec.hidden_size
+        {
+            return fail(format!("{} numbers are no rows of {}", values.len(), self.spec.hidden_size));
+        }
+        Ok(())
+    }
+
+    /// Returns the rows before the first layer of the call, `[rows, hidden]`.
+    fn input(&self, segments: &[Segment<'_>], places: &[Place], layers: &Range<usize>) -> Result<Tensor, Error> {
+        let rows = places.iter().map(|place| place.count).sum::<usize>();
+        let (mut ids, mut types, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+        for segment in segments {
+            match segment.input {
+                Input::Tokens(tokens) => {
+                    ids.extend_from_slice(tokens);
+                    types.resize(types.len() + tokens.len(), 0);
+                }
+                Input::TypedTokens(tokens, token_types) => {
+                    ids.extend_from_slice(tokens);
+                    types.extend_from_slice(token_types);
+                }
+                Input::Hidden(values) => hidden.extend_from_slice(values),
+            }
+        }
+        let fail = |reason: String| Err(Error::Rows { reason });
+        if hidden.len() == rows * self.spec.hidden_size && ids.is_empty() {
+            let shape = (rows, self.spec.hidden_size);
+            return Tensor::from_vec(hidden, shape, self.device.candle()).map_err(|source| self.failed(source));
+        }
+        if layers.start != 0 || ids.len() != rows || types.len() != rows {
+            return fail("tokens enter at layer 0, one token and one type a row, and never beside hidden states".into());
+        }
+        if let Some(id) = ids.iter().find(|id| **id as usize >= self.spec.vocab_size) {
+            return fail(format!("token {id} is outside the vocabulary of {}", self.spec.vocab_size));
+        }
+        self.embed(ids, types, places).map_err(|source| self.failed(source))
+    }
+
+    fn embed(&self, ids: Vec<u32>, types: Vec<u32>, places: &[Place]) -> CandleResult<Tensor> {
+        let (rows, device) = (ids.len(), self.device.candle());
+        let mut x = self.model.table.rows(&Tensor::from_vec(ids, rows, device)?)?;
+        if self.spec.embedding.scale != 1.0 {
+            x = (x * f64::from(self.spec.embedding.scale))?;
+        }
+        if let (Some(table), Some(positions)) = (&self.model.positions, &self.spec.embedding.positions) {
+            let at = |place: &Place| place.position..place.position + place.count;
+            let at = places.iter().flat_map(at).map(|position| (position + positions.offset) as u32).collect();
+            x = (x + table.index_select(&Tensor::from_vec(at, rows, device)?, 0)?)?;
+        }
+        if let Some(table) = &self.model.token_types {
+            x = (x + table.index_select(&Tensor::from_vec(types, rows, device)?, 0)?)?;
+        }
+        maybe(&self.model.embedding_norm, &x)
+    }
+
+    fn layer(
+        &self,
+        index: usize,
+        x: &Tensor,
+        segments: &[Segment<'_>],
+        places: &[Place],
+        angles: &[Angles],
+    ) -> CandleResult<Tensor> {
+        let layer = &self.model.layers[index];
+        let rows = segments.iter().zip(places).map(|(segment, place)| Rows {
+            start: place.start,
+            count: place.count,
+            position: place.position,
+            cache: segment.state.as_deref().and_then(|state| self.store.layer(state, index)),
+        });
+        let rows: Vec<Rows<'_>> = rows.collect();
+        let ropes = (self.model.ropes.as_slice(), angles);
+        let x = layer.mixer_norms.around(x, layer.residual_scale, |x| layer.mixer.forward(x, &rows, ropes))?;
+        layer.mlp_norms.around(&x, layer.residual_scale, |x| layer.mlp.forward(x))
+    }
+
+    /// Keeps the rows that were asked for, `[rows, hidden]`; `None` if there are none.
+    fn wanted(&self, x: &Tensor, segments: &[Segment<'_>], places: &[Place]) -> CandleResult<Option<Tensor>> {
+        let rows = segments.iter().zip(places).flat_map(|(segment, place)| {
+            segment.outputs.range(place.count).map(|row| (place.start + row) as u32)
+        });
+        let rows: Vec<u32> = rows.collect();
+        match rows.len() {
+            0 => Ok(None),
+            count if count == x.dim(0)? => Ok(Some(x.clone())),
+            count => x.index_select(&Tensor::from_vec(rows, count, x.device())?, 0).map(Some),
+        }
+    }
+
+    fn finish(&self, x: &Tensor, is_last: bool, want: Want) -> CandleResult<Tensor> {
+        let x = if is_last { maybe(&self.model.final_norm, x)? } else { x.clone() };
+        match (&self.model.head, want) {
+            (_, Want::Hidden) | (ModelHead::None, Want::Head) => Ok(x),
+            (ModelHead::Logits { linear, scale, soft_cap }, Want::Head) => {
+                let logits = linear.forward(&x)?;
+                let logits = if *scale == 1.0 { logits } else { (logits * f64::from(*scale))? };
+                match soft_cap {
+                    Some(cap) => (logits / f64::from(*cap))?.tanh()? * f64::from(*cap),
+                    None => Ok(logits),
+                }
+            }
+            (ModelHead::Classifier { dense, out }, Want::Head) => out.forward(&dense.forward(&x)?.tanh()?),
+        }
+    }
+
+    fn compute(
+        &self,
+        layers: Range<usize>,
+        segments: &[Segment<'_>],
+        places: &[Place],
+        want: Want,
+        priority: Priority,
+    ) -> Result<Output, Error> {
+        let mut pass = self.device.gate().enter(priority);
+        let failed = |source| self.failed(source);
+        let mut x = self.input(segments, places, &layers)?;
+        let spans: Vec<_> = places.iter().map(|place| (place.position, place.count, place.span)).collect();
+        let angles = self.model.ropes.iter().map(|rope| rope.angles(&spans, self.device.candle()));
+        let angles = angles.collect::<CandleResult<Vec<_>>>().map_err(failed)?;
+        let is_last = layers.end == self.spec.layers.len();
+        for index in layers {
+            x = self.layer(index, &x, segments, places, &angles).map_err(failed)?;
+            pass.give_way();
+        }
+        let Some(x) = self.wanted(&x, segments, places).map_err(failed)? else { return Ok(Output::default()) };
+        let output = self.finish(&x, is_last, want).map_err(failed)?;
+        let width = output.dim(1).map_err(failed)?;
+        let values = output.flatten_all().and_then(|flat| flat.to_vec1()).map_err(failed)?;
+        Ok(Output::new(values, width))
+    }
+
+    fn failed(&self, source: candle_core::Error) -> Error {
+        Error::Compute { device: self.device.name().to_owned(), source }
+    }
+}
+
+impl Executor for CandleExecutor {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn weight_bytes(&self) -> u64 {
+        self.model.reservation.bytes()
+    }
+
+    fn state_bytes(&self) -> u64 {
+        self.store.bytes()
+    }
+
+    fn bytes_for(&self, tokens: usize) -> u64 {
+        self.store.bytes_for(tokens)
+    }
+
+    fn append(&mut self, state: &mut SequenceState, tokens: usize) -> Result<(), Error> {
+        self.store.append(state, tokens)
+    }
+
+    fn fork(&mut self, state: &SequenceState) -> SequenceState {
+        self.store.fork(state)
+    }
+
+    fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize {
+        self.store.rewind(state, to)
+    }
+
+    fn release(&mut self, state: SequenceState) {
+        self.store.release(state);
+    }
+
+    fn run(
+        &mut self,
+        layers: Range<usize>,
+        segments: &mut [Segment<'_>],
+        want: Want,
+        priority: Priority,
+    ) -> Result<Output, Error> {
+        let count = self.spec.layers.len();
+        if layers.start > layers.end || layers.end > count || (want == Want::Head && layers.end != count) {
+            return Err(Error::Rows { reason: format!("layers {layers:?} of {count}") });
+        }
+        let places = self.places(segments)?;
+        let is_last = layers.end == count;
+        let output = self.compute(layers, segments, &places, want, priority)?;
+        if is_last {
+            for (segment, place) in segments.iter_mut().zip(&places) {
+                if let Some(state) = &mut segment.state {
+                    self.store.advance(state, place.count);
+                }
+            }
+        }
+        Ok(output)
+    }
+}

@@ -1,0 +1,165 @@
+//! What runs a [`ModelSpec`]: the seam between models as data and arithmetic.
+
+mod candle;
+
+use std::ops::Range;
+
+pub use candle::CandleExecutor;
+
+use crate::{Error, device::Priority, spec::ModelSpec, state::SequenceState};
+
+/// Runs the layers of one model over rows of several sequences at once.
+///
+/// What crosses this seam is plain data: token ids and `f32` slices, no tensor of any library. An executor owns the
+/// weights and the store behind every [`SequenceState`] it made.
+pub trait Executor: Send {
+    /// Returns the model it runs.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Returns how many bytes its weights take.
+    fn weight_bytes(&self) -> u64;
+
+    /// Returns how many bytes the states of all its sequences take now.
+    fn state_bytes(&self) -> u64;
+
+    /// Returns how many bytes a sequence takes at most while it grows to `tokens`; 0 for a model without state.
+    fn bytes_for(&self, tokens: usize) -> u64;
+
+    /// Makes room in `state` for `tokens` more rows. What is cached stays where it is.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the device's account does not allow it; `state` is as before then.
+    fn append(&mut self, state: &mut SequenceState, tokens: usize) -> Result<(), Error>;
+
+    /// Makes a second state that begins as `state` and grows on its own.
+    ///
+    /// Both share their blocks; the last, partly filled one is copied by the first that appends to it.
+    fn fork(&mut self, state: &SequenceState) -> SequenceState;
+
+    /// Forgets the end of a sequence, so that `to` tokens stay, and returns how many stayed.
+    ///
+    /// Fewer than `to` stay where a window has already dropped what the rows before `to` would have to see: then the
+    /// sequence begins again at the position returned.
+    fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize;
+
+    /// Gives back what a sequence holds.
+    fn release(&mut self, state: SequenceState);
+
+    /// Runs `layers` over the rows of all `segments`, and returns the rows that were asked for, in order.
+    ///
+    /// Each segment with a state must have room for its rows ([`append`](Self::append)); the state holds them
+    /// afterwards. A segment's rows see what its state held before and each other, as the model's mask says; rows of
+    /// different segments never meet. The rows of all segments share each pass over the weights.
+    ///
+    /// Takes the device's turn with `priority`, and gives way between layers.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] if the rows do not fit the model or their state, [`Error::Compute`] if the arithmetic fails.
+    /// The states of the segments must be released after an error.
+    fn run(
+        &mut self,
+        layers: Range<usize>,
+        segments: &mut [Segment<'_>],
+        want: Want,
+        priority: Priority,
+    ) -> Result<Output, Error>;
+}
+
+/// Consecutive rows of one sequence.
+#[derive(Debug)]
+pub struct Segment<'a> {
+    /// What the rows hold before the first layer of the call.
+    pub input: Input<'a>,
+    /// What the sequence left behind; `None` for a model without state.
+    pub state: Option<&'a mut SequenceState>,
+    /// Which rows are wanted.
+    pub outputs: Outputs,
+    /// The length of the whole sequence as far as it is known, in tokens, for rotations that depend on it. At least
+    /// the position of the last row plus one.
+    pub span: usize,
+}
+
+/// What rows hold.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// One token a row; the call begins at layer 0.
+    Tokens(&'a [u32]),
+    /// One token and one token type a row, for encoders that know types; the call begins at layer 0.
+    TypedTokens(&'a [u32], &'a [u32]),
+    /// One hidden state a row, `[rows, hidden_size]`.
+    Hidden(&'a [f32]),
+}
+
+/// Which rows of a segment are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// None: only the state matters.
+    None,
+    /// The first row.
+    First,
+    /// The last row.
+    Last,
+    /// Every row.
+    All,
+}
+
+/// What is wanted of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// What the head makes of it, after the final normalisation: logits, or scores of a classifier. Needs the last
+    /// layer in the call.
+    Head,
+    /// The hidden state, after the final normalisation if the last layer is in the call.
+    Hidden,
+}
+
+/// The wanted rows of all segments, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl Output {
+    /// Wraps `[rows, width]` numbers.
+    pub fn new(values: Vec<f32>, width: usize) -> Self {
+        Self { values, width }
+    }
+
+    /// Returns how many numbers a row has.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Iterates over the rows.
+    pub fn rows(&self) -> std::slice::ChunksExact<'_, f32> {
+        self.values.chunks_exact(self.width.max(1))
+    }
+
+    /// Iterates over the rows, to be changed in place.
+    pub fn rows_mut(&mut self) -> std::slice::ChunksExactMut<'_, f32> {
+        self.values.chunks_exact_mut(self.width.max(1))
+    }
+}
+
+impl Input<'_> {
+    /// Returns how many rows there are, given the width of the hidden state.
+    pub(crate) fn rows(&self, hidden_size: usize) -> usize {
+        match self {
+            Self::Tokens(tokens) | Self::TypedTokens(tokens, _) => tokens.len(),
+            Self::Hidden(values) => values.len() / hidden_size,
+        }
+    }
+}
+
+impl Outputs {
+    /// Returns which of `rows` rows are meant.
+    pub(crate) fn range(self, rows: usize) -> Range<usize> {
+        match self {
+            Self::None => 0..0,
+            Self::First => 0..rows.min(1),
+            Self::Last => rows.saturating_sub(1)..rows,
+            Self::All => 0..rows,
+        }
+    }
+}
