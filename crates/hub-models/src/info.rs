@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use hub_base::Task;
 use serde::Serialize;
 
+use crate::{Error, Source, bundle::Bundle};
+
 /// What a model is, read from its files without loading it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -42,4 +44,12 @@ pub struct LeftOutTensor {
     pub name: String,
     /// Why the model is whole without it.
     pub reason: &'static str,
+}
+
+/// Reads what a model is from the heads of its files, without loading it.
+///
+/// # Errors
+/// Where the files are missing, damaged or of an unknown kind.
+pub fn inspect(source: &Source) -> Result<ModelInfo, Error> {
+    Ok(Bundle::open(source)?.info())
 }

@@ -1,1 +1,46 @@
-//! Language, embedding and reranking models: families, chat templates, sampling, the engine.
+//! Language, embedding and reranking models, from the files people have on disk.
+//!
+//! ```
+//! use hub_models::{GenerateOptions, LoadOptions, Source, TextModel};
+//!
+//! let model = TextModel::open(Source::Guide, LoadOptions::default())?;
+//! let reply = model.generate("How do I start the hub?", GenerateOptions::default().max_tokens(16))?;
+//! for delta in reply.blocking() {
+//!     print!("{}", delta?.text);
+//! }
+//! # Ok::<(), hub_models::Error>(())
+//! ```
+//!
+//! Any folder in the Hugging Face layout and any GGUF file of a known family opens the same way:
+//! `TextModel::open("models/qwen3-0.6b", LoadOptions::default())`. Requests share one thread, one copy of the weights
+//! and each pass over them; a dropped [`Reply`] stops its request within a step.
+
+mod bundle;
+pub mod chat;
+mod embed;
+mod encoder;
+mod engine;
+mod error;
+mod family;
+mod generation;
+mod info;
+mod options;
+mod pooling;
+mod prompt;
+mod reply;
+mod rerank;
+pub mod sample;
+mod source;
+mod text;
+
+pub use embed::{EmbeddingModel, Embeddings, Input};
+pub use engine::Load;
+pub use error::Error;
+pub use family::FamilyError;
+pub use info::{LeftOutTensor, ModelInfo, inspect};
+pub use options::{EmbedOptions, EndTokens, GenerateOptions, LoadOptions, SamplingOptions, TooLong};
+pub use prompt::{ChatPrompt, Prompt};
+pub use reply::{Delta, FinishReason, Reply, TokenLogprob, Usage};
+pub use rerank::{Ranking, Reranker};
+pub use source::Source;
+pub use text::{Prepared, TextModel};

@@ -7,7 +7,7 @@ use std::{
 use async_channel::Receiver;
 use futures_core::Stream;
 
-use crate::Error;
+use crate::{Error, engine::Engine};
 
 /// An answer while it is being generated: a stream of [`Delta`], with a blocking twin.
 ///
@@ -16,6 +16,8 @@ use crate::Error;
 pub struct Reply {
     rx: Pin<Box<Receiver<Result<Delta, Error>>>>,
     prompt_tokens: usize,
+    /// Keeps the model's thread alive until the last piece is read.
+    _engine: Engine,
 }
 
 /// A piece of an answer.
@@ -76,8 +78,8 @@ pub struct Usage {
 }
 
 impl Reply {
-    pub(crate) fn new(rx: Receiver<Result<Delta, Error>>, prompt_tokens: usize) -> Self {
-        Self { rx: Box::pin(rx), prompt_tokens }
+    pub(crate) fn new(rx: Receiver<Result<Delta, Error>>, prompt_tokens: usize, engine: Engine) -> Self {
+        Self { rx: Box::pin(rx), prompt_tokens, _engine: engine }
     }
 
     /// Returns the number of tokens of the prompt.

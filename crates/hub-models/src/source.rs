@@ -10,6 +10,16 @@ pub enum Source {
     Guide,
 }
 
+impl Source {
+    /// Returns what the thread of a model from here is called.
+    pub(crate) fn thread_name(&self) -> String {
+        match self {
+            Self::Guide => "model hub-guide".to_owned(),
+            Self::Path(path) => format!("model {}", path.file_name().unwrap_or_default().to_string_lossy()),
+        }
+    }
+}
+
 impl From<&Path> for Source {
     fn from(path: &Path) -> Self {
         Self::Path(path.to_owned())

@@ -1,0 +1,155 @@
+//! Everything a model's files say, read and checked together: specification, tokenizer, template, defaults.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use hub_base::Task;
+use hub_nn::{
+    spec::{Head, LeftOut, ModelSpec},
+    state::Group,
+    tokens::{SpecialTokens, Tokenizer},
+    weights::{Format, Weights},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{
+    Error, LeftOutTensor, ModelInfo, Source,
+    chat::{Template, TemplateTokens},
+    family,
+    generation::GenerationConfig,
+};
+
+/// The guide model, inside the program.
+static GUIDE: &[u8] = include_bytes!("../guide/hub-guide.gguf");
+
+/// The heads of a model's files, and the small files beside them.
+pub(crate) struct Bundle {
+    pub(crate) weights: Weights,
+    pub(crate) spec: ModelSpec,
+    /// The folder of the model; nothing for a single file.
+    folder: Option<PathBuf>,
+}
+
+impl Bundle {
+    /// Opens the files, and checks the configuration and all tensor names against the family.
+    pub(crate) fn open(source: &Source) -> Result<Self, Error> {
+        let (weights, folder) = match source {
+            Source::Guide => (Weights::from_gguf_bytes(GUIDE)?, None),
+            Source::Path(path) => (Weights::open(path)?, path.is_dir().then(|| path.clone())),
+        };
+        // A GGUF file says all of itself; what lies beside it belongs to other files.
+        let folder = folder.filter(|_| weights.format() == Format::Safetensors);
+        let config: Option<Value> = match &folder {
+            Some(folder) => Some(read_json(&folder.join("config.json"))?),
+            None => None,
+        };
+        let spec = family::spec_of(&weights, config.as_ref())?;
+        spec.check()?;
+        spec.check_names(weights.names())?;
+        Ok(Self { weights, spec, folder })
+    }
+
+    /// Says what the model is.
+    pub(crate) fn info(&self) -> ModelInfo {
+        let mut weight_kinds = std::collections::BTreeMap::new();
+        let mut parameters = 0;
+        for info in self.weights.names().filter_map(|name| self.weights.info(name)) {
+            *weight_kinds.entry(info.kind.as_str()).or_insert(0) += 1;
+            parameters += info.shape.iter().map(|dim| *dim as u64).product::<u64>();
+        }
+        let spec = &self.spec;
+        let context = spec.context_tokens;
+        let groups = Group::of(spec);
+        let bytes = |group: &Group| (group.blocks_for(context) * group.block_numbers() * size_of::<f32>()) as u64;
+        ModelInfo {
+            task: self.task(),
+            family: spec.family,
+            format: match self.weights.format() {
+                Format::Safetensors => "safetensors",
+                Format::Gguf => "gguf",
+            },
+            parameters,
+            file_bytes: self.weights.total_bytes(),
+            weight_kinds,
+            context_tokens: context,
+            vocab_size: spec.vocab_size,
+            hidden_size: spec.hidden_size,
+            layers: spec.layers.len(),
+            context_bytes: groups.iter().map(bytes).sum(),
+            has_chat_template: self.special_tokens().is_ok_and(|special| special.chat_template.is_some()),
+            left_out: spec.left_out.iter().map(left_out).collect(),
+        }
+    }
+
+    /// Says what the model can be asked to do.
+    pub(crate) fn task(&self) -> Task {
+        match self.spec.head {
+            Head::Logits { .. } => Task::Chat,
+            Head::Classifier { .. } => Task::Rerank,
+            Head::None => Task::Embed,
+        }
+    }
+
+    /// Refuses a model that does something else.
+    pub(crate) fn expect(&self, asked: Task) -> Result<(), Error> {
+        let can = self.task();
+        if can == asked { Ok(()) } else { Err(Error::WrongTask { asked, can }) }
+    }
+
+    pub(crate) fn tokenizer(&self) -> Result<Tokenizer, Error> {
+        Ok(match &self.folder {
+            Some(folder) => Tokenizer::open(&folder.join("tokenizer.json"))?,
+            None => Tokenizer::from_gguf(self.weights.metadata())?,
+        })
+    }
+
+    pub(crate) fn special_tokens(&self) -> Result<SpecialTokens, Error> {
+        Ok(match &self.folder {
+            Some(folder) => SpecialTokens::from_folder(folder)?,
+            None => SpecialTokens::from_gguf(self.weights.metadata())?,
+        })
+    }
+
+    /// Returns the model's chat template, ready to render; nothing if it has none.
+    pub(crate) fn template(&self) -> Result<Option<Template>, Error> {
+        let special = self.special_tokens()?;
+        let tokens = TemplateTokens::new(special.named());
+        let template = special.chat_template.as_deref().map(|source| Template::compile(source, tokens));
+        Ok(template.transpose()?)
+    }
+
+    pub(crate) fn generation_config(&self) -> Result<GenerationConfig, Error> {
+        match &self.folder {
+            Some(folder) => Ok(self.read_optional(folder, "generation_config.json")?.unwrap_or_default()),
+            None => Ok(GenerationConfig::from_gguf(self.weights.metadata())),
+        }
+    }
+
+    /// Reads a JSON file of the model's folder; nothing if it is not there, or the model is a single file.
+    pub(crate) fn beside<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        self.folder.as_ref().map_or(Ok(None), |folder| self.read_optional(folder, name))
+    }
+
+    fn read_optional<T: DeserializeOwned>(&self, folder: &Path, name: &str) -> Result<Option<T>, Error> {
+        match read_json(&folder.join(name)) {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn left_out(tensor: &LeftOut) -> LeftOutTensor {
+    LeftOutTensor { name: tensor.name.clone(), reason: tensor.reason }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let bytes = fs::read(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
+        _ => Error::Read { path: path.to_owned(), source },
+    })?;
+    serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.to_owned(), source })
+}

@@ -1,0 +1,163 @@
+use std::sync::Arc;
+
+use hub_base::{Account, Task};
+use hub_nn::{Device, executor::Want, tokens::{AddSpecial, Tokenizer}};
+
+use crate::{
+    EmbedOptions, Error, LoadOptions, ModelInfo, Source, TooLong,
+    bundle::Bundle,
+    encoder::{Encoder, Text, Wanted},
+    engine::executor_loader,
+    pooling::Pooling,
+};
+
+/// A model that turns texts into vectors, loaded and ready.
+///
+/// Clones share it. It owns one thread, which ends when the last clone is dropped.
+///
+/// ```no_run
+/// use hub_models::{EmbedOptions, EmbeddingModel, Input, LoadOptions};
+///
+/// let model = EmbeddingModel::open("models/all-MiniLM-L6-v2", LoadOptions::default())?;
+/// let texts = vec![Input::from("Xin chào"), Input::from("Hello")];
+/// let vectors = model.embed(texts, EmbedOptions::default())?.vectors;
+/// assert_eq!(vectors[0].len(), model.dimensions());
+/// # Ok::<(), hub_models::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct EmbeddingModel(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    info: ModelInfo,
+    tokenizer: Tokenizer,
+    pooling: Pooling,
+    encoder: Encoder,
+}
+
+/// Something to embed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A text.
+    Text(String),
+    /// Tokens, taken as they are.
+    Tokens(Vec<u32>),
+}
+
+impl From<&str> for Input {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Input {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// The vectors of some inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    /// One vector an input, in their order.
+    pub vectors: Vec<Vec<f32>>,
+    /// Tokens of all inputs.
+    pub prompt_tokens: usize,
+}
+
+impl EmbeddingModel {
+    /// Loads a model. Blocks until its weights are in memory.
+    ///
+    /// # Errors
+    /// Where the files are missing, damaged or of an unknown kind, where the model makes no vectors
+    /// ([`Error::WrongTask`]), and where its weights do not fit the device's account ([`Error::Memory`]).
+    pub fn open(source: impl Into<Source>, options: LoadOptions) -> Result<Self, Error> {
+        let source = source.into();
+        let bundle = Bundle::open(&source)?;
+        bundle.expect(Task::Embed)?;
+        let (info, tokenizer, pooling) = (bundle.info(), bundle.tokenizer()?, Pooling::of(&bundle)?);
+        let (name, queue) = (source.thread_name(), options.queue);
+        let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
+        let encoder = Encoder::start(&name, queue, executor_loader(bundle, device, options))?;
+        Ok(Self(Arc::new(Inner { info, tokenizer, pooling, encoder })))
+    }
+
+    /// Returns what the model is.
+    pub fn info(&self) -> &ModelInfo {
+        &self.0.info
+    }
+
+    /// Returns how many numbers a vector has.
+    pub fn dimensions(&self) -> usize {
+        self.0.info.hidden_size
+    }
+
+    /// Returns the longest text it takes, in tokens.
+    pub fn max_tokens(&self) -> usize {
+        self.0.pooling.max_tokens
+    }
+
+    /// Returns the bytes of its weights in memory.
+    pub fn weight_bytes(&self) -> u64 {
+        self.0.encoder.weight_bytes()
+    }
+
+    /// Turns inputs into vectors, pooled and scaled as the model's files prescribe. Blocks until all are done.
+    ///
+    /// Checked against sentence-transformers.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] if there is nothing, [`Error::TooLarge`] if an input is longer than the model takes and the
+    /// options do not cut it, [`Error::InvalidOption`] for a number of dimensions the model does not have,
+    /// [`Error::Busy`] if too many requests wait.
+    pub fn embed(&self, inputs: Vec<Input>, options: EmbedOptions) -> Result<Embeddings, Error> {
+        let Inner { pooling, encoder, .. } = self.0.as_ref();
+        let dimensions = options.dimensions.unwrap_or(self.dimensions());
+        if !(1..=self.dimensions()).contains(&dimensions) {
+            let reason = format!("must be 1 to {}", self.dimensions());
+            return Err(Error::InvalidOption { name: "dimensions", reason });
+        }
+        if inputs.is_empty() {
+            return Err(Error::Empty { what: "the input" });
+        }
+        let texts = inputs.into_iter().map(|input| self.encode(input, options.too_long));
+        let texts = texts.collect::<Result<Vec<Text>, Error>>()?;
+        let prompt_tokens = texts.iter().map(|text| text.tokens.len()).sum();
+        let wanted = Wanted { want: Want::Hidden, outputs: pooling.outputs() };
+        let rows = encoder.run(texts, wanted, options.priority)?;
+        let vectors = rows.iter().map(|rows| pooling.vector(rows, dimensions)).collect();
+        Ok(Embeddings { vectors, prompt_tokens })
+    }
+
+    fn encode(&self, input: Input, too_long: TooLong) -> Result<Text, Error> {
+        let limit = self.max_tokens();
+        let mut tokens = match input {
+            Input::Text(text) => self.0.tokenizer.encode(&text, AddSpecial::Yes)?,
+            Input::Tokens(tokens) => tokens,
+        };
+        let asked = tokens.len();
+        if asked == 0 {
+            return Err(Error::Empty { what: "an input" });
+        }
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.0.info.vocab_size) {
+            let reason = format!("names token {id}, outside the vocabulary of {}", self.0.info.vocab_size);
+            return Err(Error::InvalidOption { name: "input", reason });
+        }
+        if asked > limit {
+            match too_long {
+                TooLong::Refuse => return Err(Error::TooLarge { asked, limit }),
+                TooLong::Cut => cut(&mut tokens, limit),
+            }
+        }
+        let types = vec![0; tokens.len()];
+        Ok(Text { tokens, types })
+    }
+}
+
+/// Cuts from the middle of the end: the last token closes the text and stays.
+fn cut(tokens: &mut Vec<u32>, limit: usize) {
+    if let Some(last) = tokens.last().copied() {
+        tokens.truncate(limit.saturating_sub(1));
+        tokens.push(last);
+    }
+}

@@ -1,0 +1,71 @@
+use hub_nn::{
+    state::SequenceState,
+    tokens::{TextStream, Tokenizer},
+};
+
+use super::request::Request;
+use crate::sample::Sampler;
+
+/// One choice of a request while it runs.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    /// The request it belongs to.
+    pub(super) request: u64,
+    pub(super) choice: usize,
+    /// The prompt, then what was generated.
+    pub(super) tokens: Vec<u32>,
+    pub(super) prompt_tokens: usize,
+    pub(super) state: SequenceState,
+    /// How long the sequence was when it was last computed, for rotations that depend on it.
+    pub(super) span: usize,
+    pub(super) sampler: Sampler,
+    pub(super) text: TextStream,
+    /// How many tokens of the prompt were reported with their probabilities.
+    pub(super) reported_tokens: usize,
+}
+
+impl Sequence {
+    /// Begins the first choice of a request.
+    pub(super) fn first(id: u64, request: &Request, tokenizer: &Tokenizer) -> Self {
+        Self {
+            request: id,
+            choice: 0,
+            tokens: request.tokens.clone(),
+            prompt_tokens: request.tokens.len(),
+            state: SequenceState::default(),
+            span: 0,
+            sampler: Sampler::new(&request.sampling, &request.tokens),
+            text: TextStream::new(tokenizer, &request.stop),
+            reported_tokens: 0,
+        }
+    }
+
+    /// Begins another choice where this one has just read its prompt; `state` is a fork of its own.
+    pub(super) fn sibling(
+        &self,
+        choice: usize,
+        state: SequenceState,
+        request: &Request,
+        tokenizer: &Tokenizer,
+    ) -> Self {
+        let sampling = request.sampling.reseeded(choice as u64);
+        Self {
+            choice,
+            state,
+            span: self.span,
+            sampler: Sampler::new(&sampling, &request.tokens),
+            reported_tokens: self.reported_tokens,
+            ..Self::first(self.request, request, tokenizer)
+        }
+    }
+
+    /// Returns how many of its tokens are not computed yet.
+    pub(super) fn pending(&self) -> usize {
+        self.tokens.len() - self.state.tokens()
+    }
+
+    /// Returns how many tokens it has generated.
+    pub(super) fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt_tokens
+    }
+}

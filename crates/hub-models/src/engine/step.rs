@@ -1,0 +1,270 @@
+use std::{sync::Arc, time::Instant};
+
+use hub_nn::{
+    Error as NnError, Priority,
+    executor::{Input, Output, Outputs, Segment, Want},
+    tokens::Tokenizer,
+};
+
+use super::{
+    plan::{View, plan},
+    sequence::Sequence,
+    thread::Thread,
+};
+use crate::{
+    Delta, Error, FinishReason, TokenLogprob,
+    options::EndTokens,
+    sample::{self, Sampled},
+};
+
+/// The most rows of one step whose logits are all wanted: a vocabulary is wide.
+const LOGPROB_ROWS: usize = 32;
+
+impl Thread {
+    /// Runs one step: one forward over the rows of all sequences that can move, and one token for each that is done
+    /// with its prompt.
+    pub(super) fn step(&mut self) {
+        self.restart_stale();
+        let mut rows = self.plan();
+        self.make_room(&mut rows);
+        if rows.iter().all(|count| *count == 0) {
+            return self.rest();
+        }
+        let now = Instant::now();
+        for (sequence, _) in self.sequences.iter().zip(&rows).filter(|(_, count)| **count > 0) {
+            if let Some(running) = self.running.get_mut(&sequence.request) {
+                running.started.get_or_insert(now);
+            }
+        }
+        match self.forward(&rows) {
+            Ok(output) => self.take(&rows, &output),
+            Err(error) => {
+                let error = Arc::new(error);
+                let mut ids: Vec<u64> = self.sequences.iter().map(|sequence| sequence.request).collect();
+                ids.dedup();
+                for id in ids {
+                    self.end(id, Some(Error::Step { source: Arc::clone(&error) }));
+                }
+            }
+        }
+    }
+
+    /// Sends sequences back to their first token that have grown past a length where all they cached became stale.
+    fn restart_stale(&mut self) {
+        let Some(executor) = &mut self.executor else { return };
+        let Some(limit) = executor.spec().restart_tokens() else { return };
+        for sequence in &mut self.sequences {
+            if sequence.state.tokens() > 0 && sequence.span <= limit && sequence.tokens.len() > limit {
+                executor.rewind(&mut sequence.state, 0);
+            }
+        }
+    }
+
+    fn plan(&self) -> Vec<usize> {
+        let running = |sequence: &Sequence| self.running.get(&sequence.request);
+        let views = self.sequences.iter().map(|sequence| View {
+            pending: sequence.pending(),
+            is_readable: running(sequence).is_some_and(|running| running.is_readable()),
+        });
+        let views: Vec<View> = views.collect();
+        let mut rows = plan(&views, self.settings.prefill_tokens);
+        for (sequence, count) in self.sequences.iter().zip(&mut rows) {
+            if running(sequence).is_some_and(|running| running.request.prompt_logprobs.is_some()) {
+                *count = (*count).min(LOGPROB_ROWS);
+            }
+        }
+        rows
+    }
+
+    /// Makes room for the rows of a step. Where memory is short, the youngest sequence gives its own back and is
+    /// parked; the last one left fails with the numbers.
+    fn make_room(&mut self, rows: &mut Vec<usize>) {
+        let mut index = 0;
+        while index < rows.len() {
+            let Some(executor) = &mut self.executor else { return rows.clear() };
+            let sequence = &mut self.sequences[index];
+            match executor.append(&mut sequence.state, rows[index]) {
+                Ok(()) => index += 1,
+                Err(error) if self.sequences.len() > 1 => {
+                    tracing::debug!(%error, "the youngest sequence steps back");
+                    self.park_youngest();
+                    rows.truncate(self.sequences.len());
+                }
+                Err(error) => {
+                    let id = sequence.request;
+                    rows.clear();
+                    return self.end(id, Some(Error::from(error)));
+                }
+            }
+        }
+    }
+
+    fn park_youngest(&mut self) {
+        if let (Some(mut sequence), Some(executor)) = (self.sequences.pop(), &mut self.executor) {
+            executor.release(std::mem::take(&mut sequence.state));
+            self.parked.push_front(sequence);
+        }
+    }
+
+    fn forward(&mut self, rows: &[usize]) -> Result<Output, NnError> {
+        let Some(executor) = &mut self.executor else { return Ok(Output::default()) };
+        let mut priority = Priority::Background;
+        let mut segments = Vec::with_capacity(rows.len());
+        for (sequence, &count) in self.sequences.iter_mut().zip(rows).filter(|(_, count)| **count > 0) {
+            let Some(running) = self.running.get(&sequence.request) else { continue };
+            priority = priority.max(running.request.priority);
+            let computed = sequence.state.tokens();
+            sequence.span = sequence.tokens.len();
+            let reports = running.request.prompt_logprobs.is_some();
+            let outputs = if reports && sequence.reported_tokens < sequence.prompt_tokens {
+                Outputs::All
+            } else if computed + count == sequence.tokens.len() {
+                Outputs::Last
+            } else {
+                Outputs::None
+            };
+            segments.push(Segment {
+                input: Input::Tokens(&sequence.tokens[computed..computed + count]),
+                state: Some(&mut sequence.state),
+                outputs,
+                span: sequence.span,
+            });
+        }
+        let layers = 0..executor.spec().layers.len();
+        self.stats.step(rows.iter().sum());
+        executor.run(layers, &mut segments, Want::Head, priority)
+    }
+
+    /// Takes the rows of a step apart, sequence by sequence: reports prompts, draws tokens, sends text.
+    fn take(&mut self, rows: &[usize], output: &Output) {
+        let mut logits = output.rows();
+        for (mut sequence, &count) in std::mem::take(&mut self.sequences).into_iter().zip(rows) {
+            if count == 0 {
+                self.sequences.push(sequence);
+                continue;
+            }
+            let is_complete = sequence.pending() == 0;
+            let reports = self.reports_prompt(&sequence);
+            let own: Vec<&[f32]> = logits.by_ref().take(if reports { count } else { usize::from(is_complete) }).collect();
+            if reports {
+                self.report_prompt(&mut sequence, &own);
+            }
+            match own.last() {
+                Some(last) if is_complete => self.draw(sequence, last),
+                _ => self.sequences.push(sequence),
+            }
+        }
+    }
+
+    /// Draws the next token of a sequence, and the first ones of its siblings if it has just read its prompt.
+    fn draw(&mut self, sequence: Sequence, logits: &[f32]) {
+        let siblings = self.siblings(&sequence);
+        for mut sequence in std::iter::once(sequence).chain(siblings) {
+            match self.next_token(&mut sequence, logits) {
+                Ok(true) => self.sequences.push(sequence),
+                Ok(false) => self.release(sequence),
+                Err(error) => {
+                    let id = sequence.request;
+                    self.release(sequence);
+                    self.end(id, Some(error));
+                }
+            }
+        }
+    }
+
+    /// Forks the other choices of a request from the first, which has just read their common prompt.
+    fn siblings(&mut self, first: &Sequence) -> Vec<Sequence> {
+        let (Some(running), Some(executor)) = (self.running.get(&first.request), &mut self.executor) else {
+            return Vec::new();
+        };
+        if first.choice != 0 || first.generated() != 0 {
+            return Vec::new();
+        }
+        let choices = 1..running.request.choices.get() as usize;
+        let fork = |choice| {
+            first.sibling(choice, executor.fork(&first.state), &running.request, &self.settings.tokenizer)
+        };
+        choices.map(fork).collect()
+    }
+
+    /// Draws one token and sends the text it completes; false once the choice has ended.
+    fn next_token(&mut self, sequence: &mut Sequence, logits: &[f32]) -> Result<bool, Error> {
+        let Some(running) = self.running.get_mut(&sequence.request) else { return Ok(false) };
+        let end_tokens = self.settings.end_tokens.as_slice();
+        let request = &running.request;
+        let may_end = request.end == EndTokens::Stop && sequence.generated() >= request.min_tokens;
+        let forbidden = if may_end { &[] } else { end_tokens };
+        let sampled = sequence.sampler.next(logits, forbidden, request.logprobs)?;
+        let now = Instant::now();
+        self.stats.generate();
+        running.count_token(now);
+        sequence.tokens.push(sampled.id);
+
+        let mut delta = Delta { choice: sequence.choice, ..Delta::default() };
+        if may_end && end_tokens.contains(&sampled.id) {
+            delta.text = sequence.text.finish();
+            delta.finish = Some(FinishReason::Stop);
+        } else {
+            let piece = sequence.text.push(sampled.id);
+            delta.text = piece.text;
+            delta.logprobs = named(sampled, &self.settings.tokenizer).into_iter().collect();
+            if piece.is_stopped {
+                delta.finish = Some(FinishReason::Stop);
+            } else if sequence.generated() >= running.request.max_tokens
+                || sequence.tokens.len() >= self.settings.context_tokens
+            {
+                delta.text.push_str(&sequence.text.finish());
+                delta.finish = Some(FinishReason::Length);
+            }
+        }
+        let is_open = delta.finish.is_none();
+        if !is_open {
+            delta.usage = running.close_choice(now);
+        }
+        let is_last = delta.usage.is_some();
+        if !is_open || !delta.text.is_empty() || !delta.logprobs.is_empty() {
+            running.send(delta);
+        }
+        if is_last {
+            self.end(sequence.request, None);
+        }
+        Ok(is_open)
+    }
+
+    fn reports_prompt(&self, sequence: &Sequence) -> bool {
+        let asks = |running: &super::request::Running| running.request.prompt_logprobs.is_some();
+        sequence.reported_tokens < sequence.prompt_tokens && self.running.get(&sequence.request).is_some_and(asks)
+    }
+
+    /// Sends the probabilities of the prompt's tokens that the rows of this step foretell.
+    fn report_prompt(&self, sequence: &mut Sequence, logits: &[&[f32]]) {
+        let Some(running) = self.running.get(&sequence.request) else { return };
+        let Some(top) = running.request.prompt_logprobs else { return };
+        let tokenizer = &self.settings.tokenizer;
+        let mut delta = Delta::default();
+        if sequence.reported_tokens == 0 {
+            let id = sequence.tokens[0];
+            let bytes = tokenizer.token_bytes(id);
+            delta.prompt_logprobs.push(TokenLogprob { id, bytes, logprob: f32::NAN, top: Vec::new() });
+            sequence.reported_tokens = 1;
+        }
+        // The row at position p foretells the token at p + 1; rows computed again are not reported again.
+        let first = sequence.state.tokens() - logits.len();
+        for (row, logits) in logits.iter().enumerate() {
+            let position = first + row + 1;
+            if position == sequence.reported_tokens && position < sequence.prompt_tokens {
+                let sampled = sample::logprobs(logits, sequence.tokens[position], top);
+                delta.prompt_logprobs.extend(named(sampled, tokenizer));
+                sequence.reported_tokens += 1;
+            }
+        }
+        running.send(delta);
+    }
+}
+
+/// Gives a token and its rivals their bytes; nothing if no probabilities were asked for.
+fn named(sampled: Sampled, tokenizer: &Tokenizer) -> Option<TokenLogprob> {
+    let entry = |id, logprob, top| TokenLogprob { id, bytes: tokenizer.token_bytes(id), logprob, top };
+    let top = sampled.top.into_iter().map(|(id, logprob)| entry(id, logprob, Vec::new())).collect();
+    sampled.logprob.map(|logprob| entry(sampled.id, logprob, top))
+}

@@ -1,0 +1,87 @@
+//! What a model's authors recommend for generating, and how a request overrides it.
+
+use hub_nn::weights::Metadata;
+use serde::Deserialize;
+
+use crate::{
+    options::SamplingOptions,
+    sample::{InvalidSampling, Sampling},
+};
+
+/// The part of `generation_config.json` that changes an answer; every other key of it is about training or about how
+/// `transformers` calls its own loop.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub(crate) struct GenerationConfig {
+    #[serde(default)]
+    eos_token_id: OneOrMany,
+    do_sample: Option<bool>,
+    temperature: Option<f32>,
+    top_k: Option<u32>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+    repetition_penalty: Option<f32>,
+}
+
+/// One token id, or several.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(untagged)]
+enum OneOrMany {
+    None,
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::None
+    }
+}
+
+impl GenerationConfig {
+    /// Reads what llama.cpp's converter keeps of it.
+    pub(crate) fn from_gguf(metadata: &Metadata) -> Self {
+        let number = |key: &str| metadata.f32(&format!("general.sampling.{key}"));
+        Self {
+            eos_token_id: OneOrMany::None,
+            do_sample: None,
+            temperature: number("temp"),
+            top_k: metadata.u32("general.sampling.top_k"),
+            top_p: number("top_p"),
+            min_p: number("min_p"),
+            repetition_penalty: number("penalty_repeat"),
+        }
+    }
+
+    /// Returns the tokens that end an answer.
+    pub(crate) fn end_tokens(&self) -> &[u32] {
+        match &self.eos_token_id {
+            OneOrMany::None => &[],
+            OneOrMany::One(id) => std::slice::from_ref(id),
+            OneOrMany::Many(ids) => ids,
+        }
+    }
+
+    /// Returns how tokens are drawn for a request: what it says, else what the model's authors say, else plain
+    /// sampling from the model's own distribution.
+    ///
+    /// `fresh_seed` is used where the request names none.
+    ///
+    /// # Errors
+    /// [`InvalidSampling`] naming the value that has no meaning.
+    pub(crate) fn sampling(&self, asked: &SamplingOptions, fresh_seed: u64) -> Result<Sampling, InvalidSampling> {
+        // `do_sample: false` is what `transformers` writes where nothing was chosen, so it says nothing unless a
+        // temperature stands beside it.
+        let temperature = asked.temperature.or(self.temperature).unwrap_or(1.0);
+        Sampling::default()
+            .temperature(temperature)?
+            .top_k(asked.top_k.or(self.top_k))
+            .top_p(asked.top_p.or(self.top_p))?
+            .min_p(asked.min_p.or(self.min_p))?
+            .repetition_penalty(asked.repetition_penalty.or(self.repetition_penalty).unwrap_or(1.0))?
+            .presence_penalty(asked.presence_penalty.unwrap_or(0.0))?
+            .frequency_penalty(asked.frequency_penalty.unwrap_or(0.0))?
+            .logit_bias(asked.logit_bias.clone())?
+            .seed(asked.seed.unwrap_or(fresh_seed))
+            .pipe_ok()
+    }
+}

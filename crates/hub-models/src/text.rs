@@ -1,0 +1,221 @@
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use hub_base::{Account, Task};
+use hub_nn::{
+    Device,
+    tokens::{AddSpecial, Tokenizer},
+};
+
+use crate::{
+    ChatPrompt, Error, GenerateOptions, Load, LoadOptions, ModelInfo, Prompt, Reply, Source,
+    bundle::Bundle,
+    chat::{Message, RenderOptions, Template},
+    engine::{Engine, Request, Settings, executor_loader},
+    generation::GenerationConfig,
+};
+
+/// The most answers one request may draw.
+const MAX_CHOICES: u32 = 128;
+/// The most likely tokens that can be reported beside each token.
+const MAX_LOGPROBS: u8 = 20;
+/// The most texts that may end an answer, and the longest of them in bytes.
+const MAX_STOPS: usize = 64;
+const MAX_STOP_BYTES: usize = 1_024;
+
+/// A language model, loaded and ready.
+///
+/// Clones share it. It owns one thread, which ends when the last clone and the last [`Reply`] are dropped.
+#[derive(Clone, Debug)]
+pub struct TextModel(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    info: ModelInfo,
+    context_tokens: usize,
+    tokenizer: Tokenizer,
+    template: Option<Template>,
+    generation: GenerationConfig,
+    engine: Engine,
+}
+
+/// A prompt in tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    tokens: Vec<u32>,
+}
+
+impl Prepared {
+    /// Returns the tokens.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+}
+
+impl TextModel {
+    /// Loads a model. Blocks until its weights are in memory.
+    ///
+    /// # Errors
+    /// Where the files are missing, damaged or of an unknown kind, where the model is no language model
+    /// ([`Error::WrongTask`]), and where its weights do not fit the device's account ([`Error::Memory`]).
+    pub fn open(source: impl Into<Source>, options: LoadOptions) -> Result<Self, Error> {
+        let source = source.into();
+        let bundle = Bundle::open(&source)?;
+        bundle.expect(Task::Chat)?;
+        let info = bundle.info();
+        let tokenizer = bundle.tokenizer()?;
+        let generation = bundle.generation_config()?;
+        let template = bundle.template()?;
+        let mut end_tokens = bundle.special_tokens()?.end_tokens(&tokenizer);
+        end_tokens.extend_from_slice(generation.end_tokens());
+        end_tokens.sort_unstable();
+        end_tokens.dedup();
+
+        let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
+        let context_tokens = options.context_tokens.unwrap_or(usize::MAX).min(info.context_tokens).max(1);
+        let settings = Settings {
+            tokenizer: tokenizer.clone(),
+            end_tokens,
+            context_tokens,
+            max_sequences: options.max_sequences,
+            prefill_tokens: options.prefill_tokens.clamp(1, hub_nn::state::MAX_STEP_TOKENS),
+            queue: options.queue,
+            stalled_reader: options.stalled_reader,
+            account: device.account().clone(),
+        };
+        let engine = Engine::start(&source.thread_name(), settings, executor_loader(bundle, device, options))?;
+        Ok(Self(Arc::new(Inner { info, context_tokens, tokenizer, template, generation, engine })))
+    }
+
+    /// Returns what the model is.
+    pub fn info(&self) -> &ModelInfo {
+        &self.0.info
+    }
+
+    /// Returns the longest sequence it serves, in tokens.
+    pub fn context_tokens(&self) -> usize {
+        self.0.context_tokens
+    }
+
+    /// Returns its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+
+    /// Returns what it is doing now.
+    pub fn load(&self) -> Load {
+        self.0.engine.stats().read()
+    }
+
+    /// Counts the tokens of a text, without any that the tokenizer adds.
+    ///
+    /// # Errors
+    /// [`Error::Tokens`] if the text cannot be read.
+    pub fn count_tokens(&self, text: &str) -> Result<usize, Error> {
+        Ok(self.0.tokenizer.encode(text, AddSpecial::No)?.len())
+    }
+
+    /// Turns a prompt into tokens: renders the conversation, reads the text, checks the length.
+    ///
+    /// Takes time in proportion to the prompt, so it does not belong on a thread that waits for sockets.
+    ///
+    /// # Errors
+    /// [`Error::NoTemplate`] and [`Error::Template`] for conversations, [`Error::Empty`] for nothing,
+    /// [`Error::TooLarge`] if the prompt leaves no room for an answer.
+    pub fn prepare(&self, prompt: &Prompt) -> Result<Prepared, Error> {
+        let tokenizer = &self.0.tokenizer;
+        let tokens = match prompt {
+            Prompt::Chat(chat) => self.encode_chat(chat)?,
+            Prompt::Question(question) if self.0.template.is_some() => {
+                self.encode_chat(&ChatPrompt::new(vec![Message::user(question.as_str())]))?
+            }
+            Prompt::Text(text) | Prompt::Question(text) => tokenizer.encode(text, AddSpecial::Yes)?,
+            Prompt::Tokens(tokens) => tokens.clone(),
+        };
+        if tokens.is_empty() {
+            return Err(Error::Empty { what: "the prompt" });
+        }
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.0.info.vocab_size) {
+            let reason = format!("names token {id}, outside the vocabulary of {}", self.0.info.vocab_size);
+            return Err(Error::InvalidOption { name: "prompt", reason });
+        }
+        if tokens.len() >= self.0.context_tokens {
+            return Err(Error::TooLarge { asked: tokens.len() + 1, limit: self.0.context_tokens });
+        }
+        Ok(Prepared { tokens })
+    }
+
+    /// Starts generating. Returns at once: the answer arrives in the reply.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] or [`Error::Sampling`] for options without meaning, [`Error::TooLarge`] if prompt and
+    /// answer do not fit the context, [`Error::Busy`] if too many requests wait.
+    pub fn submit(&self, prepared: Prepared, options: GenerateOptions) -> Result<Reply, Error> {
+        let room = self.0.context_tokens - prepared.tokens.len();
+        check(&options, self.0.info.vocab_size)?;
+        let max_tokens = options.max_tokens.unwrap_or(room);
+        if max_tokens > room {
+            let asked = prepared.tokens.len().saturating_add(max_tokens);
+            return Err(Error::TooLarge { asked, limit: self.0.context_tokens });
+        }
+        let sampling = self.0.generation.sampling(&options.sampling, fresh_seed())?;
+        let (tx, rx) = async_channel::bounded(Request::channel_capacity(options.choices));
+        let request = Request {
+            tokens: prepared.tokens,
+            sampling,
+            max_tokens,
+            min_tokens: options.min_tokens,
+            stop: options.stop,
+            end: options.end,
+            logprobs: options.logprobs,
+            prompt_logprobs: options.prompt_logprobs,
+            choices: options.choices,
+            priority: options.priority,
+            submitted: Instant::now(),
+            tx,
+        };
+        self.0.engine.submit(request, rx)
+    }
+
+    /// Prepares a prompt and starts generating.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare) and [`submit`](Self::submit).
+    pub fn generate(&self, prompt: impl Into<Prompt>, options: GenerateOptions) -> Result<Reply, Error> {
+        self.submit(self.prepare(&prompt.into())?, options)
+    }
+
+    fn encode_chat(&self, chat: &ChatPrompt) -> Result<Vec<u32>, Error> {
+        let template = self.0.template.as_ref().ok_or(Error::NoTemplate)?;
+        if chat.messages.is_empty() {
+            return Err(Error::Empty { what: "the conversation" });
+        }
+        let options = RenderOptions::new(SystemTime::now()).kwargs(chat.template_kwargs.clone());
+        let text = template.render(&chat.messages, &options)?;
+        // The template has written every special token itself.
+        Ok(self.0.tokenizer.encode(&text, AddSpecial::No)?)
+    }
+}
+
+fn check(options: &GenerateOptions, vocab_size: usize) -> Result<(), Error> {
+    let rule = |holds: bool, name: &'static str, reason: &str| {
+        if holds { Ok(()) } else { Err(Error::InvalidOption { name, reason: reason.to_owned() }) }
+    };
+    rule(options.max_tokens != Some(0), "max_tokens", "must be at least 1")?;
+    rule(options.choices.get() <= MAX_CHOICES, "n", "must be at most 128")?;
+    let logprobs = options.logprobs.max(options.prompt_logprobs).unwrap_or(0);
+    rule(logprobs <= MAX_LOGPROBS, "top_logprobs", "must be at most 20")?;
+    let fits = |stop: &String| !stop.is_empty() && stop.len() <= MAX_STOP_BYTES;
+    let stops = options.stop.len() <= MAX_STOPS && options.stop.iter().all(fits);
+    rule(stops, "stop", "must be at most 64 texts of 1 to 1024 bytes")?;
+    let known = options.sampling.logit_bias.iter().all(|(id, _)| (*id as usize) < vocab_size);
+    rule(known, "logit_bias", "names a token outside the vocabulary")
+}
+
+/// Draws a seed from what the standard library draws from the operating system for its hash maps.
+fn fresh_seed() -> u64 {
+    RandomState::new().hash_one(Instant::now())
+}
