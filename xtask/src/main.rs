@@ -1,2 +1,46 @@
 //! Chores of this repository.
-fn main() {}
+//!
+//! `cargo xtask test` is the README's test command: it fetches what the tests need into `target/xtask`, runs every
+//! check and every test, and ends with one summary line. The other chores make what is committed.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to whoever runs it")]
+
+mod clients;
+mod fixtures;
+mod guide;
+mod run;
+mod server;
+mod soak;
+mod suite;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask CHORE
+
+  test           check and test everything; what continuous integration runs
+  soak           the long runs: streams for ten minutes, damaged files by the thousand
+  fixtures       make the committed expected values again (installs PyTorch, 5.6 GB)
+  guide-train    train the built-in guide model again (installs PyTorch)
+  guide-score    ask the built-in guide model its held-out questions";
+
+fn main() -> ExitCode {
+    let chore = std::env::args().nth(1).unwrap_or_default();
+    let result = match chore.as_str() {
+        "test" => suite::test(),
+        "soak" => soak::soak(),
+        "fixtures" => fixtures::make(),
+        "guide-train" => guide::train(),
+        "guide-score" => guide::score().map(|score| println!("{score}")),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

