@@ -1,4 +1,5 @@
 //! Decisions as tables: what is installed, what is asked, who answers and why.
+#![cfg(test)]
 
 mod aliases;
 mod decisions;

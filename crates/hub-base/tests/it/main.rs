@@ -1,0 +1,4 @@
+//! The rules of the whole workspace, as tests.
+#![cfg(test)]
+
+mod house;
