@@ -10,10 +10,10 @@ use crate::{
 /// own refusal carries the exact numbers.
 pub(crate) struct Context;
 
-/// How far above the truth the estimate may be before a model is left out unasked.
+/// How many times the truth the estimate may be before a model is left out unasked.
 ///
-/// The estimate takes two bytes a token. English takes four to five and code about three; eight times the estimate's
-/// two, sixteen, is past anything but runs of one character.
+/// The estimate counts two bytes a token; English takes four to five and code about three. At eight times that, sixteen
+/// bytes a token, only runs of one character are left.
 const SLACK: u64 = 8;
 
 impl Rule for Context {
