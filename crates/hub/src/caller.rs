@@ -25,7 +25,12 @@ impl Caller {
     /// Describes a request that came in at `endpoint`, with a fresh id, no key, and status 0 or 1.
     pub fn new(endpoint: impl Into<String>) -> Self {
         let request_id = format!("req_{:016x}", random_id());
-        Self { request_id, key_id: None, endpoint: endpoint.into(), status: |error| u16::from(error.is_some()) }
+        Self {
+            request_id,
+            key_id: None,
+            endpoint: endpoint.into(),
+            status: |error| u16::from(error.is_some()),
+        }
     }
 
     /// Takes the id that the frontend gave the request.

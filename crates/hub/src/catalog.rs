@@ -104,7 +104,8 @@ impl Installed {
 
     /// Reads a row; `None` if a newer version of the hub wrote it for a task this one does not know.
     fn from_row(row: ModelRow) -> Option<Self> {
-        let task = [Task::Chat, Task::Embed, Task::Rerank].into_iter().find(|task| task.as_str() == row.task)?;
+        let task =
+            [Task::Chat, Task::Embed, Task::Rerank].into_iter().find(|task| task.as_str() == row.task)?;
         Some(Self {
             name: row.name,
             task,
@@ -212,7 +213,8 @@ impl Hub {
         };
         self.store().catalog().insert(&row).await?;
         let name = row.name.clone();
-        Installed::from_row(row).ok_or_else(|| Error::NoSuchModel { name: name.to_string(), installed: Vec::new() })
+        Installed::from_row(row)
+            .ok_or_else(|| Error::NoSuchModel { name: name.to_string(), installed: Vec::new() })
     }
 
     /// Forgets a model and unloads it. An imported model's files belong to whoever put them there and stay.
@@ -251,7 +253,8 @@ impl Hub {
 
 /// Names a model after its file or folder; one in the Hugging Face cache after its repository.
 fn name_of(path: &Path) -> Result<ModelId> {
-    let text = |part: &Path| part.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let text =
+        |part: &Path| part.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // Such a folder is named by a hash: models--ORG--NAME/snapshots/HASH.
     let in_cache = path.ancestors().map(text).find_map(|part| {
         let (_, name) = part.strip_prefix("models--")?.split_once("--")?;

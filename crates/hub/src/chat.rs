@@ -223,7 +223,8 @@ impl Hub {
             let (model, prompt) = (model.clone(), Arc::clone(prompt));
             blocking(move || model.prepare(&prompt)).await??
         };
-        let mut reply = model.submit(prepared, options.clone())?;
+        let submitted = model.submit(prepared, options.clone());
+        let mut reply = submitted.inspect_err(|error| self.registry().reconsider(&lease, error))?;
         let mut first = None;
         if !is_last {
             first = poll_fn(|cx| Pin::new(&mut reply).poll_next(cx)).await.transpose()?;
@@ -236,8 +237,10 @@ impl Hub {
 fn estimate(prompt: &Prompt) -> u64 {
     let bytes = match prompt {
         Prompt::Chat(chat) => chat.messages.iter().map(|message| message.content.len()).sum(),
-        Prompt::Text(text) => text.len(),
+        Prompt::Text(text) | Prompt::Question(text) => text.len(),
         Prompt::Tokens(tokens) => return tokens.len() as u64,
+        // A kind this crate does not know yet: the model refuses what does not fit.
+        _ => 0,
     };
     bytes.div_ceil(2) as u64
 }

@@ -44,7 +44,9 @@ pub enum Error {
         address: String,
     },
     /// The budget is a share, and the system does not say of what.
-    #[error("the system does not say how much memory there is: set `memory.budget` to a size such as \"6GiB\"")]
+    #[error(
+        "the system does not say how much memory there is: set `memory.budget` to a size such as \"6GiB\""
+    )]
     MemoryUnknown,
     /// What is to be imported cannot be found.
     #[error("there is no model at {}", path.display())]
@@ -138,9 +140,10 @@ impl Error {
             | Self::OverBudget { .. }
             | Self::ShuttingDown => ErrorKind::Unavailable,
             Self::NoModelAt { .. } | Self::NoSuchModel { .. } => ErrorKind::NotFound,
-            Self::NoName { .. } | Self::PathNotText { .. } | Self::ReservedName { .. } | Self::Builtin { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::NoName { .. }
+            | Self::PathNotText { .. }
+            | Self::ReservedName { .. }
+            | Self::Builtin { .. } => ErrorKind::InvalidInput,
             Self::Changed { .. } => ErrorKind::Corrupt,
             Self::Stopped => ErrorKind::Internal,
         }

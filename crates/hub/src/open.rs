@@ -6,10 +6,7 @@ use hub_nn::Device;
 use hub_router::{Request, Router};
 use hub_store::Store;
 
-use crate::{
-    Error, Home, HubConfig, Installed, LoadedModel, Result, config::Budget, os,
-    registry::Registry,
-};
+use crate::{Error, Home, HubConfig, Installed, LoadedModel, Result, config::Budget, os, registry::Registry};
 
 /// The whole hub: its models, its store, its router. Clones share it.
 #[derive(Clone, Debug)]

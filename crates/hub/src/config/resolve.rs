@@ -185,7 +185,8 @@ fn insert(table: &mut Table, key: &str, value: Value) {
 
 fn unknown(key: &str, at: Origin) -> ConfigError {
     let known = || SETTINGS.iter().map(|setting| setting.key);
-    let sections = || known().filter_map(|key| key.split_once('.')).map(|(section, _)| section).chain([ALIASES]);
+    let sections =
+        || known().filter_map(|key| key.split_once('.')).map(|(section, _)| section).chain([ALIASES]);
     let nearest = match key.split_once('.') {
         None => nearest(key, sections()),
         // A right name in a wrong section says more than the letters of the whole key.

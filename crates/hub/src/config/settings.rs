@@ -15,7 +15,10 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "memory.budget", about: "memory for models: a share such as 80% or a size such as 6GiB" },
     Setting { key: "store.database_url", about: "where rows are kept: sqlite:PATH" },
     Setting { key: "store.readers", about: "database reads at once" },
-    Setting { key: "store.busy_timeout_ms", about: "how long a statement waits while another process writes" },
+    Setting {
+        key: "store.busy_timeout_ms",
+        about: "how long a statement waits while another process writes",
+    },
     Setting { key: "store.usage_queue", about: "usage rows that may wait to be written" },
     Setting { key: "auth.local", about: "callers on this machine: allow, or require a key" },
     Setting { key: "compute.device", about: "auto, cpu, cuda:N or metal" },
@@ -42,6 +45,7 @@ pub(crate) fn is_section(section: &str) -> bool {
 
 /// Tells whether `key` is a setting.
 pub(crate) fn is_setting(key: &str) -> bool {
-    let names_alias = key.split_once('.').is_some_and(|(section, name)| section == ALIASES && !name.is_empty());
+    let names_alias =
+        key.split_once('.').is_some_and(|(section, name)| section == ALIASES && !name.is_empty());
     names_alias || SETTINGS.iter().any(|setting| setting.key == key)
 }

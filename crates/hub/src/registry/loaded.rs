@@ -1,5 +1,5 @@
 use hub_base::{ModelId, Task};
-use hub_models::{EmbeddingModel, LoadOptions, Memory, Reranker, TextModel};
+use hub_models::{EmbeddingModel, Load, LoadOptions, Reranker, TextModel};
 use serde::Serialize;
 
 use crate::{Installed, Result};
@@ -20,18 +20,16 @@ pub struct LoadedModel {
     pub name: ModelId,
     /// What it can be asked to do.
     pub task: Task,
-    /// Bytes of its weights.
-    pub weights_bytes: u64,
-    /// Bytes that running sequences hold.
-    pub state_bytes: u64,
-    /// Both together.
+    /// Bytes of its weights, and of what running sequences keep.
     pub memory_bytes: u64,
     /// The longest sequence it serves, in tokens.
     pub context_tokens: usize,
-    /// Requests being answered.
-    pub running: usize,
-    /// Requests waiting for a place.
-    pub waiting: usize,
+    /// Sequences that share its steps.
+    pub running: u64,
+    /// Requests that wait to begin.
+    pub waiting: u64,
+    /// Its counters since it was loaded; an encoder has none but its weights.
+    pub load: Load,
 }
 
 impl Loaded {
@@ -55,24 +53,26 @@ impl Loaded {
     }
 
     pub(super) fn describe(&self, name: &ModelId) -> LoadedModel {
-        let (memory, context_tokens, running, waiting) = match self {
-            Self::Text(model) => {
-                let load = model.load();
-                (model.memory(), model.context_tokens(), load.running, load.waiting)
-            }
-            Self::Embedding(model) => (model.memory(), model.info().context_tokens, 0, 0),
-            Self::Reranker(model) => (model.memory(), model.info().context_tokens, 0, 0),
+        let (load, context_tokens) = match self {
+            Self::Text(model) => (model.load(), model.context_tokens()),
+            Self::Embedding(model) => (idle(model.weight_bytes()), model.info().context_tokens),
+            Self::Reranker(model) => (idle(model.weight_bytes()), model.info().context_tokens),
         };
-        let Memory { weights_bytes, state_bytes, .. } = memory;
         LoadedModel {
             name: name.clone(),
             task: self.task(),
-            weights_bytes,
-            state_bytes,
-            memory_bytes: weights_bytes + state_bytes,
+            memory_bytes: load.weight_bytes + load.state_bytes,
             context_tokens,
-            running,
-            waiting,
+            running: load.running,
+            waiting: load.waiting,
+            load,
         }
     }
+}
+
+/// An encoder keeps nothing between steps.
+fn idle(weight_bytes: u64) -> Load {
+    let mut load = Load::default();
+    load.weight_bytes = weight_bytes;
+    load
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use hub_base::{ErrorKind, ModelId, OverBudget, ProgressSink};
+use hub_base::{ModelId, OverBudget, ProgressSink};
 use hub_models::LoadOptions;
 use hub_nn::Device;
 use tokio::sync::Notify;
@@ -126,7 +126,8 @@ impl Registry {
     /// Forgets a model whose thread is gone, so that its next use loads it anew.
     pub(crate) fn reconsider(&self, lease: &Lease, error: &hub_models::Error) {
         let is_its = |slot: &Arc<Slot>| Arc::ptr_eq(slot, lease.slot());
-        if error.kind() == ErrorKind::Internal && self.slots().get(lease.name()).is_some_and(is_its) {
+        if matches!(error, hub_models::Error::ModelGone) && self.slots().get(lease.name()).is_some_and(is_its)
+        {
             self.forget(lease.name());
         }
     }

@@ -1,0 +1,166 @@
+use std::{path::Path, time::Duration};
+
+use hub::{
+    ChatRequest, Error, Hub, HubConfig,
+    base::{ErrorKind, ModelId, ProgressSink, Task},
+    config::Budget,
+    models::GenerateOptions,
+};
+
+/// What the guide model reserves when it is loaded, in bytes: enough to tell what a budget must hold.
+async fn guide_bytes(home: &Path) -> u64 {
+    let hub = Hub::open(HubConfig::default(), home).await.unwrap();
+    hub.load("hub-guide", Task::Chat, ProgressSink::default()).await.unwrap();
+    let used = hub.account().used_bytes();
+    hub.shutdown(Duration::ZERO).await;
+    assert_eq!(hub.account().used_bytes(), 0, "a model that is unloaded gives its memory back");
+    used
+}
+
+fn ask(model: &str) -> ChatRequest {
+    let options = GenerateOptions::default().max_tokens(4).greedy();
+    ChatRequest::user(model, "How do I list my models?").options(options)
+}
+
+/// The same weights under another name: as good as a second model.
+async fn import_guide(hub: &Hub, home: &Path, name: &str) {
+    let file = home.join(format!("{name}.gguf"));
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../hub-models/guide/hub-guide.gguf"), &file).unwrap();
+    let imported = hub.import(&file, None).await.unwrap();
+    assert_eq!(imported.name.as_str(), name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guide_answers_on_a_fresh_home() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    let reply = hub.chat(ask("auto")).await.unwrap();
+    assert_eq!(reply.model().as_str(), "hub-guide");
+    let prompt_tokens = reply.prompt_tokens() as u64;
+    assert!(!reply.text().await.unwrap().is_empty());
+
+    hub.store().usage().flush().await;
+    let summary = hub.store().usage().summary(0).await.unwrap();
+    assert_eq!((summary.len(), summary[0].requests, summary[0].failed), (1, 1, 0));
+    assert_eq!(summary[0].prompt_tokens, prompt_tokens);
+    assert!((1..=4).contains(&summary[0].completion_tokens));
+    hub.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_leaves_a_row() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    drop(hub.chat(ask("hub-guide")).await.unwrap());
+    hub.store().usage().flush().await;
+    let summary = hub.store().usage().summary(0).await.unwrap();
+    assert_eq!((summary[0].requests, summary[0].failed), (1, 1));
+    hub.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_ask_one_load_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let once = guide_bytes(home.path()).await;
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    let asking: Vec<_> = (0..16)
+        .map(|_| {
+            let hub = hub.clone();
+            tokio::spawn(async move { hub.load("hub-guide", Task::Chat, ProgressSink::default()).await })
+        })
+        .collect();
+    for task in asking {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(hub.account().used_bytes(), once);
+    assert_eq!(hub.loaded().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_is_too_small_is_refused_with_the_numbers() {
+    let home = tempfile::tempdir().unwrap();
+    let config = HubConfig::default().budget(Budget::Bytes(10));
+    let hub = Hub::open(config, home.path()).await.unwrap();
+    let error = hub.chat(ask("hub-guide")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(
+        matches!(&error, Error::OverBudget { over, .. } if over.limit == 10 && over.asked > 10),
+        "{error}"
+    );
+    // The failure is not remembered: the next caller is told afresh.
+    assert!(hub.chat(ask("hub-guide")).await.is_err());
+    assert_eq!(hub.account().used_bytes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_model_makes_room_and_a_busy_one_does_not() {
+    let home = tempfile::tempdir().unwrap();
+    let once = guide_bytes(home.path()).await;
+    let config = HubConfig::default().budget(Budget::Bytes(once + once / 2));
+    let hub = Hub::open(config, home.path()).await.unwrap();
+    import_guide(&hub, home.path(), "other").await;
+
+    let busy = hub.chat(ask("hub-guide")).await.unwrap();
+    let error = hub.chat(ask("other")).await.unwrap_err();
+    assert!(matches!(error, Error::OverBudget { .. }), "{error}");
+
+    busy.text().await.unwrap();
+    hub.chat(ask("other")).await.unwrap().text().await.unwrap();
+    let loaded: Vec<_> = hub.loaded().into_iter().map(|model| model.name.to_string()).collect();
+    assert_eq!(loaded, ["other"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fallback_takes_over_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let mut config = HubConfig::default();
+    config.aliases = toml::from_str("house = [\"broken\", \"hub-guide\"]").unwrap();
+    let hub = Hub::open(config, home.path()).await.unwrap();
+    import_guide(&hub, home.path(), "broken").await;
+    std::fs::write(home.path().join("broken.gguf"), b"GGUF").unwrap();
+    let reply = hub.chat(ask("house")).await.unwrap();
+    assert_eq!(reply.model().as_str(), "hub-guide");
+    assert!(reply.route().ends_with(", fallback"), "{}", reply.route());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_model_is_told_what_there_is() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    for error in [hub.chat(ask("nope")).await.unwrap_err(), hub.model("nope").await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("hub-guide"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_imported_in_place_and_removed_without_its_files() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    import_guide(&hub, home.path(), "mine").await;
+    let file = home.path().join("mine.gguf");
+    assert_eq!(hub.model("mine").await.unwrap().path, Some(file.canonicalize().unwrap()));
+    let taken = hub.import(&file, None).await.unwrap_err();
+    assert!(matches!(taken, Error::Store(hub::store::Error::NameTaken { .. })), "{taken}");
+
+    hub.chat(ask("mine")).await.unwrap().text().await.unwrap();
+    hub.remove("mine").await.unwrap();
+    assert!(file.exists());
+    assert!(hub.loaded().is_empty());
+    assert_eq!(hub.remove("mine").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(matches!(hub.remove("hub-guide").await.unwrap_err(), Error::Builtin { .. }));
+
+    let name = ModelId::new("hub-guide").unwrap();
+    assert!(matches!(hub.import(&file, Some(name)).await.unwrap_err(), Error::ReservedName { .. }));
+    assert!(matches!(hub.import(&home.path().join("no"), None).await.unwrap_err(), Error::NoModelAt { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shut_hub_takes_nothing_more() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    hub.chat(ask("hub-guide")).await.unwrap().text().await.unwrap();
+    hub.shutdown(Duration::from_secs(5)).await;
+    assert!(hub.loaded().is_empty());
+    assert_eq!(hub.chat(ask("hub-guide")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}

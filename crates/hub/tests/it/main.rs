@@ -1,0 +1,4 @@
+//! The hub as a library user sees it.
+
+mod config;
+mod hub;
