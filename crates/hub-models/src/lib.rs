@@ -36,7 +36,7 @@ mod text;
 pub use embed::{EmbeddingModel, Embeddings, Input};
 pub use engine::Load;
 pub use error::Error;
-pub use family::FamilyError;
+pub use family::{FamilyError, spec_of};
 pub use info::{LeftOutTensor, ModelInfo, inspect};
 pub use options::{EmbedOptions, EndTokens, GenerateOptions, LoadOptions, SamplingOptions, TooLong};
 pub use prompt::{ChatPrompt, Prompt};

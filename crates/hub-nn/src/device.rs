@@ -1,6 +1,7 @@
 //! Where arithmetic runs: the hardware, the turn to use it, and the account of its memory.
 
 mod gate;
+mod limits;
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use hub_base::Account;
 
 use crate::Error;
 pub use gate::{Gate, Pass, Priority};
+pub use limits::Limits;
 
 /// A piece of hardware that models run on.
 ///
@@ -40,7 +42,9 @@ impl Device {
         let fail = |reason: String| Error::Device { name: name.to_owned(), reason };
         let candle = match name.split_once(':').unwrap_or((name, "0")) {
             ("cpu", _) => return Ok(Self::cpu(account)),
-            ("auto", _) => candle_core::Device::cuda_if_available(0).map_err(|error| fail(error.to_string()))?,
+            ("auto", _) => {
+                candle_core::Device::cuda_if_available(0).map_err(|error| fail(error.to_string()))?
+            }
             ("cuda", index) => {
                 let index = index.parse().map_err(|_| fail("the card's number is no number".to_owned()))?;
                 candle_core::Device::new_cuda(index).map_err(|error| fail(error.to_string()))?

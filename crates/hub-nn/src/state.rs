@@ -78,7 +78,12 @@ impl Group {
             let shape = (attention.kv_heads, attention.head_dim, attention.window);
             match groups.iter_mut().find(|group| (group.kv_heads, group.head_dim, group.window) == shape) {
                 Some(group) => group.layers.push(layer),
-                None => groups.push(Self { kv_heads: shape.0, head_dim: shape.1, window: shape.2, layers: vec![layer] }),
+                None => groups.push(Self {
+                    kv_heads: shape.0,
+                    head_dim: shape.1,
+                    window: shape.2,
+                    layers: vec![layer],
+                }),
             }
         }
         groups

@@ -23,7 +23,9 @@ pub enum SpecError {
         details: String,
     },
     /// A tensor that the family needs is not in the files.
-    #[error("tensor `{name}` is missing; the files are incomplete or belong to another kind of model than `{family}`")]
+    #[error(
+        "tensor `{name}` is missing; the files are incomplete or belong to another kind of model than `{family}`"
+    )]
     MissingTensor {
         /// Its name.
         name: String,
@@ -31,7 +33,9 @@ pub enum SpecError {
         family: &'static str,
     },
     /// A tensor of the files is neither used nor listed as left out.
-    #[error("tensor `{name}` is not known to the family `{family}`; running without it would give wrong answers")]
+    #[error(
+        "tensor `{name}` is not known to the family `{family}`; running without it would give wrong answers"
+    )]
     UnknownTensor {
         /// Its name.
         name: String,
@@ -56,21 +60,30 @@ impl ModelSpec {
     /// # Errors
     /// [`SpecError::Inconsistent`] naming the first rule that is broken.
     pub fn check(&self) -> Result<(), SpecError> {
-        rule("widths are positive and sane", sane(&[self.hidden_size, self.vocab_size, self.context_tokens]), || {
-            format!(
-                "hidden size {}, vocabulary {}, context {}",
-                self.hidden_size, self.vocab_size, self.context_tokens
-            )
-        })?;
+        rule(
+            "widths are positive and sane",
+            sane(&[self.hidden_size, self.vocab_size, self.context_tokens]),
+            || {
+                format!(
+                    "hidden size {}, vocabulary {}, context {}",
+                    self.hidden_size, self.vocab_size, self.context_tokens
+                )
+            },
+        )?;
         let layers = self.layers.len();
-        rule("there is at least one layer", (1..=MAX_LAYERS).contains(&layers), || format!("{layers} layers"))?;
+        rule("there is at least one layer", (1..=MAX_LAYERS).contains(&layers), || {
+            format!("{layers} layers")
+        })?;
         for (index, layer) in self.layers.iter().enumerate() {
             layer.check(self.hidden_size, index)?;
         }
         if let Some(positions) = &self.embedding.positions {
             let enough = positions.count >= self.context_tokens.saturating_add(positions.offset);
             rule("every position has a learned row", enough, || {
-                format!("{} rows, offset {}, context {}", positions.count, positions.offset, self.context_tokens)
+                format!(
+                    "{} rows, offset {}, context {}",
+                    positions.count, positions.offset, self.context_tokens
+                )
             })?;
         }
         match &self.head {
@@ -94,7 +107,8 @@ impl ModelSpec {
         let there: HashSet<&str> = names.iter().copied().collect();
         let used: HashSet<&str> = self.tensors().into_iter().map(|tensor| tensor.name.as_str()).collect();
         let left_out: HashSet<&str> = self.left_out.iter().map(|left| left.name.as_str()).collect();
-        if let Some(missing) = self.tensors().into_iter().find(|tensor| !there.contains(tensor.name.as_str())) {
+        if let Some(missing) = self.tensors().into_iter().find(|tensor| !there.contains(tensor.name.as_str()))
+        {
             return Err(SpecError::MissingTensor { name: missing.name.clone(), family: self.family });
         }
         match names.into_iter().find(|name| !used.contains(name) && !left_out.contains(name)) {
@@ -116,7 +130,9 @@ impl LayerSpec {
             Mlp::Gated { gate, up, down, .. } => (vec![gate, up], down),
             Mlp::Plain { up, down, .. } => (vec![up], down),
         };
-        rule("the inner width is positive and sane", sane(&[down.inputs]), || format!("layer {index}: {}", down.inputs))?;
+        rule("the inner width is positive and sane", sane(&[down.inputs]), || {
+            format!("layer {index}: {}", down.inputs)
+        })?;
         for up in ups {
             width("MLP", up, hidden_size, down.inputs)?;
         }
@@ -127,16 +143,24 @@ impl LayerSpec {
 impl AttentionSpec {
     fn check(&self, hidden_size: usize, layer: usize) -> Result<(), SpecError> {
         let numbers = || {
-            format!("layer {layer}: {} heads, {} key heads, width {}", self.heads, self.kv_heads, self.head_dim)
+            format!(
+                "layer {layer}: {} heads, {} key heads, width {}",
+                self.heads, self.kv_heads, self.head_dim
+            )
         };
         rule("there are heads with a width", sane(&[self.heads, self.kv_heads, self.head_dim]), numbers)?;
         rule("key heads divide the heads", self.heads.is_multiple_of(self.kv_heads), numbers)?;
         rule("a window holds at least one row", self.window != Some(0), numbers)?;
-        rule("the scale of scores is a positive number", self.scale.is_finite() && self.scale > 0.0, numbers)?;
+        rule(
+            "the scale of scores is a positive number",
+            self.scale.is_finite() && self.scale > 0.0,
+            numbers,
+        )?;
         if let Some(rope) = &self.rope {
             rope.check(self.head_dim, layer)?;
         }
-        let (queries, keys) = (self.heads.saturating_mul(self.head_dim), self.kv_heads.saturating_mul(self.head_dim));
+        let (queries, keys) =
+            (self.heads.saturating_mul(self.head_dim), self.kv_heads.saturating_mul(self.head_dim));
         width("query", &self.query, hidden_size, queries)?;
         width("key", &self.key, hidden_size, keys)?;
         width("value", &self.value, hidden_size, keys)?;
@@ -158,7 +182,10 @@ impl RopeSpec {
 fn width(what: &'static str, linear: &LinearSpec, inputs: usize, outputs: usize) -> Result<(), SpecError> {
     let fits = linear.inputs == inputs && linear.outputs == outputs && sane(&[inputs, outputs]);
     rule("matrices fit the widths around them", fits, || {
-        format!("{what} `{}` is {} × {}, not {outputs} × {inputs}", linear.weight.name, linear.outputs, linear.inputs)
+        format!(
+            "{what} `{}` is {} × {}, not {outputs} × {inputs}",
+            linear.weight.name, linear.outputs, linear.inputs
+        )
     })
 }
 

@@ -41,7 +41,9 @@ pub enum Activation {
 impl Mlp {
     pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
         match self {
-            Self::Gated { gate, up, down, .. } => [gate, up, down].into_iter().for_each(|linear| linear.collect(all)),
+            Self::Gated { gate, up, down, .. } => {
+                [gate, up, down].into_iter().for_each(|linear| linear.collect(all))
+            }
             Self::Plain { up, down, .. } => [up, down].into_iter().for_each(|linear| linear.collect(all)),
         }
     }

@@ -15,7 +15,9 @@ pub use linear::{LinearSpec, TensorRef};
 pub use mixer::AttentionSpec;
 pub use mlp::{Activation, Mlp};
 pub use norm::{NormKind, NormSpec, SublayerNorms};
-pub use position::{Factors, LearnedPositions, Llama3Scaling, LongRope, Pairing, RopeScaling, RopeSpec, YarnScaling};
+pub use position::{
+    Factors, LearnedPositions, Llama3Scaling, LongRope, Pairing, RopeScaling, RopeSpec, YarnScaling,
+};
 
 /// A stack of layers between an embedding and a head.
 #[derive(Clone, Debug, PartialEq)]

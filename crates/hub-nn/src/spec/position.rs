@@ -139,7 +139,11 @@ impl RopeSpec {
     ///
     /// # Errors
     /// What `read` returns.
-    pub fn frequencies<E>(&self, span: usize, read: impl Fn(&TensorRef) -> Result<Vec<f32>, E>) -> Result<Vec<f32>, E> {
+    pub fn frequencies<E>(
+        &self,
+        span: usize,
+        read: impl Fn(&TensorRef) -> Result<Vec<f32>, E>,
+    ) -> Result<Vec<f32>, E> {
         let plain = self.powers(self.base);
         let divide = |factors: &Factors| {
             let divisors = match factors {
@@ -177,7 +181,9 @@ impl RopeSpec {
 
     pub(super) fn has_all_factors(&self) -> bool {
         let complete = |factors: &Factors| match factors {
-            Factors::Values(values) => values.len() == self.dims / 2 && values.iter().all(|value| *value > 0.0),
+            Factors::Values(values) => {
+                values.len() == self.dims / 2 && values.iter().all(|value| *value > 0.0)
+            }
             Factors::Tensor(_) => true,
         };
         match &self.scaling {
@@ -216,7 +222,8 @@ impl RopeSpec {
     }
 
     fn dynamic_base(&self, factor: f32, original_tokens: usize, span: usize) -> f32 {
-        let (span, original, dims) = (span.max(original_tokens) as f32, original_tokens as f32, self.dims as f32);
+        let (span, original, dims) =
+            (span.max(original_tokens) as f32, original_tokens as f32, self.dims as f32);
         self.base * (factor * span / original - (factor - 1.0)).powf(dims / (dims - 2.0))
     }
 }

@@ -42,7 +42,12 @@ pub(super) struct Rows<'a> {
 
 impl Attention {
     /// Mixes rows `[rows, hidden]` of several sequences.
-    pub(super) fn forward(&self, x: &Tensor, segments: &[Rows<'_>], (ropes, angles): (&[Rope], &[Angles])) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        segments: &[Rows<'_>],
+        (ropes, angles): (&[Rope], &[Angles]),
+    ) -> Result<Tensor> {
         let rows = x.dim(0)?;
         let split = |linear: &Linear, heads: usize| linear.forward(x)?.reshape((rows, heads, self.head_dim));
         let turn = |x: Tensor| match self.rope {
@@ -57,7 +62,8 @@ impl Attention {
         let mixed = segments
             .iter()
             .map(|segment| {
-                let part = |x: &Tensor| x.narrow(0, segment.start, segment.count)?.transpose(0, 1)?.contiguous();
+                let part =
+                    |x: &Tensor| x.narrow(0, segment.start, segment.count)?.transpose(0, 1)?.contiguous();
                 self.mix(&part(&queries)?, part(&keys)?, part(&values)?, segment)
             })
             .collect::<Result<Vec<Tensor>>>()?;
@@ -121,7 +127,10 @@ impl Attention {
             None => candle_nn::ops::softmax_last_dim(&scores)?,
         };
         let mixed = weigh(&weights, spans)?;
-        mixed.reshape((self.heads, rows, self.head_dim))?.transpose(0, 1)?.reshape((rows, self.heads * self.head_dim))
+        mixed
+            .reshape((self.heads, rows, self.head_dim))?
+            .transpose(0, 1)?
+            .reshape((rows, self.heads * self.head_dim))
     }
 }
 

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     Device, Error,
-    spec::{self, AttentionSpec, Factors, Head, LayerSpec, LinearSpec, ModelSpec, NormSpec, RopeScaling, RopeSpec, TensorRef},
+    spec::{
+        self, AttentionSpec, Factors, Head, LayerSpec, LinearSpec, ModelSpec, NormSpec, RopeScaling,
+        RopeSpec, TensorRef,
+    },
     weights::{RawTensor, WeightKind, Weights},
 };
 
@@ -56,9 +59,11 @@ impl<'a> Loader<'a> {
             Some(positions) => Some(self.full(&positions.table, &[positions.count, spec.hidden_size])?),
             None => None,
         };
-        let token_types = embedding.token_types.as_ref().map(|types| self.token_types(types, spec)).transpose()?;
+        let token_types =
+            embedding.token_types.as_ref().map(|types| self.token_types(types, spec)).transpose()?;
         let embedding_norm = self.maybe_norm(&embedding.norm, spec.hidden_size)?;
-        let layers = spec.layers.iter().map(|layer| self.layer(layer, hidden[0])).collect::<Result<_, _>>()?;
+        let layers =
+            spec.layers.iter().map(|layer| self.layer(layer, hidden[0])).collect::<Result<_, _>>()?;
         let final_norm = self.maybe_norm(&spec.final_norm, spec.hidden_size)?;
         let head = match &spec.head {
             Head::None => ModelHead::None,
@@ -70,7 +75,17 @@ impl<'a> Loader<'a> {
             }
         };
         let ropes = self.ropes;
-        Ok(Model { table, positions, token_types, embedding_norm, layers, final_norm, head, ropes, reservation })
+        Ok(Model {
+            table,
+            positions,
+            token_types,
+            embedding_norm,
+            layers,
+            final_norm,
+            head,
+            ropes,
+            reservation,
+        })
     }
 
     /// Pays for every tensor before the first is read.
@@ -190,7 +205,8 @@ impl<'a> Loader<'a> {
 
     fn half(&self, raw: &RawTensor) -> Result<Tensor, Error> {
         let dtype = if raw.kind == WeightKind::F16 { DType::F16 } else { DType::BF16 };
-        Tensor::from_raw_buffer(&raw.bytes, dtype, &raw.shape, self.candle()).map_err(|source| self.failed(source))
+        Tensor::from_raw_buffer(&raw.bytes, dtype, &raw.shape, self.candle())
+            .map_err(|source| self.failed(source))
     }
 
     fn quantized(&self, raw: &RawTensor, kind: GgmlDType) -> Result<Arc<QTensor>, Error> {
@@ -206,7 +222,8 @@ impl<'a> Loader<'a> {
     }
 
     fn token_types(&mut self, tensor: &TensorRef, spec: &ModelSpec) -> Result<Tensor, Error> {
-        let types = self.weights.info(&tensor.name).map_or(0, |info| info.shape.first().copied().unwrap_or(0));
+        let types =
+            self.weights.info(&tensor.name).map_or(0, |info| info.shape.first().copied().unwrap_or(0));
         self.full(tensor, &[types, spec.hidden_size])
     }
 
@@ -256,7 +273,10 @@ impl<'a> Loader<'a> {
 /// Returns how many bytes the tensors of a specification take once they are loaded.
 pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleDevice) -> u64 {
     let mut tensors = spec.tensors();
-    tensors.sort_by(|a, b| (&a.name, a.rows.as_ref().map(|rows| rows.start)).cmp(&(&b.name, b.rows.as_ref().map(|rows| rows.start))));
+    tensors.sort_by(|a, b| {
+        (&a.name, a.rows.as_ref().map(|rows| rows.start))
+            .cmp(&(&b.name, b.rows.as_ref().map(|rows| rows.start)))
+    });
     tensors.dedup();
     let bytes = |tensor: &&TensorRef| {
         let Some(info) = weights.info(&tensor.name) else { return 0 };

@@ -139,7 +139,10 @@ impl CandleExecutor {
             }
         }
         if position + count > self.spec.context_tokens && self.spec.embedding.positions.is_some() {
-            return fail(format!("{count} rows are more than {} learned positions", self.spec.context_tokens));
+            return fail(format!(
+                "{count} rows are more than {} learned positions",
+                self.spec.context_tokens
+            ));
         }
         if let Input::Hidden(values) = segment.input
             && values.len() != count * self.spec.hidden_size
@@ -150,7 +153,12 @@ impl CandleExecutor {
     }
 
     /// Returns the rows before the first layer of the call, `[rows, hidden]`.
-    fn input(&self, segments: &[Segment<'_>], places: &[Place], layers: &Range<usize>) -> Result<Tensor, Error> {
+    fn input(
+        &self,
+        segments: &[Segment<'_>],
+        places: &[Place],
+        layers: &Range<usize>,
+    ) -> Result<Tensor, Error> {
         let rows = places.iter().map(|place| place.count).sum::<usize>();
         let (mut ids, mut types, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         for segment in segments {
@@ -169,10 +177,14 @@ impl CandleExecutor {
         let fail = |reason: String| Err(Error::Rows { reason });
         if hidden.len() == rows * self.spec.hidden_size && ids.is_empty() {
             let shape = (rows, self.spec.hidden_size);
-            return Tensor::from_vec(hidden, shape, self.device.candle()).map_err(|source| self.failed(source));
+            return Tensor::from_vec(hidden, shape, self.device.candle())
+                .map_err(|source| self.failed(source));
         }
         if layers.start != 0 || ids.len() != rows || types.len() != rows {
-            return fail("tokens enter at layer 0, one token and one type a row, and never beside hidden states".into());
+            return fail(
+                "tokens enter at layer 0, one token and one type a row, and never beside hidden states"
+                    .into(),
+            );
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.spec.vocab_size) {
             return fail(format!("token {id} is outside the vocabulary of {}", self.spec.vocab_size));
@@ -188,7 +200,8 @@ impl CandleExecutor {
         }
         if let (Some(table), Some(positions)) = (&self.model.positions, &self.spec.embedding.positions) {
             let at = |place: &Place| place.position..place.position + place.count;
-            let at = places.iter().flat_map(at).map(|position| (position + positions.offset) as u32).collect();
+            let at =
+                places.iter().flat_map(at).map(|position| (position + positions.offset) as u32).collect();
             x = (x + table.index_select(&Tensor::from_vec(at, rows, device)?, 0)?)?;
         }
         if let Some(table) = &self.model.token_types {
@@ -214,7 +227,8 @@ impl CandleExecutor {
         });
         let rows: Vec<Rows<'_>> = rows.collect();
         let ropes = (self.model.ropes.as_slice(), angles);
-        let x = layer.mixer_norms.around(x, layer.residual_scale, |x| layer.mixer.forward(x, &rows, ropes))?;
+        let x =
+            layer.mixer_norms.around(x, layer.residual_scale, |x| layer.mixer.forward(x, &rows, ropes))?;
         layer.mlp_norms.around(&x, layer.residual_scale, |x| layer.mlp.forward(x))
     }
 
@@ -266,7 +280,9 @@ impl CandleExecutor {
             x = self.layer(index, &x, segments, places, &angles).map_err(failed)?;
             pass.give_way();
         }
-        let Some(x) = self.wanted(&x, segments, places).map_err(failed)? else { return Ok(Output::default()) };
+        let Some(x) = self.wanted(&x, segments, places).map_err(failed)? else {
+            return Ok(Output::default());
+        };
         let output = self.finish(&x, is_last, want).map_err(failed)?;
         let width = output.dim(1).map_err(failed)?;
         let values = output.flatten_all().and_then(|flat| flat.to_vec1()).map_err(failed)?;

@@ -130,7 +130,11 @@ impl Store {
             table.dropped * BLOCK_TOKENS <= (to + 1).saturating_sub(window)
         };
         let to = to.min(state.tokens);
-        let to = if self.groups.iter().zip(&state.groups).all(|(store, table)| reaches(store, table)) { to } else { 0 };
+        let to = if self.groups.iter().zip(&state.groups).all(|(store, table)| reaches(store, table)) {
+            to
+        } else {
+            0
+        };
         for (store, table) in self.groups.iter_mut().zip(&mut state.groups) {
             if to == 0 {
                 table.dropped = 0;
@@ -258,7 +262,8 @@ impl LayerCache<'_> {
     }
 
     fn block(&self, position: usize) -> candle_core::Result<Tensor> {
-        let slot = self.table.block_of(position).and_then(|block| self.store.slots[block.0 as usize].as_ref());
+        let slot =
+            self.table.block_of(position).and_then(|block| self.store.slots[block.0 as usize].as_ref());
         match slot {
             Some(slot) => slot.tensor.get(self.layer),
             None => candle_core::bail!("no block holds position {position}"),

@@ -1,0 +1,3 @@
+//! The integration tests of hub-models: one binary, so that candle is linked once.
+
+mod parity;

@@ -1,0 +1,151 @@
+//! Every family against `transformers`: the same tiny weights, the same tokens, the same logits.
+
+use hub_base::{Account, CancelToken, ProgressSink};
+use hub_fixtures::{ConfigForm, Storage, TinyModel, expected_text};
+use hub_models::spec_of;
+use hub_nn::{
+    Device, Priority,
+    executor::{CandleExecutor, Executor, Input, Outputs, Segment, Want},
+    state::SequenceState,
+    weights::Weights,
+};
+
+/// The most that a logit may differ in `f32`.
+const TOLERANCE: f32 = 1e-3;
+
+/// The decoders that fixtures exist for.
+const DECODERS: &[&str] = &[
+    "llama",
+    "llama31",
+    "llama-linear",
+    "llama-dynamic",
+    "llama-yarn",
+    "llama-bias",
+    "codellama",
+    "smollm",
+    "mistral",
+    "mistral-head-dim",
+    "qwen2",
+    "qwen2-window",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "phi3-longrope",
+    "phi4",
+    "granite",
+];
+
+/// Loads a model from a folder or a GGUF file into the executor, without an engine around it.
+pub(crate) fn load(path: &std::path::Path) -> CandleExecutor {
+    let weights = Weights::open(path).unwrap();
+    let config = std::fs::read(path.join("config.json")).ok();
+    let config = config.map(|bytes| serde_json::from_slice(&bytes).unwrap());
+    let spec = spec_of(&weights, config.as_ref()).unwrap();
+    let device = Device::cpu(Account::unlimited());
+    CandleExecutor::load(spec, &weights, &device, &ProgressSink::default(), &CancelToken::new()).unwrap()
+}
+
+/// Runs `tokens` in steps of at most `step` rows, and returns the logits of every row.
+pub(crate) fn logits(executor: &mut CandleExecutor, tokens: &[u32], step: usize) -> Vec<Vec<f32>> {
+    let mut state = SequenceState::default();
+    let mut all = Vec::new();
+    for tokens_of_step in tokens.chunks(step) {
+        all.extend(run(executor, &mut state, tokens_of_step, tokens.len(), Outputs::All));
+    }
+    executor.release(state);
+    all
+}
+
+fn run(
+    executor: &mut CandleExecutor,
+    state: &mut SequenceState,
+    tokens: &[u32],
+    span: usize,
+    outputs: Outputs,
+) -> Vec<Vec<f32>> {
+    executor.append(state, tokens.len()).unwrap();
+    let mut segments = [Segment { input: Input::Tokens(tokens), state: Some(state), outputs, span }];
+    let layers = 0..executor.spec().layers.len();
+    let output = executor.run(layers, &mut segments, Want::Head, Priority::Interactive).unwrap();
+    output.rows().map(<[f32]>::to_vec).collect()
+}
+
+/// Continues `prompt` by the likeliest token each time, as the engine does.
+pub(crate) fn greedy(executor: &mut CandleExecutor, prompt: &[u32], count: usize) -> Vec<u32> {
+    let restart = executor.spec().restart_tokens();
+    let mut state = SequenceState::default();
+    let mut tokens = prompt.to_vec();
+    let mut computed_span = 0;
+    while tokens.len() < prompt.len() + count {
+        if restart.is_some_and(|limit| computed_span <= limit && tokens.len() > limit) {
+            executor.rewind(&mut state, 0);
+        }
+        computed_span = tokens.len();
+        let pending = tokens[state.tokens()..].to_vec();
+        let last = run(executor, &mut state, &pending, tokens.len(), Outputs::Last).remove(0);
+        tokens.push(argmax(&last));
+    }
+    executor.release(state);
+    tokens.split_off(prompt.len())
+}
+
+fn argmax(logits: &[f32]) -> u32 {
+    let better = |best: usize, index: usize| if logits[index] > logits[best] { index } else { best };
+    (0..logits.len()).fold(0, better) as u32
+}
+
+pub(crate) fn distance(left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[track_caller]
+fn check(name: &str, executor: &mut CandleExecutor, tolerance: f32) {
+    for (index, prompt) in expected_text(name).prompts.iter().enumerate() {
+        let computed = logits(executor, &prompt.ids, prompt.ids.len());
+        for expected in &prompt.logits {
+            let far = distance(&computed[expected.position], &expected.values);
+            assert!(far < tolerance, "{name}, prompt {index}, position {}: {far}", expected.position);
+        }
+        assert_eq!(greedy(executor, &prompt.ids, prompt.greedy.len()), prompt.greedy, "{name}, prompt {index}");
+    }
+    assert_eq!(executor.state_bytes(), 0, "{name}: every block went back");
+}
+
+#[test]
+fn every_family_computes_what_transformers_computes() {
+    for name in DECODERS {
+        let folder = TinyModel::new(name).write();
+        check(name, &mut load(folder.path()), TOLERANCE);
+    }
+}
+
+#[test]
+fn the_configurations_of_older_transformers_mean_the_same() {
+    for name in ["llama", "llama31", "gemma3", "phi3-longrope"] {
+        let folder = TinyModel::new(name).config(ConfigForm::V4).write();
+        check(name, &mut load(folder.path()), TOLERANCE);
+    }
+}
+
+#[test]
+fn shards_hold_the_same_model() {
+    let folder = TinyModel::new("qwen3").shards(3).write();
+    check("qwen3", &mut load(folder.path()), TOLERANCE);
+}
+
+#[test]
+fn a_prompt_read_in_pieces_gives_the_same_logits() {
+    for name in ["llama", "mistral", "gemma3", "qwen3"] {
+        let folder = TinyModel::new(name).write();
+        let mut executor = load(folder.path());
+        let prompt = &expected_text(name).prompts[1].ids;
+        let whole = logits(&mut executor, prompt, prompt.len());
+        for step in [1, 7, 64] {
+            let pieces = logits(&mut executor, prompt, step);
+            let far = whole.iter().zip(&pieces).map(|(a, b)| distance(a, b)).fold(0.0, f32::max);
+            assert!(far < 1e-4, "{name} in steps of {step}: {far}");
+        }
+    }
+}

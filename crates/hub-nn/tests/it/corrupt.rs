@@ -1,0 +1,113 @@
+//! Damaged files: every answer is an error or a model, never a panic, a hang or a memory bomb.
+
+use std::{fs, path::Path};
+
+use hub_nn::weights::{Metadata, RawTensor, Value, WeightKind, Weights, write_gguf};
+use proptest::prelude::*;
+use safetensors::{Dtype, tensor::TensorView};
+
+/// A small GGUF file with a bit of everything.
+fn gguf() -> Vec<u8> {
+    let metadata = Metadata::from_iter([
+        ("general.architecture", Value::from("llama")),
+        ("llama.block_count", Value::from(2_u32)),
+        ("tokenizer.ggml.tokens", Value::from(vec!["a".to_owned(), "▁b".to_owned()])),
+        ("tokenizer.ggml.scores", Value::from(vec![0.0_f32, -1.0])),
+        ("general.alignment", Value::from(32_u32)),
+    ]);
+    let values: Vec<f32> = (0..64).map(|idx| idx as f32 / 64.0).collect();
+    let plain = RawTensor::from_f32(vec![2, 32], &values).unwrap();
+    let packed = plain.quantize(WeightKind::Q8_0).unwrap();
+    write_gguf(Vec::new(), &metadata, &[("a".to_owned(), plain), ("b".to_owned(), packed)]).unwrap()
+}
+
+fn safetensors() -> Vec<u8> {
+    let bytes = [7_u8; 24];
+    let view = |dtype, shape| TensorView::new(dtype, shape, &bytes).unwrap();
+    safetensors::serialize([("a", view(Dtype::F32, vec![2, 3])), ("b", view(Dtype::F16, vec![12]))], None)
+        .unwrap()
+}
+
+/// Opens whatever `bytes` are and reads all that a model would: returns whether all of it could be read.
+///
+/// A soak calls this with bytes of its own.
+pub(crate) fn survives(bytes: &[u8]) -> bool {
+    let Ok(weights) = Weights::from_gguf_bytes(bytes.to_vec()) else { return false };
+    weights.names().all(|name| weights.read(name).is_ok_and(|tensor| tensor.to_f32().is_ok()))
+}
+
+fn survives_as_file(path: &Path, bytes: &[u8]) -> bool {
+    fs::write(path, bytes).unwrap();
+    let Ok(weights) = Weights::open(path) else { return false };
+    weights.names().all(|name| weights.read(name).is_ok_and(|tensor| tensor.to_f32().is_ok()))
+}
+
+#[test]
+fn truncated_at_every_length() {
+    let gguf = gguf();
+    assert!(survives(&gguf));
+    for len in 0..gguf.len() {
+        // The padding behind the last tensor is nobody's.
+        let needed = gguf.len() - (32 - 2 * 34 % 32);
+        assert_eq!(survives(&gguf[..len]), len >= needed, "{len} of {}", gguf.len());
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let safetensors = safetensors();
+    assert!(survives_as_file(file.path(), &safetensors));
+    for len in 0..safetensors.len() {
+        assert!(!survives_as_file(file.path(), &safetensors[..len]), "{len} of {}", safetensors.len());
+    }
+}
+
+#[test]
+fn every_single_bit_flipped() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for bytes in [gguf(), safetensors()] {
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            survives(&bytes);
+            if bytes.starts_with(b"GGUF") {
+                continue;
+            }
+            survives_as_file(file.path(), &bytes);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_shrinks_is_an_error_of_the_read() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), gguf()).unwrap();
+    let weights = Weights::open(file.path()).unwrap();
+    fs::write(file.path(), b"GGUF").unwrap();
+    assert!(weights.read("b").is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bytes_overwritten(patches in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 1_usize..9), 1..6)) {
+        let mut bytes = gguf();
+        for (at, value, len) in patches {
+            let at = at.index(bytes.len());
+            for (byte, new) in bytes[at..].iter_mut().zip(&value.to_le_bytes()[..len]) {
+                *byte = *new;
+            }
+        }
+        survives(&bytes);
+    }
+
+    #[test]
+    fn anything_behind_the_magic(rest in prop::collection::vec(any::<u8>(), 0..512)) {
+        survives(&[b"GGUF\x03\0\0\0".as_slice(), &rest].concat());
+    }
+
+    #[test]
+    fn any_header_of_safetensors(header in "[{}\\[\\]\",:a-z0-9]{0,64}") {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        survives_as_file(file.path(), &bytes);
+    }
+}

@@ -1,0 +1,5 @@
+//! Integration tests of hub-nn.
+
+mod corrupt;
+mod executor;
+mod weights;
