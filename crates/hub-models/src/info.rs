@@ -53,3 +53,11 @@ pub struct LeftOutTensor {
 pub fn inspect(source: &Source) -> Result<ModelInfo, Error> {
     Ok(Bundle::open(source)?.info())
 }
+
+/// Reads a model's chat template, as its authors wrote it; `None` if it has none.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn chat_template(source: &Source) -> Result<Option<String>, Error> {
+    Ok(Bundle::open(source)?.special_tokens()?.chat_template)
+}

@@ -134,6 +134,23 @@ impl Installed {
     }
 }
 
+/// Lengths people think in, in tokens.
+const LENGTHS: [usize; 4] = [2_048, 8_192, 32_768, 131_072];
+
+impl ModelDetails {
+    /// Returns how many bytes the model takes with one sequence of so many tokens, for a few lengths up to its
+    /// context. An upper estimate: layers with a window keep less.
+    pub fn memory(&self) -> Vec<(usize, u64)> {
+        let context = self.info.context_tokens;
+        let lengths = LENGTHS.into_iter().filter(|length| *length < context).chain([context]);
+        let state = |tokens: usize| {
+            let bytes = u128::from(self.info.context_bytes) * tokens as u128 / context.max(1) as u128;
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        };
+        lengths.map(|tokens| (tokens, self.info.file_bytes.saturating_add(state(tokens)))).collect()
+    }
+}
+
 impl Hub {
     /// Returns every model that can be asked, sorted by name.
     ///
@@ -174,6 +191,15 @@ impl Hub {
         let source = installed.source();
         let info = blocking(move || hub_models::inspect(&source)).await??;
         Ok(ModelDetails { installed, info })
+    }
+
+    /// Reads a model's chat template, as its authors wrote it; `None` if it has none.
+    ///
+    /// # Errors
+    /// As [`Hub::details`].
+    pub async fn chat_template(&self, name: &str) -> Result<Option<String>> {
+        let source = self.model(name).await?.source();
+        Ok(blocking(move || hub_models::chat_template(&source)).await??)
     }
 
     /// Makes a Hugging Face folder or a GGUF file usable where it lies.

@@ -16,5 +16,5 @@ pub use options::{
     AuthOptions, ComputeOptions, ExecutorChoice, HubConfig, LocalAccess, MemoryOptions, ModelsOptions,
     ServerOptions,
 };
-pub use resolve::{Origin, Resolved, resolve};
+pub use resolve::{Entry, Origin, Resolved, resolve};
 pub use settings::{SETTINGS, Setting};

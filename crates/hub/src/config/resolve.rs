@@ -46,6 +46,18 @@ pub struct Resolved {
     pub origins: BTreeMap<String, Origin>,
 }
 
+/// One setting as it is in force.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Where it stands: `server.port`.
+    pub key: String,
+    /// Its value; a setting that nobody set and that has no default has none. Its text is TOML.
+    pub value: Option<Value>,
+    /// Where the value came from.
+    pub origin: Origin,
+}
+
 /// The values that were set, by key; later layers replace earlier ones.
 type Values = BTreeMap<String, (Value, Origin)>;
 
@@ -198,17 +210,15 @@ fn unknown(key: &str, at: Origin) -> ConfigError {
 }
 
 impl Resolved {
-    /// Returns each setting with its value as TOML and its origin, in the order of [`SETTINGS`], then the aliases.
-    ///
-    /// A setting without a value is `None`. Passwords in URLs are masked.
-    pub fn entries(&self) -> Vec<(String, Option<String>, Origin)> {
+    /// Returns every setting in the order of [`SETTINGS`], then the aliases. Passwords in URLs are masked.
+    pub fn entries(&self) -> Vec<Entry> {
         let table = Table::try_from(&self.config).unwrap_or_default();
         let aliases = self.config.aliases.keys().map(|alias| format!("{ALIASES}.{alias}"));
         let keys = SETTINGS.iter().map(|setting| setting.key.to_owned()).chain(aliases);
         keys.map(|key| {
             let value = key.split_once('.').and_then(|(section, name)| table.get(section)?.get(name));
             let origin = self.origins.get(&key).cloned().unwrap_or(Origin::Default);
-            (key, value.map(|value| masked(value).to_string()), origin)
+            Entry { value: value.map(masked), key, origin }
         })
         .collect()
     }

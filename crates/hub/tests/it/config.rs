@@ -21,8 +21,8 @@ fn refused(file: &str, variables: &[(&str, &str)], expected: &str) {
 #[track_caller]
 fn origin(resolved: &Resolved, key: &str) -> (String, String) {
     let entries = resolved.entries();
-    let (_, value, origin) = entries.iter().find(|(known, ..)| known == key).unwrap();
-    (value.clone().unwrap_or_default(), origin.to_string())
+    let entry = entries.iter().find(|entry| entry.key == key).unwrap();
+    (entry.value.as_ref().map(ToString::to_string).unwrap_or_default(), entry.origin.to_string())
 }
 
 #[test]

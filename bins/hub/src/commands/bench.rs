@@ -1,0 +1,76 @@
+use std::{fmt::Write, num::NonZeroUsize};
+
+use hub::{
+    Size,
+    bench::{BenchOptions, BenchReport, Rate, Spread},
+};
+
+use crate::{failure::Failure, progress::ProgressLine, session::Session};
+
+/// Measures how fast a model is here
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The model
+    model: String,
+    /// Length of a prompt, in tokens
+    #[arg(long, value_name = "N", default_value = "512")]
+    prompt_tokens: NonZeroUsize,
+    /// Length of an answer, in tokens; at least 2
+    #[arg(long, value_name = "N", default_value = "64")]
+    gen_tokens: NonZeroUsize,
+    /// How many requests run at once, one figure each
+    #[arg(long, value_name = "N,…", default_value = "1,4,8", value_delimiter = ',')]
+    parallel: Vec<NonZeroUsize>,
+    /// Processor threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// How often each figure is measured
+    #[arg(long, value_name = "N", default_value = "5")]
+    runs: NonZeroUsize,
+}
+
+impl Args {
+    pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
+        let flags = self.threads.map(|threads| ("--threads", "compute.threads", threads.to_string()));
+        let report = session.with_hub(flags.into_iter().collect(), async |hub| {
+            let progress = ProgressLine::new();
+            let mut options = BenchOptions::default();
+            options.prompt_tokens = self.prompt_tokens.get();
+            options.gen_tokens = self.gen_tokens.get();
+            options.parallel = self.parallel;
+            options.runs = self.runs;
+            options.progress = progress.sink();
+            Ok(hub.bench(&self.model, options).await?)
+        })?;
+        session.output.emit(&report, text)
+    }
+}
+
+fn text(report: &BenchReport) -> String {
+    let mut text = format!("{} ({}) on {}\n", report.model, report.task, report.device);
+    let mut figure = |name: &str, spread: Spread, shown: fn(f64) -> String| {
+        let Spread { median, min, max } = spread;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<14}{:>16}  ({} to {})", shown(median), shown(min), shown(max));
+    };
+    let mut rate = |name: &str, rate: Option<Rate>| {
+        if let Some(rate) = rate {
+            figure(name, rate.tokens_per_s, |value| format!("{value:.1} tokens/s"));
+        }
+    };
+    rate("prefill", report.prefill);
+    rate("decode", report.decode);
+    for (parallel, batch) in &report.batch {
+        rate(&format!("batch {parallel}"), Some(*batch));
+    }
+    rate("embeddings", report.embeddings);
+    rate("rerank", report.rerank);
+    if let Some(first) = report.first_token_ms {
+        figure("first token", first, |value| format!("{value:.1} ms"));
+    }
+    figure("load", report.load_ms, |value| format!("{value:.0} ms"));
+    figure("peak memory", report.peak_bytes, |value| Size(value as u64).to_string());
+    figure("limit: read", report.limits.read_bytes_per_s, |value| format!("{:.1} GB/s", value / 1e9));
+    figure("limit: ops", report.limits.ops_per_s, |value| format!("{:.1} Gop/s", value / 1e9));
+    text
+}

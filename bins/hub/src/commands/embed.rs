@@ -1,0 +1,52 @@
+use hub::{
+    Caller, EmbedRequest,
+    models::{EmbedOptions, Input},
+};
+use hub_base::Task;
+use serde_json::json;
+
+use crate::{failure::Failure, output::read_input, progress::ProgressLine, session::Session};
+
+/// Turns texts into vectors, one line each
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The texts; `-` reads them from standard input, one a line
+    #[arg(required = true)]
+    texts: Vec<String>,
+    /// The model, an alias, or auto
+    #[arg(long, default_value = "auto")]
+    model: String,
+    /// Keeps this many of the first numbers of each vector
+    #[arg(long)]
+    dimensions: Option<usize>,
+}
+
+impl Args {
+    pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
+        let mut texts = Vec::new();
+        for text in self.texts {
+            match text.as_str() {
+                "-" => texts.extend(read_input()?.lines().map(str::to_owned)),
+                _ => texts.push(text),
+            }
+        }
+        if texts.is_empty() {
+            return Err(Failure::Nothing { what: "no text to embed" });
+        }
+        let mut options = EmbedOptions::default();
+        options.dimensions = self.dimensions;
+        let reply = session.with_hub(Vec::new(), async |hub| {
+            let progress = ProgressLine::new();
+            hub.load(&self.model, Task::Embed, progress.sink()).await?;
+            drop(progress);
+            let inputs = texts.into_iter().map(Input::Text).collect();
+            let request = EmbedRequest::new(self.model, inputs).options(options).caller(Caller::new("embed"));
+            Ok(hub.embed(request).await?)
+        })?;
+        let json = json!({ "model": reply.model, "embeddings": reply.vectors, "prompt_tokens": reply.prompt_tokens });
+        session.output.emit(&json, |_| {
+            let line = |vector: &Vec<f32>| vector.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
+            reply.vectors.iter().map(line).collect::<Vec<_>>().join("\n")
+        })
+    }
+}

@@ -1,0 +1,141 @@
+mod conversation;
+
+use hub::{
+    Caller, ChatReply, ChatRequest, Hub,
+    models::{Delta, FinishReason, GenerateOptions, Prompt, chat::Message},
+};
+use hub_base::Task;
+use serde_json::json;
+
+use crate::{
+    failure::Failure,
+    output::{is_interactive, piece, read_input},
+    progress::ProgressLine,
+    session::Session,
+};
+
+/// Asks a model: once with a prompt, else as a conversation
+///
+/// Runs in this process, beside any server. Ctrl-C stops an answer; at an empty prompt, Ctrl-C twice, Ctrl-D or /bye
+/// leave. What is piped in is one prompt.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The model, an alias, or auto
+    model: String,
+    /// The prompt; `-` reads standard input
+    prompt: Vec<String>,
+    /// What the model is told before the conversation
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// 0 takes the likeliest token each time, 1 draws freely
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// The longest answer, in tokens
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Makes answers repeatable
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// How an answer ended.
+struct Answer {
+    text: String,
+    last: Option<Delta>,
+    was_stopped: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
+        let prompt = self.prompt()?;
+        session.with_hub(Vec::new(), async |hub| {
+            let progress = ProgressLine::new();
+            let installed = hub.load(&self.model, Task::Chat, progress.sink()).await?;
+            drop(progress);
+            match prompt {
+                Some(prompt) => self.once(session, hub, prompt).await,
+                None => conversation::hold(hub, &self, &installed).await,
+            }
+        })
+    }
+
+    /// Returns what to ask once; `None` for a conversation.
+    fn prompt(&self) -> Result<Option<String>, Failure> {
+        let prompt = match self.prompt.as_slice() {
+            [] if is_interactive() => return Ok(None),
+            [] => read_input()?,
+            [dash] if dash == "-" => read_input()?,
+            words => words.join(" "),
+        };
+        if prompt.trim().is_empty() {
+            return Err(Failure::Nothing { what: "no prompt" });
+        }
+        Ok(Some(prompt))
+    }
+
+    async fn once(&self, session: &Session, hub: &Hub, prompt: String) -> Result<(), Failure> {
+        let prompt = match &self.system {
+            Some(_) => self.opening().into_iter().chain([Message::user(prompt)]).collect::<Vec<_>>().into(),
+            None => Prompt::from(prompt),
+        };
+        let reply = hub.chat(self.request(prompt)).await?;
+        let (model, is_json) = (reply.model().clone(), session.output.is_json);
+        let show = if is_json { |_: &str| Ok(()) } else { piece };
+        let answer = stream(reply, show).await?;
+        if !is_json {
+            piece("\n")?;
+        }
+        if answer.was_stopped {
+            return Err(Failure::Interrupted);
+        }
+        if !is_json {
+            return Ok(());
+        }
+        let usage = answer.last.as_ref().and_then(|delta| delta.usage).unwrap_or_default();
+        let finish = answer.last.as_ref().and_then(|delta| delta.finish).map(|reason| match reason {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+        });
+        let usage = json!({
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "queue_ms": usage.queue.as_millis() as u64,
+            "prefill_ms": usage.prefill.as_millis() as u64,
+            "decode_ms": usage.decode.as_millis() as u64,
+        });
+        let json = json!({ "model": model, "text": answer.text, "finish_reason": finish, "usage": usage });
+        session.output.emit(&json, |_| String::new())
+    }
+
+    /// Returns what a conversation begins with.
+    fn opening(&self) -> Vec<Message> {
+        self.system.iter().map(|system| Message::system(system.as_str())).collect()
+    }
+
+    fn request(&self, prompt: Prompt) -> ChatRequest {
+        let mut options = GenerateOptions::default();
+        options.sampling.temperature = self.temperature;
+        options.sampling.seed = self.seed;
+        options.max_tokens = self.max_tokens;
+        ChatRequest::new(self.model.as_str(), prompt).options(options).caller(Caller::new("run"))
+    }
+}
+
+/// Shows an answer piece by piece, until it ends or Ctrl-C stops it.
+async fn stream(mut reply: ChatReply, show: impl Fn(&str) -> Result<(), Failure>) -> Result<Answer, Failure> {
+    let mut answer = Answer { text: String::new(), last: None, was_stopped: false };
+    loop {
+        let delta = tokio::select! {
+            delta = reply.next() => delta,
+            _ = tokio::signal::ctrl_c() => {
+                answer.was_stopped = true;
+                None
+            }
+        };
+        let Some(delta) = delta else { return Ok(answer) };
+        let delta = delta?;
+        answer.text.push_str(&delta.text);
+        show(&delta.text)?;
+        answer.last = Some(delta);
+    }
+}

@@ -1,0 +1,62 @@
+use std::net::SocketAddr;
+
+use hub::{Home, HomeLock, Hub};
+use hub_base::ProgressSink;
+use serde_json::json;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::{failure::Failure, output::Output, session::Session};
+
+/// Serves every model over HTTP until it is stopped
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The port; 0 takes a free one [default: 8484]
+    #[arg(long)]
+    port: Option<u16>,
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(long)]
+    host: Option<String>,
+    /// Loads this model before the server is ready; can be given several times
+    #[arg(long = "model", value_name = "MODEL")]
+    models: Vec<String>,
+}
+
+impl Args {
+    pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
+        let port = self.port.map(|port| ("--port", "server.port", port.to_string()));
+        let host = self.host.map(|host| ("--host", "server.host", host));
+        session.log(LevelFilter::INFO);
+        let lock = Home::create(&session.environment.home)?.lock()?;
+        session.with_hub(port.into_iter().chain(host).collect(), async |hub| {
+            preload(hub, &self.models).await?;
+            let ready = |address| announce(session.output, &lock, address);
+            hub_server::serve(hub.clone(), ready).await?;
+            Ok(())
+        })
+    }
+}
+
+async fn preload(hub: &Hub, models: &[String]) -> Result<(), Failure> {
+    for name in models {
+        let task = hub.model(name).await?.task;
+        hub.load(name, task, ProgressSink::default()).await?;
+    }
+    Ok(())
+}
+
+/// Says where the server listens: to whoever started it, and to the other commands.
+fn announce(output: Output, lock: &HomeLock, address: SocketAddr) {
+    let url = format!("http://{address}");
+    let told = lock.announce(&url).map_err(Failure::from).and_then(|()| {
+        output.emit(&json!({ "listening": url }), |_| {
+            let body = r#"{"model":"auto","messages":[{"role":"user","content":"How do I import a model?"}]}"#;
+            format!(
+                "listening on {url}\n\n  curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+            )
+        })
+    });
+    if let Err(error) = told {
+        // A server whose standard output is closed still serves.
+        tracing::warn!(%error, "not everybody was told where the server listens");
+    }
+}

@@ -1,0 +1,49 @@
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+/// The name of the hub's own directory inside the system's place for such.
+const DIRECTORY: &str = "ai-backend-hub";
+
+/// What the environment says. It is read here, once, and nowhere else.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// `HUB_HOME`, or the system's place for data.
+    pub(crate) home: PathBuf,
+    /// `HUB_URL`: a running server to ask.
+    pub(crate) url: Option<String>,
+    /// Every `HUB_*` variable.
+    pub(crate) variables: Vec<(String, String)>,
+}
+
+impl Environment {
+    pub(crate) fn read() -> Self {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let variables = env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with("HUB_"))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        });
+        Self {
+            home: set("HUB_HOME").map_or_else(|| data_directory(set), PathBuf::from),
+            url: set("HUB_URL").and_then(|url| url.into_string().ok()),
+            variables: variables.collect(),
+        }
+    }
+}
+
+/// Returns where the system wants a program's data; the working directory if it has no such place.
+fn data_directory(set: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let home = env::home_dir().unwrap_or_default();
+    let base = if cfg!(target_os = "macos") {
+        home.join("Library/Application Support")
+    } else if cfg!(windows) {
+        set("LOCALAPPDATA").map_or_else(|| home.join("AppData/Local"), PathBuf::from)
+    } else {
+        // Relative paths in it are to be ignored, says the XDG base directory specification.
+        let xdg = set("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        xdg.unwrap_or_else(|| home.join(".local/share"))
+    };
+    base.join(Path::new(DIRECTORY))
+}

@@ -1,0 +1,147 @@
+use std::{error::Error, io, path::PathBuf, process::ExitCode};
+
+use hub_base::ErrorKind;
+
+/// Why a command failed, with the next step to take.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The hub says so.
+    #[error(transparent)]
+    Hub(#[from] hub::Error),
+    /// The server says so.
+    #[error(transparent)]
+    Serve(#[from] hub_server::Error),
+    /// No server to ask.
+    #[error("no hub serves {}: start one with `hub serve`, or name one with --url", home.display())]
+    NoServer {
+        /// The home directory whose server was looked for.
+        home: PathBuf,
+    },
+    /// The server does not answer.
+    #[error("{url} does not answer: is `hub serve` running there?")]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What went wrong.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// The server answers with an error.
+    #[error("{url} answered {status}: {message}")]
+    Refused {
+        /// What was asked.
+        url: String,
+        /// The status of the answer.
+        status: u16,
+        /// What it says.
+        message: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Standard input cannot be read.
+    #[error("cannot read standard input")]
+    Input(#[source] io::Error),
+    /// The output cannot be written.
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+    /// The terminal cannot be read.
+    #[error("cannot read the terminal")]
+    Terminal(#[source] rustyline::error::ReadlineError),
+    /// The operating system gives no threads.
+    #[error("cannot start")]
+    Runtime(#[source] io::Error),
+    /// No key of that name.
+    #[error("there is no key `{asked}` to revoke: `hub keys list` shows them")]
+    NoKey {
+        /// What was asked for.
+        asked: String,
+    },
+    /// The model has no chat template.
+    #[error("{model} has no chat template: it continues texts")]
+    NoTemplate {
+        /// The model.
+        model: String,
+    },
+    /// Nothing to work on.
+    #[error("{what}: give it as an argument, or `-` to read standard input")]
+    Nothing {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What shells expect of a program that was interrupted.
+const INTERRUPTED: u8 = 130;
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+impl Failure {
+    /// Prints one line to standard error, and the causes below it if they are wanted.
+    pub(crate) fn report(&self, with_causes: bool) -> ExitCode {
+        if let Self::Output(error) = self
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            // Whoever read the output has seen enough.
+            return ExitCode::SUCCESS;
+        }
+        let mut text = format!("error: {self}");
+        let mut cause = self.source();
+        if with_causes {
+            while let Some(error) = cause {
+                text.push_str(&format!("\n  because {error}"));
+                cause = error.source();
+            }
+        } else if cause.is_some() {
+            text.push_str(" (-v shows why)");
+        }
+        crate::output::complain(&text);
+        ExitCode::from(self.code())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            // A mistake in a file is no mistake of the command line.
+            Self::Hub(hub::Error::Config(_)) => FAILED,
+            Self::Hub(error) => code(error.kind()),
+            Self::Serve(error) => code(error.kind()),
+            Self::Nothing { .. } => USAGE,
+            Self::Interrupted => INTERRUPTED,
+            Self::NoServer { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::Read { .. }
+            | Self::Input(_)
+            | Self::Output(_)
+            | Self::Terminal(_)
+            | Self::Runtime(_)
+            | Self::NoKey { .. }
+            | Self::NoTemplate { .. } => FAILED,
+        }
+    }
+}
+
+/// The exit code of each kind of error.
+fn code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::InvalidInput => USAGE,
+        ErrorKind::NotFound
+        | ErrorKind::TooLarge
+        | ErrorKind::Busy
+        | ErrorKind::Cancelled
+        | ErrorKind::Denied
+        | ErrorKind::Unsupported
+        | ErrorKind::Unavailable
+        | ErrorKind::Corrupt
+        | ErrorKind::Internal => FAILED,
+    }
+}

@@ -1,0 +1,105 @@
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hub::{
+    Home, Hub,
+    config::{Resolved, resolve},
+};
+use tokio::runtime::Runtime;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::{args::Global, environment::Environment, failure::Failure, output::Output};
+
+/// A flag that sets a setting: the flag, the key, the value.
+pub(crate) type Flag = (&'static str, &'static str, String);
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) output: Output,
+    pub(crate) environment: Environment,
+    config_path: PathBuf,
+    verbose: u8,
+}
+
+impl Session {
+    pub(crate) fn new(global: &Global, mut environment: Environment) -> Self {
+        if let Some(home) = &global.home {
+            environment.home.clone_from(home);
+        }
+        let config_path = global.config.clone().unwrap_or_else(|| environment.home.join("hub.toml"));
+        Self { output: Output { is_json: global.json }, environment, config_path, verbose: global.verbose }
+    }
+
+    /// Returns the hub's directory, which need not exist.
+    pub(crate) fn home(&self) -> Home {
+        Home::at(&self.environment.home)
+    }
+
+    /// Returns where the configuration file is, or would be.
+    pub(crate) fn config_path(&self) -> &Path {
+        &self.config_path
+    }
+
+    /// Merges the configuration file, the variables and `flags`.
+    pub(crate) fn settings(&self, flags: Vec<Flag>) -> Result<Resolved, Failure> {
+        let path = self.config_path();
+        let text = match fs::read_to_string(path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(Failure::Read { path: path.to_owned(), source }),
+        };
+        let file = text.as_deref().map(|text| (path, text));
+        let variables = self.environment.variables.iter().cloned();
+        Ok(resolve(file, variables, flags).map_err(hub::Error::from)?)
+    }
+
+    /// Opens the hub, runs `work` with it, and shuts it down.
+    pub(crate) fn with_hub<T>(
+        &self,
+        flags: Vec<Flag>,
+        work: impl AsyncFnOnce(&Hub) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let config = self.settings(flags)?.config;
+        if let Some(threads) = config.compute.threads {
+            limit_threads(threads);
+        }
+        self.log(LevelFilter::WARN);
+        let runtime = Runtime::new().map_err(Failure::Runtime)?;
+        runtime.block_on(async {
+            let hub = Hub::open(config, &self.environment.home).await?;
+            let done = work(&hub).await;
+            hub.shutdown(Duration::ZERO).await;
+            done
+        })
+    }
+
+    /// Writes what happens to standard error, from `level` on; more with `-v`.
+    pub(crate) fn log(&self, level: LevelFilter) {
+        let level = match self.verbose {
+            0 => level,
+            1 => level.max(LevelFilter::INFO),
+            2 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        };
+        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+        // There is one already only where two commands run in one process, in a test.
+        let _ = subscriber.try_init();
+    }
+}
+
+/// Makes the libraries that compute start this many threads.
+///
+/// They read these variables when they first compute, and offer no other way.
+fn limit_threads(threads: usize) {
+    for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
+        // SAFETY: the process has no other thread yet: commands start theirs after this.
+        #[expect(unsafe_code, reason = "the variables of a process can be set no other way")]
+        unsafe {
+            std::env::set_var(name, threads.to_string());
+        }
+    }
+}
