@@ -1,0 +1,207 @@
+//! Tensors by name, from safetensors and GGUF files.
+//!
+//! Opening reads the heads of the files and checks every number in them against their lengths; the tensors stay where
+//! they are until [`Weights::read`] copies one of them into memory. Nothing is mapped: a file that shrinks under a
+//! running model is an error of that read, not a fault of the process.
+
+mod error;
+mod folder;
+mod gguf;
+mod kind;
+mod metadata;
+mod safetensors;
+mod source;
+mod tensor;
+
+use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
+
+pub use error::Error;
+pub use gguf::{GgufWriter, write_gguf};
+use indexmap::{IndexMap, map::Entry};
+pub use kind::WeightKind;
+pub use metadata::{Array, Metadata, Value};
+pub use tensor::{RawTensor, TensorInfo};
+
+use self::{
+    folder::{Found, Shards},
+    source::Source,
+};
+
+/// The tensors of a model by name. Clones share the open files; several threads may read at once.
+#[derive(Clone, Debug)]
+pub struct Weights(Arc<Opened>);
+
+/// What kind of files weights come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// One or several safetensors files.
+    Safetensors,
+    /// One GGUF file.
+    Gguf,
+}
+
+#[derive(Debug)]
+struct Opened {
+    format: Format,
+    /// What errors call the whole: a file or a folder.
+    name: String,
+    sources: Vec<Source>,
+    tensors: IndexMap<String, TensorInfo>,
+    metadata: Metadata,
+}
+
+impl Weights {
+    /// Opens a `.safetensors` file, a `.gguf` file, or a folder that holds one of `model.safetensors`,
+    /// `model.safetensors.index.json` with its shards, and a single `.gguf` file.
+    ///
+    /// What a file is, is read from its first bytes; its name does not matter.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Empty`] or [`Error::Ambiguous`] if there is no one model at `path`;
+    /// [`Error::Pickle`], [`Error::UnknownFormat`], [`Error::Unsupported`] or [`Error::UnsupportedTensor`] if it is
+    /// stored in a way that is not read; [`Error::Corrupt`] if the files contradict themselves; [`Error::Read`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if !path.is_dir() {
+            return Self::open_file(path);
+        }
+        match folder::look(path)? {
+            Found::Safetensors(file) | Found::Gguf(file) => Self::open_file(&file),
+            Found::Sharded(shards) => Self::open_shards(path, &shards),
+        }
+    }
+
+    /// Reads a GGUF file that is in memory, as the built-in model is.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn from_gguf_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, Error> {
+        Self::from_gguf(Source::memory("the GGUF file in memory", bytes.into()))
+    }
+
+    /// Returns what kind of files the weights come from.
+    pub fn format(&self) -> Format {
+        self.0.format
+    }
+
+    /// Iterates over the names of the tensors, in the order of the files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.tensors.keys().map(String::as_str)
+    }
+
+    /// Returns what is known about a tensor without reading it.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.0.tensors.get(name)
+    }
+
+    /// Reads a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is no such tensor, [`Error::Read`] if its file cannot be read any more.
+    pub fn read(&self, name: &str) -> Result<RawTensor, Error> {
+        let info = self.find(name)?;
+        let bytes = self.source(info)?.read(info.offset, info.len)?;
+        Ok(RawTensor { shape: info.shape.clone(), kind: info.kind, bytes })
+    }
+
+    /// Reads some rows of a tensor, rows being steps along its first axis, and nothing else of it.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] if the tensor does not have them; otherwise as [`Weights::read`].
+    pub fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<RawTensor, Error> {
+        let info = self.find(name)?;
+        let refuse = || Error::Rows { name: name.to_owned(), rows: info.rows(), asked: rows.clone() };
+        if rows.start > rows.end || rows.end > info.rows() {
+            return Err(refuse());
+        }
+        let mut shape = info.shape.clone();
+        match shape.as_mut_slice() {
+            // Steps along the only axis of a quantized vector would cut through its blocks.
+            [_] if info.kind.is_quantized() => return Err(refuse()),
+            [first, ..] => *first = rows.len(),
+            [] if rows.len() == 1 => {}
+            [] => return Err(refuse()),
+        }
+        // The parser has checked that all rows together take `len` bytes; a tensor without rows was refused above.
+        let row = info.len / info.rows().max(1);
+        let bytes = self.source(info)?.read(info.offset + (rows.start * row) as u64, rows.len() * row)?;
+        Ok(RawTensor { shape, kind: info.kind, bytes })
+    }
+
+    /// Returns the key and value pairs of a GGUF file; safetensors files have none.
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
+    /// Returns how many bytes all tensors take together.
+    pub fn total_bytes(&self) -> u64 {
+        self.0.tensors.values().map(TensorInfo::bytes).fold(0, u64::saturating_add)
+    }
+
+    fn open_file(path: &Path) -> Result<Self, Error> {
+        let source = Source::open(path)?;
+        let start = source.read(0, source.len().min(9) as usize)?;
+        if start.starts_with(gguf::MAGIC) {
+            return Self::from_gguf(source);
+        }
+        // A safetensors file starts with the length of its header, and the header with a brace.
+        if start.get(8) == Some(&b'{') {
+            let name = source.name().to_owned();
+            let tensors = safetensors::read_head(&source, 0)?;
+            return Ok(Self::from_safetensors(name, vec![source], tensors));
+        }
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some(name) if folder::is_pickle(name) => Err(Error::Pickle { path: path.to_owned() }),
+            _ => Err(Error::UnknownFormat { file: source.name().to_owned() }),
+        }
+    }
+
+    fn open_shards(folder: &Path, shards: &Shards) -> Result<Self, Error> {
+        let corrupt = |reason| Error::Corrupt { file: shards.index.display().to_string(), reason };
+        let mut sources = Vec::new();
+        let mut tensors: IndexMap<String, TensorInfo> = IndexMap::new();
+        for file in shards.names() {
+            let source = Source::open(&folder.join(file)).map_err(|error| match error {
+                Error::NotFound { .. } => {
+                    corrupt(format!("it names {file}, which is not there; download it again"))
+                }
+                error => error,
+            })?;
+            for (name, info) in safetensors::read_head(&source, sources.len())? {
+                match tensors.entry(name) {
+                    Entry::Vacant(entry) => entry.insert(info),
+                    Entry::Occupied(entry) => {
+                        return Err(
+                            source.corrupt(format!("tensor `{}` is in another shard, too", entry.key()))
+                        );
+                    }
+                };
+            }
+            sources.push(source);
+        }
+        if let Some((name, file)) = shards.files.iter().find(|(name, _)| !tensors.contains_key(*name)) {
+            return Err(corrupt(format!("it says that {file} holds tensor `{name}`, which it does not")));
+        }
+        Ok(Self::from_safetensors(folder.display().to_string(), sources, tensors))
+    }
+
+    fn from_safetensors(name: String, sources: Vec<Source>, tensors: IndexMap<String, TensorInfo>) -> Self {
+        let format = Format::Safetensors;
+        Self(Arc::new(Opened { format, name, sources, tensors, metadata: Metadata::default() }))
+    }
+
+    fn from_gguf(source: Source) -> Result<Self, Error> {
+        let gguf::Head { metadata, tensors } = gguf::read_head(&source, 0)?;
+        let name = source.name().to_owned();
+        Ok(Self(Arc::new(Opened { format: Format::Gguf, name, sources: vec![source], tensors, metadata })))
+    }
+
+    fn find(&self, name: &str) -> Result<&TensorInfo, Error> {
+        let missing = || Error::Missing { file: self.0.name.clone(), name: name.to_owned() };
+        self.info(name).ok_or_else(missing)
+    }
+
+    fn source(&self, info: &TensorInfo) -> Result<&Source, Error> {
+        let missing = || Error::Missing { file: self.0.name.clone(), name: format!("#{}", info.source) };
+        self.0.sources.get(info.source).ok_or_else(missing)
+    }
+}
