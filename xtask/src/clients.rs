@@ -1,0 +1,40 @@
+//! Clients nobody here wrote, against a running hub.
+
+use std::path::PathBuf;
+
+use crate::{
+    run::{Error, command, root, run},
+    server::Server,
+    tools,
+};
+
+/// The clients by name.
+pub(crate) const ALL: &[(&str, fn() -> Result<(), Error>)] = &[("openai for Python", python), ("openai for Node.js", node)];
+
+/// The profile whose `hub` is asked: the one that the tests have built already.
+const PROFILE: &str = "debug";
+
+fn python() -> Result<(), Error> {
+    let (python, minilm) = tools::clients()?;
+    let server = start(minilm)?;
+    run(command(python, &[&script("openai_check.py"), &server.url]))
+}
+
+fn node() -> Result<(), Error> {
+    let (_, minilm) = tools::clients()?;
+    let (node, modules) = tools::node()?;
+    let server = start(minilm)?;
+    // Node looks for packages beside the script, so the script lies beside the packages.
+    let beside = modules.join("openai_check.mjs");
+    std::fs::copy(script("openai_check.mjs"), &beside)?;
+    run(command(node, &[&beside.to_string_lossy(), &server.url]))
+}
+
+fn start(minilm: PathBuf) -> Result<Server, Error> {
+    run(command("cargo", &["build", "--quiet", "--bin", "hub"]))?;
+    Server::start(PROFILE, &[(minilm, "minilm")])
+}
+
+fn script(name: &str) -> String {
+    root().join("bins/hub-server/tests/clients").join(name).to_string_lossy().into_owned()
+}

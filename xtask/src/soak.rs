@@ -1,0 +1,87 @@
+//! `cargo xtask soak`: what takes too long for every change.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    run::{Error, command, run},
+    server::Server,
+};
+
+/// How many streams run at the same time.
+const STREAMS: usize = 64;
+/// How long they are kept up.
+const TIME: Duration = Duration::from_secs(600);
+/// How much the memory of the process may grow after the first round.
+const GROWTH: f64 = 1.05;
+
+/// Keeps 64 streams on the guide model for ten minutes, and damages model files by the thousand.
+///
+/// # Errors
+/// If a stream does not complete, the slowest takes more than three times the median, memory grows, or a damaged file
+/// does anything but fail with an error.
+pub(crate) fn soak() -> Result<(), Error> {
+    run(command("cargo", &["test", "--release", "--package", "hub-nn", "--test", "it", "--", "--ignored"]))?;
+    run(command("cargo", &["build", "--release", "--bin", "hub"]))?;
+    let server = Server::start("release", &[])?;
+    let start = Instant::now();
+    let mut resident_after_first = None;
+    let mut rounds = 0;
+    while start.elapsed() < TIME {
+        round(&server)?;
+        rounds += 1;
+        let resident = resident_bytes(server.pid());
+        let first = *resident_after_first.get_or_insert(resident);
+        println!("round {rounds}: {} MiB resident", resident >> 20);
+        if resident as f64 > first as f64 * GROWTH {
+            return Err(format!("memory grew from {first} to {resident} bytes").into());
+        }
+    }
+    println!("{rounds} rounds of {STREAMS} streams, all complete");
+    Ok(())
+}
+
+/// Runs all streams once.
+fn round(server: &Server) -> Result<(), Error> {
+    let address = server.url.trim_start_matches("http://");
+    let times = std::thread::scope(|scope| {
+        let streams: Vec<_> = (0..STREAMS).map(|_| scope.spawn(|| stream(address))).collect();
+        let joined = streams.into_iter().map(|stream| stream.join().unwrap_or(Err("a stream panicked".into())));
+        joined.collect::<Result<Vec<Duration>, String>>()
+    });
+    let mut times = times?;
+    times.sort();
+    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("median {median:.2?}, slowest {slowest:.2?}");
+    if slowest > median * 3 {
+        return Err(format!("the slowest stream took {slowest:.2?}, the median {median:.2?}").into());
+    }
+    Ok(())
+}
+
+/// Streams one answer and returns how long it took.
+fn stream(address: &str) -> Result<Duration, String> {
+    let body = r#"{"model":"hub-guide","stream":true,"max_tokens":64,"ignore_eos":true,
+        "messages":[{"role":"user","content":"How do I import a model?"}]}"#;
+    let start = Instant::now();
+    let mut socket = TcpStream::connect(address).map_err(|error| error.to_string())?;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all((head + body).as_bytes()).map_err(|error| error.to_string())?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).map_err(|error| error.to_string())?;
+    if answer.contains("data: [DONE]") { Ok(start.elapsed()) } else { Err(format!("an incomplete stream: {answer}")) }
+}
+
+/// Returns how much memory a process holds, where the system says so in `/proc`; 0 elsewhere.
+fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1_024
+}
