@@ -1,1 +1,52 @@
 //! The hub over HTTP: the OpenAI API and the hub's own.
+//!
+//! [`app`] is everything but the socket, so that it can be tested, or served by another program, without one.
+//! [`Server`] binds the address of the hub's settings and serves it:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use hub::{Hub, HubConfig};
+//! use hub_server::Server;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let hub = Hub::open(HubConfig::default(), "/var/lib/hub".as_ref()).await?;
+//! let server = Server::bind(hub.clone()).await?;
+//! println!("listening on {}", server.url());
+//! let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
+//! server.run(ctrl_c, Duration::from_secs(10)).await;
+//! hub.shutdown(Duration::from_secs(1)).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod access;
+mod api;
+mod asker;
+mod body;
+mod error;
+mod fields;
+mod json;
+mod metrics;
+mod os;
+mod server;
+mod socket;
+mod sse;
+mod state;
+mod trace;
+
+pub use access::{Access, InvalidOrigin};
+pub use metrics::Metrics;
+pub use server::{ServeError, Server};
+pub use state::AppState;
+
+use axum::{Router, middleware::from_fn_with_state};
+
+/// Builds every operation and what wraps them: the last layer is the first to see a request.
+pub fn app(state: AppState) -> Router {
+    api::routes()
+        .layer(from_fn_with_state(state.clone(), access::authenticate))
+        .layer(from_fn_with_state(state.access.clone(), access::guard_browser))
+        .layer(from_fn_with_state(state.metrics.clone(), trace::observe))
+        .with_state(state)
+}

@@ -1,0 +1,128 @@
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use hub::Hub;
+
+use super::{
+    Access,
+    caller::{Caller, KeyPolicy, secret_of},
+};
+use crate::{error::ApiError, state::AppState};
+
+/// Operations that answer without a key: a supervisor asks them, and they tell nothing of what is said.
+const OPEN: [&str; 3] = ["/health", "/ready", "/metrics"];
+
+/// How every key of ours begins. What clients send in its place ("sk-…", "none") needs no look at the store.
+const KEY_PREFIX: &str = "hub_";
+
+/// Headers of ours that a page may read.
+const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, x-hub-model, x-hub-route, retry-after");
+
+/// Asked and answered by browsers when a page of a public site calls a private address.
+const ASKS_PRIVATE: HeaderName = HeaderName::from_static("access-control-request-private-network");
+const ALLOWS_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+
+/// Lets a request in if its key, or the lack of one, allows it, and notes who sent it.
+///
+/// It wraps every route, so that a new one cannot forget it.
+pub(crate) async fn authenticate(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_open = path.is_some_and(|path| OPEN.contains(&path));
+    let found =
+        if is_open { Ok(Caller::Owner) } else { caller(&state.access, &state.hub, request.headers()).await };
+    match found {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn caller(access: &Access, hub: &Hub, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let refuse =
+        |message: &str| Err(ApiError::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"));
+    let found = match secret_of(headers).filter(|secret| secret.starts_with(KEY_PREFIX)) {
+        Some(secret) => {
+            let key = hub.store().keys().verify(secret, now_ms()).await.map_err(hub::Error::from)?;
+            key.map(|key| Caller::Key(key.id))
+        }
+        None => None,
+    };
+    match (found, access.keys) {
+        (Some(caller), _) => Ok(caller),
+        (None, KeyPolicy::Optional) => Ok(Caller::Owner),
+        (None, KeyPolicy::Required) if secret_of(headers).is_some() => {
+            refuse("this API key is unknown or revoked; `hub keys create` makes one")
+        }
+        (None, KeyPolicy::Required) => {
+            refuse("an API key is needed: send `Authorization: Bearer hub_…`; `hub keys create` makes one")
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Keeps pages of other sites out (DNS rebinding, cross-site requests) and lets allowed ones in (CORS).
+pub(crate) async fn guard_browser(
+    State(access): State<Arc<Access>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    let host = text(headers, header::HOST).or_else(|| request.uri().host());
+    if let Some(host) = host
+        && !access.serves_host(host)
+    {
+        let message = format!("{host:?} is not a name of this server; add its origin to `[server] origins`");
+        return ApiError::new(StatusCode::FORBIDDEN, message).code("host_not_allowed").into_response();
+    }
+    let Some(origin) = headers.get(header::ORIGIN).cloned() else { return next.run(request).await };
+    if !origin.to_str().is_ok_and(|origin| access.allows_origin(origin, host)) {
+        let message = format!("pages from {origin:?} may not call this server; add it to `[server] origins`");
+        return ApiError::new(StatusCode::FORBIDDEN, message).code("origin_not_allowed").into_response();
+    }
+    let is_preflight =
+        request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if is_preflight { preflight(headers) } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+    response
+}
+
+/// Answers a browser that asks before it sends: every method, and the headers it named.
+fn preflight(asked: &HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    if let Some(named) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, named.clone());
+    }
+    if asked.contains_key(ASKS_PRIVATE) {
+        headers.insert(ALLOWS_PRIVATE, HeaderValue::from_static("true"));
+    }
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}

@@ -1,0 +1,33 @@
+//! `GET /hub/v1/ps`: the models in memory.
+
+use axum::{Router, extract::State, http::StatusCode, response::Response, routing::get};
+use hub::{Hub, LoadedModel};
+use serde::Serialize;
+
+use crate::{json, state::AppState};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/hub/v1/ps", get(list))
+}
+
+async fn list(State(hub): State<Hub>) -> Response {
+    let account = hub.account();
+    let loaded = Loaded {
+        models: hub.loaded(),
+        memory: Memory { used_bytes: account.used_bytes(), limit_bytes: account.limit_bytes() },
+    };
+    json::response(StatusCode::OK, json::to_vec(&loaded))
+}
+
+#[derive(Serialize)]
+struct Loaded {
+    models: Vec<LoadedModel>,
+    memory: Memory,
+}
+
+/// The account that all models share.
+#[derive(Serialize)]
+struct Memory {
+    used_bytes: u64,
+    limit_bytes: u64,
+}

@@ -1,0 +1,38 @@
+//! Every operation: one `merge` a group.
+
+mod hub;
+mod openai;
+mod ops;
+
+use axum::{
+    Router,
+    http::{Method, StatusCode, Uri},
+};
+
+pub(crate) use openai::Answer;
+
+use crate::{error::ApiError, state::AppState};
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .merge(openai::routes())
+        .merge(hub::routes())
+        .merge(ops::routes())
+        .fallback(unknown)
+        .method_not_allowed_fallback(not_allowed)
+}
+
+async fn unknown(method: Method, uri: Uri) -> ApiError {
+    let message = format!("there is no operation {method} {}", shown(&uri));
+    ApiError::new(StatusCode::NOT_FOUND, message).code("unknown_operation")
+}
+
+async fn not_allowed(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} has no operation {method}", shown(&uri));
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).code("method_not_allowed")
+}
+
+/// Returns enough of a path to know it again.
+fn shown(uri: &Uri) -> String {
+    uri.path().chars().take(200).collect()
+}

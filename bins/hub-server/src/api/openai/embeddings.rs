@@ -1,0 +1,166 @@
+//! `POST /v1/embeddings`
+
+use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hub::{
+    EmbedRequest, Hub,
+    models::{EmbedOptions, Input},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{answer::write_route, wire::ReadUsage};
+use crate::{
+    asker::Asker,
+    body::JsonBody,
+    error::ApiError,
+    fields::{Fields, Unserved},
+    json,
+    metrics::Metrics,
+    state::AppState,
+};
+
+/// The most inputs of a request, as in OpenAI's API.
+const MAX_INPUTS: usize = 2_048;
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/v1/embeddings", post(create))
+}
+
+async fn create(
+    State(hub): State<Hub>,
+    State(metrics): State<Metrics>,
+    Asker(asker): Asker,
+    JsonBody(fields): JsonBody,
+) -> Result<Response, ApiError> {
+    let Call { request, encoding } = Call::try_from(fields)?;
+    let reply =
+        hub.embed(request.caller(asker)).await.map_err(|error| ApiError::from(error).about("input"))?;
+    metrics.read(reply.prompt_tokens);
+    let data = reply.vectors.iter().enumerate().map(|(index, vector)| Embedding {
+        object: "embedding",
+        index,
+        embedding: match encoding {
+            Encoding::Float => Vector::Numbers(vector),
+            Encoding::Base64 => Vector::Base64(base64_of(vector)),
+        },
+    });
+    let list = List {
+        object: "list",
+        data: data.collect(),
+        model: reply.model.as_str(),
+        usage: ReadUsage::new(reply.prompt_tokens),
+    };
+    let mut response = json::response(StatusCode::OK, json::to_vec(&list));
+    write_route(response.headers_mut(), reply.model.as_str(), &reply.route);
+    Ok(response)
+}
+
+/// A request in the hub's own terms.
+struct Call {
+    request: EmbedRequest,
+    encoding: Encoding,
+}
+
+/// How vectors are written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Encoding {
+    #[default]
+    Float,
+    /// Little-endian `f32`, which OpenAI's clients ask for unless they are told otherwise.
+    Base64,
+}
+
+/// An input as it may be written.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a string, an array of strings, an array of token ids, or an array of arrays of those"
+)]
+enum WireInput {
+    Text(String),
+    Texts(Vec<String>),
+    Tokens(Vec<u32>),
+    TokenLists(Vec<Vec<u32>>),
+}
+
+static UNSERVED: &[Unserved] = &[
+    Unserved { name: "user", asks_nothing: Value::is_string },
+    Unserved { name: "truncate_prompt_tokens", asks_nothing: super::sampling::is_never },
+];
+
+impl TryFrom<Fields> for Call {
+    type Error = ApiError;
+
+    fn try_from(mut fields: Fields) -> Result<Self, ApiError> {
+        let model: String = fields.require("model")?;
+        let inputs: Vec<Input> = match fields.require("input")? {
+            WireInput::Text(text) => vec![Input::Text(text)],
+            WireInput::Texts(texts) => texts.into_iter().map(Input::Text).collect(),
+            WireInput::Tokens(tokens) => vec![Input::Tokens(tokens)],
+            WireInput::TokenLists(lists) => lists.into_iter().map(Input::Tokens).collect(),
+        };
+        if !(1..=MAX_INPUTS).contains(&inputs.len()) {
+            let message = format!("`input` must hold from 1 to {MAX_INPUTS} inputs, not {}", inputs.len());
+            return Err(ApiError::invalid("input", message));
+        }
+        let encoding = fields.take("encoding_format")?.unwrap_or_default();
+        let mut options = EmbedOptions::default();
+        options.dimensions = fields.number("dimensions", 1..=usize::MAX)?;
+        fields.finish(&[UNSERVED])?;
+        Ok(Self { request: EmbedRequest::new(model, inputs).options(options), encoding })
+    }
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Embedding<'a>>,
+    model: &'a str,
+    usage: ReadUsage,
+}
+
+#[derive(Serialize)]
+struct Embedding<'a> {
+    object: &'static str,
+    index: usize,
+    embedding: Vector<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Vector<'a> {
+    Numbers(&'a [f32]),
+    Base64(String),
+}
+
+fn base64_of(vector: &[f32]) -> String {
+    let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_little_endian() {
+        // base64.b64encode(numpy.array([1.0, -2.5], dtype="<f4").tobytes())
+        assert_eq!(base64_of(&[1.0, -2.5]), "AACAPwAAIMA=");
+    }
+
+    #[track_caller]
+    fn check(json: &str, expected: &[Input]) {
+        let call = Call::try_from(Fields::parse(json.as_bytes()).unwrap()).unwrap();
+        assert_eq!(call.request.inputs, expected);
+    }
+
+    #[test]
+    fn inputs_come_in_four_forms() {
+        check(r#"{"model":"m","input":"a"}"#, &[Input::from("a")]);
+        check(r#"{"model":"m","input":["a","b"]}"#, &[Input::from("a"), Input::from("b")]);
+        check(r#"{"model":"m","input":[1,2]}"#, &[Input::Tokens(vec![1, 2])]);
+        check(r#"{"model":"m","input":[[1],[2]]}"#, &[Input::Tokens(vec![1]), Input::Tokens(vec![2])]);
+    }
+}

@@ -1,0 +1,27 @@
+//! The OpenAI API, and what its users expect beside it.
+
+mod answer;
+mod chat;
+mod completions;
+mod echo;
+mod embeddings;
+mod messages;
+mod models;
+mod rerank;
+mod sampling;
+mod wire;
+
+use axum::Router;
+
+pub(crate) use answer::Answer;
+
+use crate::state::AppState;
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .merge(chat::routes())
+        .merge(completions::routes())
+        .merge(embeddings::routes())
+        .merge(models::routes())
+        .merge(rerank::routes())
+}

@@ -1,0 +1,164 @@
+//! `POST /v1/rerank`, in the shape that Jina's and Cohere's clients share.
+
+use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use hub::{Hub, RerankRequest};
+use serde::{Deserialize, Serialize};
+
+use super::{answer::write_route, sampling::is_never, wire::ReadUsage};
+use crate::{
+    asker::Asker,
+    body::JsonBody,
+    error::ApiError,
+    fields::{Fields, Unserved},
+    json,
+    metrics::Metrics,
+    state::AppState,
+    trace::new_id,
+};
+
+/// The most documents of a request.
+const MAX_DOCUMENTS: usize = 2_048;
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/v1/rerank", post(create))
+}
+
+async fn create(
+    State(hub): State<Hub>,
+    State(metrics): State<Metrics>,
+    Asker(asker): Asker,
+    JsonBody(fields): JsonBody,
+) -> Result<Response, ApiError> {
+    let Call { request, top, documents } = Call::try_from(fields)?;
+    let texts = match documents {
+        Documents::Told => request.documents.clone(),
+        Documents::Untold => Vec::new(),
+    };
+    let reply =
+        hub.rerank(request.caller(asker)).await.map_err(|error| ApiError::from(error).about("documents"))?;
+    metrics.read(reply.prompt_tokens);
+    let results = best(&reply.scores, top).into_iter().map(|(index, relevance_score)| Scored {
+        index,
+        relevance_score,
+        document: texts.get(index).map(|text| Document { text }),
+    });
+    let ranking = Ranking {
+        id: new_id("rerank-"),
+        model: reply.model.as_str(),
+        results: results.collect(),
+        usage: ReadUsage::new(reply.prompt_tokens),
+    };
+    let mut response = json::response(StatusCode::OK, json::to_vec(&ranking));
+    write_route(response.headers_mut(), reply.model.as_str(), &reply.route);
+    Ok(response)
+}
+
+/// Returns the `top` best scores, best first, each with its place; of equal ones the earlier document first.
+fn best(scores: &[f32], top: usize) -> Vec<(usize, f32)> {
+    let mut ranked: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
+    ranked.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    ranked.truncate(top);
+    ranked
+}
+
+/// A request in the hub's own terms.
+struct Call {
+    request: RerankRequest,
+    top: usize,
+    documents: Documents,
+}
+
+/// Whether the documents come back with their scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Documents {
+    Told,
+    Untold,
+}
+
+/// A document as it may be written.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a string or an object with `text`")]
+enum WireDocument {
+    Text(String),
+    Object(TextObject),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TextObject {
+    text: String,
+}
+
+static UNSERVED: &[Unserved] = &[
+    Unserved { name: "rank_fields", asks_nothing: is_never },
+    Unserved { name: "max_chunks_per_doc", asks_nothing: is_never },
+    Unserved { name: "max_tokens_per_doc", asks_nothing: is_never },
+    Unserved { name: "truncate_prompt_tokens", asks_nothing: is_never },
+];
+
+impl TryFrom<Fields> for Call {
+    type Error = ApiError;
+
+    fn try_from(mut fields: Fields) -> Result<Self, ApiError> {
+        let model: String = fields.require("model")?;
+        let query: String = fields.require("query")?;
+        let documents: Vec<WireDocument> = fields.require("documents")?;
+        if !(1..=MAX_DOCUMENTS).contains(&documents.len()) {
+            let message =
+                format!("`documents` must hold from 1 to {MAX_DOCUMENTS} documents, not {}", documents.len());
+            return Err(ApiError::invalid("documents", message));
+        }
+        let text = |document| match document {
+            WireDocument::Text(text) | WireDocument::Object(TextObject { text }) => text,
+        };
+        let documents = documents.into_iter().map(text).collect();
+        let top = fields.number("top_n", 1..=usize::MAX)?.unwrap_or(usize::MAX);
+        let told = match fields.take::<bool>("return_documents")? {
+            Some(true) => Documents::Told,
+            Some(false) | None => Documents::Untold,
+        };
+        fields.finish(&[UNSERVED])?;
+        Ok(Self { request: RerankRequest::new(model, query, documents), top, documents: told })
+    }
+}
+
+#[derive(Serialize)]
+struct Ranking<'a> {
+    id: String,
+    model: &'a str,
+    results: Vec<Scored<'a>>,
+    usage: ReadUsage,
+}
+
+#[derive(Serialize)]
+struct Scored<'a> {
+    index: usize,
+    relevance_score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<Document<'a>>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    text: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_come_first_and_ties_keep_their_order() {
+        assert_eq!(best(&[0.1, 0.9, 0.9, 0.5], 3), [(1, 0.9), (2, 0.9), (3, 0.5)]);
+        assert_eq!(best(&[0.1], usize::MAX), [(0, 0.1)]);
+    }
+
+    #[test]
+    fn documents_are_texts_or_objects() {
+        let json =
+            r#"{"model":"m","query":"q","documents":["a",{"text":"b"}],"top_n":1,"return_documents":true}"#;
+        let call = Call::try_from(Fields::parse(json.as_bytes()).unwrap()).unwrap();
+        assert_eq!(call.request.documents, ["a", "b"]);
+        assert_eq!((call.top, call.documents), (1, Documents::Told));
+    }
+}

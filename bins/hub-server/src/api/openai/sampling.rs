@@ -1,0 +1,168 @@
+//! The fields that chat and completions share, and those that neither serves.
+
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use hub::models::{EndTokens, GenerateOptions, SamplingOptions};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    error::ApiError,
+    fields::{Fields, Unserved},
+};
+
+/// The most choices of a request, as in OpenAI's API.
+const MAX_CHOICES: u32 = 128;
+
+/// The largest number of tokens that can be meant.
+const MAX_TOKENS: usize = 1 << 30;
+
+/// How an answer is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As one JSON object.
+    Whole,
+    /// As events while it is generated.
+    Stream(StreamUsage),
+}
+
+/// Whether the last event of a stream tells the usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamUsage {
+    /// It does, and every other event says `"usage": null`.
+    Told,
+    /// It does not.
+    Untold,
+}
+
+/// Takes the fields that say how an answer is generated.
+///
+/// # Errors
+/// 400 naming the field that is of the wrong type or out of range.
+pub(crate) fn take_options(fields: &mut Fields) -> Result<GenerateOptions, ApiError> {
+    let mut sampling = SamplingOptions::default();
+    sampling.temperature = fields.number("temperature", 0.0..=2.0)?;
+    sampling.top_p = fields.number("top_p", 0.0..=1.0)?;
+    // vLLM's clients write -1 for a cut that does not cut.
+    let top_k = fields.number("top_k", -1..=i64::from(u32::MAX))?;
+    sampling.top_k = top_k.map(|top_k| u32::try_from(top_k).unwrap_or(0));
+    sampling.min_p = fields.number("min_p", 0.0..=1.0)?;
+    sampling.repetition_penalty = fields.number("repetition_penalty", 0.01..=10.0)?;
+    sampling.presence_penalty = fields.number("presence_penalty", -2.0..=2.0)?;
+    sampling.frequency_penalty = fields.number("frequency_penalty", -2.0..=2.0)?;
+    sampling.logit_bias = take_logit_bias(fields)?;
+    sampling.seed = fields.take::<i64>("seed")?.map(i64::cast_unsigned);
+
+    let mut options = GenerateOptions::default().sampling(sampling);
+    options.max_tokens = fields.number("max_tokens", 1..=MAX_TOKENS)?;
+    options.min_tokens = fields.number("min_tokens", 0..=MAX_TOKENS)?.unwrap_or(0);
+    options.stop = match fields.take("stop")? {
+        Some(OneOrMany::One(text)) => vec![text],
+        Some(OneOrMany::Many(texts)) => texts,
+        None => Vec::new(),
+    };
+    if fields.take::<bool>("ignore_eos")? == Some(true) {
+        options.end = EndTokens::Ignore;
+    }
+    let choices = fields.number("n", 1..=MAX_CHOICES)?;
+    options.choices = choices.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    Ok(options)
+}
+
+/// Takes `stream` and `stream_options`.
+///
+/// # Errors
+/// 400 if the options are there and the stream is not, or for an option of theirs that is not served.
+pub(crate) fn take_form(fields: &mut Fields) -> Result<Form, ApiError> {
+    let is_stream = fields.take::<bool>("stream")?.unwrap_or(false);
+    let Some(options) = fields.take_value("stream_options") else {
+        return Ok(if is_stream { Form::Stream(StreamUsage::Untold) } else { Form::Whole });
+    };
+    if !is_stream {
+        return Err(ApiError::invalid("stream_options", "`stream_options` needs `\"stream\": true`"));
+    }
+    let mut options = Fields::nested("stream_options".to_owned(), options)?;
+    let usage = match options.take::<bool>("include_usage")? {
+        Some(true) => StreamUsage::Told,
+        Some(false) | None => StreamUsage::Untold,
+    };
+    options.finish(&[&[
+        Unserved { name: "include_obfuscation", asks_nothing: is_false },
+        Unserved { name: "continuous_usage_stats", asks_nothing: is_false },
+    ]])?;
+    Ok(Form::Stream(usage))
+}
+
+/// Takes a map from token ids, written as text as in OpenAI's API, to what is added to their scores.
+fn take_logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
+    let biases: BTreeMap<String, f32> = fields.take("logit_bias")?.unwrap_or_default();
+    let read = |(token, bias): (String, f32)| {
+        let id = token.parse().ok().filter(|_| (-100.0..=100.0).contains(&bias));
+        id.map(|id| (id, bias)).ok_or_else(|| {
+            let message =
+                format!("`logit_bias` maps token ids to numbers from -100 to 100, not {token:?} to {bias}");
+            ApiError::invalid("logit_bias", message)
+        })
+    };
+    biases.into_iter().map(read).collect()
+}
+
+/// One text, or several.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a string or an array of strings")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// Fields that clients of OpenAI, vLLM and llama.cpp send to chat and to completions, and that change nothing here
+/// for the values listed. Every other value is refused by name.
+pub(crate) static UNSERVED: &[Unserved] = &[
+    // Labels that OpenAI keeps for itself; here nobody reads them.
+    Unserved { name: "user", asks_nothing: Value::is_string },
+    Unserved { name: "metadata", asks_nothing: Value::is_object },
+    Unserved { name: "safety_identifier", asks_nothing: Value::is_string },
+    Unserved { name: "prompt_cache_key", asks_nothing: Value::is_string },
+    // Classes of service: there is one.
+    Unserved { name: "service_tier", asks_nothing: |value| value == "auto" || value == "default" },
+    // What vLLM calls the ways in which answers are generated here anyway.
+    Unserved { name: "use_beam_search", asks_nothing: is_false },
+    Unserved { name: "length_penalty", asks_nothing: |value| value.as_f64() == Some(1.0) },
+    Unserved { name: "stop_token_ids", asks_nothing: is_empty_list },
+    Unserved { name: "bad_words", asks_nothing: is_empty_list },
+    Unserved { name: "include_stop_str_in_output", asks_nothing: is_false },
+    Unserved { name: "skip_special_tokens", asks_nothing: is_true },
+    Unserved { name: "spaces_between_special_tokens", asks_nothing: is_true },
+    Unserved { name: "truncate_prompt_tokens", asks_nothing: is_never },
+    Unserved { name: "prompt_logprobs", asks_nothing: is_never },
+    Unserved { name: "allowed_token_ids", asks_nothing: is_never },
+    Unserved { name: "structured_outputs", asks_nothing: is_never },
+    Unserved { name: "guided_json", asks_nothing: is_never },
+    Unserved { name: "guided_regex", asks_nothing: is_never },
+    Unserved { name: "guided_choice", asks_nothing: is_never },
+    Unserved { name: "guided_grammar", asks_nothing: is_never },
+    Unserved { name: "priority", asks_nothing: |value| value == &json!(0) },
+    // llama.cpp's: a prompt's beginning is reused or not, the answer is the same.
+    Unserved { name: "cache_prompt", asks_nothing: Value::is_boolean },
+    Unserved { name: "grammar", asks_nothing: |value| value == "" },
+    Unserved { name: "mirostat", asks_nothing: |value| value == &json!(0) },
+    Unserved { name: "typical_p", asks_nothing: |value| value.as_f64() == Some(1.0) },
+    Unserved { name: "repeat_penalty", asks_nothing: |value| value.as_f64() == Some(1.0) },
+];
+
+/// No value but `null` asks for nothing.
+pub(crate) fn is_never(_: &Value) -> bool {
+    false
+}
+
+pub(crate) fn is_false(value: &Value) -> bool {
+    value == &Value::Bool(false)
+}
+
+pub(crate) fn is_true(value: &Value) -> bool {
+    value == &Value::Bool(true)
+}
+
+pub(crate) fn is_empty_list(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty)
+}

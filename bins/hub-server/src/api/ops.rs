@@ -1,0 +1,90 @@
+//! `/health`, `/ready` and `/metrics`, for supervisors. They need no key and tell nothing of what is said.
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use hub::Hub;
+use serde::Serialize;
+
+use crate::{
+    json,
+    metrics::{Metrics, Page},
+    state::AppState,
+};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/health", get(health)).route("/ready", get(ready)).route("/metrics", get(metrics))
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+}
+
+async fn health() -> Response {
+    json::response(StatusCode::OK, json::to_vec(&Health { status: "ok" }))
+}
+
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    store: Part,
+    models: Models,
+}
+
+#[derive(Serialize)]
+struct Part {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Models {
+    status: &'static str,
+    installed: usize,
+    loaded: usize,
+}
+
+/// Tells whether each part can serve. Models load on first use, so that none need be in memory.
+async fn ready(State(hub): State<Hub>) -> Response {
+    let models = hub.models().await;
+    let (status, word) = match &models {
+        Ok(_) => (StatusCode::OK, "ok"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    let ready = Ready {
+        status: word,
+        store: Part { status: word, error: models.as_ref().err().map(ToString::to_string) },
+        models: Models {
+            status: word,
+            installed: models.as_ref().map_or(0, Vec::len),
+            loaded: hub.loaded().len(),
+        },
+    };
+    json::response(status, json::to_vec(&ready))
+}
+
+async fn metrics(State(hub): State<Hub>, State(metrics): State<Metrics>) -> Response {
+    let mut page = Page::default();
+    metrics.write(&mut page);
+    let account = hub.account();
+    page.gauge("hub_memory_used_bytes", "Memory that models hold.", account.used_bytes());
+    page.gauge("hub_memory_limit_bytes", "Memory that models may hold.", account.limit_bytes());
+    let loaded = hub.loaded();
+    page.gauge("hub_models_loaded", "Models in memory.", loaded.len());
+    page.head("hub_model_running", "gauge", "Requests being answered, by model in memory.");
+    for model in &loaded {
+        page.sample("hub_model_running", &[("model", model.name.as_str())], model.running);
+    }
+    page.head("hub_model_waiting", "gauge", "Requests waiting for a place, by model in memory.");
+    for model in &loaded {
+        page.sample("hub_model_waiting", &[("model", model.name.as_str())], model.waiting);
+    }
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, content_type)], page.into_text()).into_response()
+}

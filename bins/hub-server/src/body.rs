@@ -1,0 +1,82 @@
+use std::time::Duration;
+
+use axum::{
+    body::{Body, BodyDataStream},
+    extract::{FromRequest, Request},
+    http::{HeaderMap, StatusCode, header},
+};
+use futures_util::StreamExt;
+
+use crate::{error::ApiError, fields::Fields};
+
+/// The largest body that is read. The longest contexts of today fit several times.
+const MAX_BYTES: usize = 8 << 20;
+
+/// How much of a body that is too large is still taken from the wire and thrown away. Most clients send all of it
+/// before they read the answer; one that is cut off would never learn why.
+const MAX_DRAINED_BYTES: usize = 256 << 20;
+
+/// How long the next piece of a body may take.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// The JSON object in the body of a request, whatever its `content-type` says.
+pub(crate) struct JsonBody(pub(crate) Fields);
+
+impl<S: Sync> FromRequest<S> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body).await?;
+        Fields::parse(&bytes).map(Self)
+    }
+}
+
+/// Reads a whole body into memory, if it is not too large.
+async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut pieces = body.into_data_stream();
+    if announced.is_some_and(|length: usize| length > MAX_BYTES) {
+        // Whoever waits for a go-ahead has sent nothing yet, and reading would be one.
+        if !headers.contains_key(header::EXPECT) {
+            drain(&mut pieces).await;
+        }
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
+    while let Some(piece) = next(&mut pieces).await? {
+        if bytes.len() + piece.len() > MAX_BYTES {
+            // What was kept is of no use now.
+            drop(bytes);
+            drain(&mut pieces).await;
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+/// Throws away what is still on its way, within limits.
+async fn drain(pieces: &mut BodyDataStream) {
+    let mut drained = 0;
+    while drained < MAX_DRAINED_BYTES
+        && let Ok(Some(piece)) = next(pieces).await
+    {
+        drained += piece.len();
+    }
+}
+
+async fn next(pieces: &mut BodyDataStream) -> Result<Option<axum::body::Bytes>, ApiError> {
+    let piece = tokio::time::timeout(MAX_PAUSE, pieces.next());
+    match piece.await {
+        Ok(piece) => piece.transpose().map_err(|_| {
+            ApiError::new(StatusCode::BAD_REQUEST, "the body ended before its announced length")
+        }),
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
+    }
+}
+
+fn too_large() -> ApiError {
+    let message = format!("the body is larger than {} MiB", MAX_BYTES >> 20);
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("request_too_large")
+}

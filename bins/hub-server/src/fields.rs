@@ -1,0 +1,207 @@
+use std::ops::RangeInclusive;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+
+/// A JSON object of a request, taken apart field by field.
+///
+/// Every error names the field by its whole path (`messages[0].content`), and [`finish`](Self::finish) refuses what
+/// nobody took, so that no field is ever ignored. A field that is `null` counts as absent, as OpenAI's clients
+/// write it.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    map: Map<String, Value>,
+    path: String,
+}
+
+/// A field that is known and does nothing here.
+pub(crate) struct Unserved {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Tells the values that ask for nothing, and are therefore accepted; every other value is refused by name.
+    pub(crate) asks_nothing: fn(&Value) -> bool,
+}
+
+impl Fields {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// 400 if it is not a JSON object.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let bad = |message: String| ApiError::new(axum::http::StatusCode::BAD_REQUEST, message);
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(map)) => Ok(Self { map, path: String::new() }),
+            Ok(other) => Err(bad(format!("the body must be a JSON object, not {}", kind_of(&other)))),
+            Err(error) => Err(bad(format!("the body is not valid JSON: {error}")).code("invalid_json")),
+        }
+    }
+
+    /// Takes apart the object at `path` in a request.
+    ///
+    /// # Errors
+    /// 400 if it is not an object.
+    pub(crate) fn nested(path: String, value: Value) -> Result<Self, ApiError> {
+        match value {
+            Value::Object(map) => Ok(Self { map, path }),
+            other => {
+                Err(ApiError::invalid(&path, format!("`{path}` must be an object, not {}", kind_of(&other))))
+            }
+        }
+    }
+
+    /// Returns the whole path of a field, for errors about it.
+    pub(crate) fn path(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// Takes a field as it came.
+    pub(crate) fn take_value(&mut self, name: &str) -> Option<Value> {
+        // `swap_remove` would change the order in which unknown fields are reported.
+        self.map.shift_remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes a field of a known type.
+    ///
+    /// # Errors
+    /// 400 if its value is of another type, or a number out of the type's range.
+    pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.take_value(name) else { return Ok(None) };
+        serde_json::from_value(value).map(Some).map_err(|error| {
+            let path = self.path(name);
+            let message = format!("`{path}` cannot be read: {error}");
+            ApiError::invalid(path, message)
+        })
+    }
+
+    /// Takes a field that must be there.
+    ///
+    /// # Errors
+    /// 400 if it is missing, or as for [`take`](Self::take).
+    pub(crate) fn require<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, ApiError> {
+        self.take(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// Takes a field that must be there, as it came.
+    ///
+    /// # Errors
+    /// 400 if it is missing.
+    pub(crate) fn require_value(&mut self, name: &str) -> Result<Value, ApiError> {
+        self.take_value(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// Takes a number that must lie within `range`.
+    ///
+    /// # Errors
+    /// 400 if it is no number, or lies outside.
+    pub(crate) fn number<T>(&mut self, name: &str, range: RangeInclusive<T>) -> Result<Option<T>, ApiError>
+    where
+        T: DeserializeOwned + PartialOrd + std::fmt::Display,
+    {
+        match self.take::<T>(name)? {
+            Some(number) if !range.contains(&number) => {
+                let path = self.path(name);
+                let message =
+                    format!("`{path}` must be from {} to {}, not {number}", range.start(), range.end());
+                Err(ApiError::invalid(path, message))
+            }
+            number => Ok(number),
+        }
+    }
+
+    /// Refuses every field that was not taken, unless it asks for nothing.
+    ///
+    /// # Errors
+    /// 400 naming the first such field.
+    pub(crate) fn finish(self, unserved: &[&[Unserved]]) -> Result<(), ApiError> {
+        for (name, value) in self.map.iter().filter(|(_, value)| !value.is_null()) {
+            let path = self.path(name);
+            match unserved.iter().copied().flatten().find(|field| field.name == name) {
+                Some(field) if (field.asks_nothing)(value) => {}
+                Some(_) => return Err(ApiError::unserved(path)),
+                None => {
+                    let message = format!("`{path}` is not a field of this request");
+                    return Err(ApiError::invalid(path, message).code("unknown_parameter"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether a field is there and was not taken.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// Makes the error for a field that must be there.
+    pub(crate) fn missing(&self, name: &str) -> ApiError {
+        let path = self.path(name);
+        let message = format!("`{path}` is missing");
+        ApiError::invalid(path, message).code("missing_required_parameter")
+    }
+}
+
+/// Returns what a JSON value is, for an error about it.
+pub(crate) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(json: &str) -> Fields {
+        Fields::parse(json.as_bytes()).unwrap()
+    }
+
+    #[track_caller]
+    fn check_error(error: ApiError, expected: &str) {
+        let text = String::from_utf8(error.envelope()).unwrap();
+        assert!(text.contains(expected), "{text} does not contain {expected}");
+    }
+
+    #[test]
+    fn null_is_absent() {
+        let mut fields = fields(r#"{"seed": null, "other": null}"#);
+        assert_eq!(fields.take::<u64>("seed").unwrap(), None);
+        fields.finish(&[]).unwrap();
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        check_error(fields(r#"{"n": -1}"#).take::<u32>("n").unwrap_err(), r#""param":"n""#);
+        check_error(fields(r#"{"t": 3.5}"#).number("t", 0.0..=2.0_f32).unwrap_err(), "from 0 to 2, not 3.5");
+        check_error(fields(r#"{"t": 1e300}"#).number("t", 0.0..=2.0_f32).unwrap_err(), "not inf");
+        check_error(fields("{}").require::<String>("model").unwrap_err(), "missing_required_parameter");
+        check_error(fields(r#"{"surprise": 1}"#).finish(&[]).unwrap_err(), r#""code":"unknown_parameter""#);
+        let nested = Fields::nested("messages[2]".to_owned(), serde_json::json!({"odd": 1})).unwrap();
+        check_error(nested.finish(&[]).unwrap_err(), r#""param":"messages[2].odd""#);
+    }
+
+    #[test]
+    fn an_unserved_field_is_refused_unless_it_asks_for_nothing() {
+        let tools = [Unserved { name: "tools", asks_nothing: |value| value == &serde_json::json!([]) }];
+        fields(r#"{"tools": []}"#).finish(&[&tools]).unwrap();
+        check_error(
+            fields(r#"{"tools": [{}]}"#).finish(&[&tools]).unwrap_err(),
+            r#""param":"tools","code":"unsupported_parameter""#,
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for body in [&b"[]"[..], b"", b"{", b"\"\xff\"", b"{\"a\": \"\xc3\"}", b"nul"] {
+            assert_eq!(Fields::parse(body).unwrap_err().status(), axum::http::StatusCode::BAD_REQUEST);
+        }
+        let deep = "[".repeat(100_000);
+        assert!(Fields::parse(deep.as_bytes()).is_err());
+    }
+}

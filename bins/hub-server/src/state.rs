@@ -1,0 +1,43 @@
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use hub::Hub;
+
+use crate::{access::Access, metrics::Metrics};
+
+/// What handlers share. A handler asks for the part it needs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AppState {
+    /// Everything the server serves.
+    pub hub: Hub,
+    /// Who may call.
+    pub access: Arc<Access>,
+    /// What was counted.
+    pub metrics: Metrics,
+}
+
+impl AppState {
+    /// Puts the parts together, with nothing counted yet.
+    pub fn new(hub: Hub, access: Access) -> Self {
+        Self { hub, access: Arc::new(access), metrics: Metrics::default() }
+    }
+}
+
+impl FromRef<AppState> for Hub {
+    fn from_ref(state: &AppState) -> Self {
+        state.hub.clone()
+    }
+}
+
+impl FromRef<AppState> for Arc<Access> {
+    fn from_ref(state: &AppState) -> Self {
+        state.access.clone()
+    }
+}
+
+impl FromRef<AppState> for Metrics {
+    fn from_ref(state: &AppState) -> Self {
+        state.metrics.clone()
+    }
+}
