@@ -1,1 +1,229 @@
 //! Text to token ids and back.
+//!
+//! A [`Tokenizer`] comes from a `tokenizer.json` or is rebuilt from the metadata of a GGUF file; both are the same type
+//! and answer alike. A [`TextStream`] turns the tokens of a running answer into text. [`SpecialTokens`] says which
+//! tokens the model's authors gave a meaning.
+
+mod error;
+mod gguf;
+mod special;
+mod spelling;
+mod stop;
+mod stream;
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use self::spelling::Pieces;
+pub use self::{
+    error::Error,
+    special::SpecialTokens,
+    stream::{Piece, TextStream},
+};
+use crate::weights::Metadata;
+
+/// The largest id that is believed: no vocabulary comes near it, and a table of all ids is kept.
+const MAX_ID: u32 = 1 << 24;
+
+/// Turns text into token ids and back. Clones share the vocabulary.
+#[derive(Clone)]
+pub struct Tokenizer(Arc<Inner>);
+
+struct Inner {
+    tokenizer: tokenizers::Tokenizer,
+    pieces: Pieces,
+    special: HashSet<u32>,
+}
+
+/// Whether the tokens that frame a text (beginning, end) are added to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddSpecial {
+    /// They are added, as the tokenizer's authors meant it.
+    Yes,
+    /// The text carries them already, or should not have them.
+    No,
+}
+
+/// Whether special tokens are left out of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipSpecial {
+    /// They are left out.
+    Yes,
+    /// They are spelled out.
+    No,
+}
+
+/// The tokens of a text and which part of it each belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Typed {
+    /// The token ids.
+    pub ids: Vec<u32>,
+    /// The token types, as many: 0 for the first text and, in models that tell them apart, 1 for the second.
+    pub types: Vec<u32>,
+}
+
+impl Tokenizer {
+    /// Opens a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Read`], and those of [`Tokenizer::from_json`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
+            _ => Error::Read { path: path.to_owned(), source },
+        })?;
+        Self::named_from_json(&path.display().to_string(), &bytes)
+    }
+
+    /// Reads the text of a `tokenizer.json`. Its settings for padding and truncation are ignored.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the library does not understand it.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+        Self::named_from_json("tokenizer.json", bytes)
+    }
+
+    /// Rebuilds the tokenizer that a GGUF file describes in its metadata.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`], [`Error::UnknownModel`] or [`Error::UnknownPreTokenizer`] if it describes none that is
+    /// known, [`Error::Corrupt`] if what it says does not fit together.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Self, Error> {
+        Self::new("the tokenizer of the GGUF file", || gguf::build(metadata))
+    }
+
+    /// Turns text into tokens. Special tokens that are written out in it are recognised.
+    ///
+    /// Takes time in proportion to the text, also where it has no spaces.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if the tokenizer has no token for some of it and none for the unknown.
+    pub fn encode(&self, text: &str, special: AddSpecial) -> Result<Vec<u32>, Error> {
+        self.encode_any(text, text.len(), special).map(|encoding| encoding.get_ids().to_vec())
+    }
+
+    /// Turns text into tokens with their types, framed as the model expects it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_types(&self, text: &str) -> Result<Typed, Error> {
+        self.encode_any(text, text.len(), AddSpecial::Yes).map(|encoding| Typed::new(&encoding))
+    }
+
+    /// Turns two texts into the tokens of a pair, framed as the model expects it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<Typed, Error> {
+        let len = first.len() + second.len();
+        self.encode_any((first, second), len, AddSpecial::Yes).map(|encoding| Typed::new(&encoding))
+    }
+
+    /// Turns tokens into text. Bytes that are no UTF-8 become U+FFFD; ids without a token are left out.
+    pub fn decode(&self, ids: &[u32], special: SkipSpecial) -> String {
+        let mut bytes = Vec::new();
+        for &id in ids {
+            if special == SkipSpecial::No || !self.is_special(id) {
+                bytes.extend(self.pieces().get(id));
+            }
+        }
+        let spaces =
+            bytes.iter().take(self.pieces().leading_spaces()).take_while(|&&byte| byte == b' ').count();
+        String::from_utf8_lossy(&bytes[spaces..]).into_owned()
+    }
+
+    /// Returns the bytes of a token, which may be part of a character; none for an id without a token.
+    ///
+    /// They are those that the token has in the middle of a text: a space that starts a word is there.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        self.pieces().get(id).to_vec()
+    }
+
+    /// Returns one more than the highest id. Models often have more rows than that.
+    pub fn vocab_size(&self) -> usize {
+        self.pieces().len()
+    }
+
+    /// Returns the id of a token as the vocabulary spells it.
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.0.tokenizer.token_to_id(token)
+    }
+
+    /// Returns a token as the vocabulary spells it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.0.tokenizer.id_to_token(id)
+    }
+
+    /// Whether a token has a meaning for the model and none for the reader.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.0.special.contains(&id)
+    }
+
+    fn named_from_json(name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        Self::new(name, || {
+            tokenizers::Tokenizer::from_bytes(bytes)
+                .map_err(|error| Error::Corrupt { file: name.to_owned(), reason: error.to_string() })
+        })
+    }
+
+    /// Builds a tokenizer. The library panics on some files that contradict themselves; here that is an error.
+    fn new(name: &str, build: impl FnOnce() -> Result<tokenizers::Tokenizer, Error>) -> Result<Self, Error> {
+        let corrupt = |reason: String| Error::Corrupt { file: name.to_owned(), reason };
+        let build = || {
+            let mut tokenizer = build()?;
+            tokenizer.with_padding(None);
+            tokenizer.with_truncation(None).map_err(|error| corrupt(error.to_string()))?;
+            let last = tokenizer.get_vocab(true).into_values().max();
+            let last = last.ok_or_else(|| corrupt("its vocabulary is empty".to_owned()))?;
+            if last >= MAX_ID {
+                return Err(corrupt(format!("it has a token with id {last}")));
+            }
+            let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or(Value::Null);
+            let pieces = Pieces::new(&decoder, (0..=last).map(|id| tokenizer.id_to_token(id)));
+            let added = tokenizer.get_added_tokens_decoder();
+            let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
+            Ok(Self(Arc::new(Inner { tokenizer, pieces, special })))
+        };
+        catch_unwind(AssertUnwindSafe(build))
+            .unwrap_or_else(|_| Err(corrupt("its vocabulary and its rules contradict each other".to_owned())))
+    }
+
+    fn encode_any<'s>(
+        &self,
+        input: impl Into<tokenizers::EncodeInput<'s>> + Send,
+        len_bytes: usize,
+        special: AddSpecial,
+    ) -> Result<tokenizers::Encoding, Error> {
+        let refuse = |reason: String| Error::Encode { len_bytes, reason };
+        // The tokenizer is not changed by encoding, so nothing is left half done by a panic in it.
+        let encode = || self.0.tokenizer.encode_fast(input, special == AddSpecial::Yes);
+        match catch_unwind(AssertUnwindSafe(encode)) {
+            Ok(result) => result.map_err(|error| refuse(error.to_string())),
+            Err(_) => Err(refuse("its vocabulary and its rules contradict each other".to_owned())),
+        }
+    }
+
+    fn pieces(&self) -> &Pieces {
+        &self.0.pieces
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
+    }
+}
+
+impl Typed {
+    fn new(encoding: &tokenizers::Encoding) -> Self {
+        Self { ids: encoding.get_ids().to_vec(), types: encoding.get_type_ids().to_vec() }
+    }
+}

@@ -1,0 +1,160 @@
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use serde_json::{Map, Value};
+
+use super::{Error, Tokenizer};
+use crate::weights::Metadata;
+
+/// Which tokens the authors of a model gave a meaning, and how a conversation is written with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpecialTokens {
+    /// The text of each token by what the files call it: `bos_token`, `eos_token`, `pad_token`, …
+    tokens: BTreeMap<String, String>,
+    /// Whether a text is to begin with the first of them, where the files say so.
+    pub add_bos: Option<bool>,
+    /// Whether a text is to end with the last of them, where the files say so.
+    pub add_eos: Option<bool>,
+    /// The Jinja source that turns a conversation into text.
+    pub chat_template: Option<String>,
+}
+
+/// What Hugging Face's files call a token, and under which key GGUF files hold its id.
+static KEYS: &[(&str, &str)] = &[
+    ("bos_token", "tokenizer.ggml.bos_token_id"),
+    ("eos_token", "tokenizer.ggml.eos_token_id"),
+    ("unk_token", "tokenizer.ggml.unknown_token_id"),
+    // The key is misspelled in the format.
+    ("sep_token", "tokenizer.ggml.seperator_token_id"),
+    ("pad_token", "tokenizer.ggml.padding_token_id"),
+    ("cls_token", "tokenizer.ggml.cls_token_id"),
+    ("mask_token", "tokenizer.ggml.mask_token_id"),
+    ("eot_token", "tokenizer.ggml.eot_token_id"),
+    ("eom_token", "tokenizer.ggml.eom_token_id"),
+];
+
+/// Tokens that end a turn in GGUF files that do not name one: older converters wrote only `eos_token_id`, which in
+/// chat models is often the end of a document. The list is llama.cpp's (`llama-vocab.cpp`, "find EOT token").
+static TURN_ENDS: &[&str] = &[
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "< EOT >",
+    "_< EOT >",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>",
+];
+
+impl SpecialTokens {
+    /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja` of a model's folder, those
+    /// of them that are there. The first wins where two say different things, but a template file wins over both.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::Corrupt`].
+    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
+        let config = read_object(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+        let map = read_object(&folder.join("special_tokens_map.json"))?.unwrap_or_default();
+        let mut tokens = BTreeMap::new();
+        for (key, value) in map.iter().chain(&config) {
+            if key.ends_with("_token")
+                && let Some(text) = token_text(value)
+            {
+                tokens.insert(key.clone(), text.to_owned());
+            }
+        }
+        let chat_template = match read_text(&folder.join("chat_template.jinja"))? {
+            Some(template) => Some(template),
+            None => match config.get("chat_template").and_then(choose_template) {
+                Some(template) => Some(template),
+                None => read_object(&folder.join("chat_template.json"))?
+                    .and_then(|object| object.get("chat_template").and_then(choose_template)),
+            },
+        };
+        let flag = |key: &str| config.get(key).and_then(Value::as_bool);
+        Ok(Self { tokens, add_bos: flag("add_bos_token"), add_eos: flag("add_eos_token"), chat_template })
+    }
+
+    /// Reads the metadata of a GGUF file.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if an id names no token.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Self, Error> {
+        let texts = metadata.strings("tokenizer.ggml.tokens").unwrap_or_default();
+        let mut tokens = BTreeMap::new();
+        for &(name, key) in KEYS {
+            let Some(id) = metadata.u64(key) else { continue };
+            let text = usize::try_from(id).ok().and_then(|id| texts.get(id));
+            let text = text.ok_or_else(|| Error::Corrupt {
+                file: "the tokenizer of the GGUF file".to_owned(),
+                reason: format!("`{key}` is {id} and there are {} tokens", texts.len()),
+            })?;
+            tokens.insert(name.to_owned(), text.clone());
+        }
+        if !tokens.contains_key("eot_token")
+            && let Some(end) = TURN_ENDS.iter().find(|&&end| texts.iter().any(|text| text == end))
+        {
+            tokens.insert("eot_token".to_owned(), (*end).to_owned());
+        }
+        Ok(Self {
+            tokens,
+            add_bos: metadata.bool("tokenizer.ggml.add_bos_token"),
+            add_eos: metadata.bool("tokenizer.ggml.add_eos_token"),
+            chat_template: metadata.str("tokenizer.chat_template").map(str::to_owned),
+        })
+    }
+
+    /// Returns the text of a token by its name, `bos_token`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.tokens.get(name).map(String::as_str)
+    }
+
+    /// Iterates over names and texts, `("bos_token", "<s>")`, as chat templates see them.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tokens.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// Returns the tokens that end an answer: the end of a text, of a turn, of a message.
+    pub fn end_tokens(&self, tokenizer: &Tokenizer) -> Vec<u32> {
+        ["eos_token", "eot_token", "eom_token"]
+            .iter()
+            .filter_map(|name| tokenizer.id_of(self.get(name)?))
+            .collect()
+    }
+}
+
+/// Reads a token that is written as a text, or as an object with a text in it.
+fn token_text(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
+/// Reads a template, or of several named ones the one called `default`.
+fn choose_template(value: &Value) -> Option<String> {
+    if let Some(template) = value.as_str() {
+        return Some(template.to_owned());
+    }
+    let named = value.as_array()?;
+    let default = named.iter().find(|one| one["name"] == "default").or_else(|| named.first())?;
+    default["template"].as_str().map(str::to_owned)
+}
+
+fn read_object(path: &Path) -> Result<Option<Map<String, Value>>, Error> {
+    let Some(text) = read_text(path)? else { return Ok(None) };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| Error::Corrupt { file: path.display().to_string(), reason: error.to_string() })
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+    }
+}
