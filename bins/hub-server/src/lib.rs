@@ -1,21 +1,17 @@
 //! The hub over HTTP: the OpenAI API and the hub's own.
 //!
 //! [`app`] is everything but the socket, so that it can be tested, or served by another program, without one.
-//! [`Server`] binds the address of the hub's settings and serves it:
+//! [`Server`] adds the address of the hub's settings, and [`serve`] the signals that stop a program:
 //!
 //! ```no_run
-//! use std::time::Duration;
-//!
 //! use hub::{Hub, HubConfig};
-//! use hub_server::Server;
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let hub = Hub::open(HubConfig::default(), "/var/lib/hub".as_ref()).await?;
-//! let server = Server::bind(hub.clone()).await?;
-//! println!("listening on {}", server.url());
-//! let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
-//! server.run(ctrl_c, Duration::from_secs(10)).await;
-//! hub.shutdown(Duration::from_secs(1)).await;
+//! let lock = hub.home().lock()?;
+//! hub_server::serve(hub.clone(), |address| println!("listening on http://{address}")).await?;
+//! hub.shutdown(std::time::Duration::from_secs(1)).await;
+//! # drop(lock);
 //! # Ok(())
 //! # }
 //! ```
@@ -37,7 +33,7 @@ mod trace;
 
 pub use access::{Access, InvalidOrigin};
 pub use metrics::Metrics;
-pub use server::{ServeError, Server};
+pub use server::{Error, Server, serve};
 pub use state::AppState;
 
 use axum::{Router, middleware::from_fn_with_state};

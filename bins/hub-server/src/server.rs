@@ -5,10 +5,26 @@ use std::{
 };
 
 use axum::Router;
-use hub::{HomeLock, Hub};
+use hub::Hub;
 use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{Access, AppState, InvalidOrigin, app, os, socket::Sockets};
+
+/// How long open requests may go on once the program is told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves the hub at the address of its settings until the program is told to stop (Ctrl-C, or `SIGTERM` on Unix).
+///
+/// `ready` is told the address, with the port that was taken, once connections are accepted.
+///
+/// # Errors
+/// As [`Server::bind`].
+pub async fn serve(hub: Hub, ready: impl FnOnce(SocketAddr)) -> Result<(), Error> {
+    let server = Server::bind(hub).await?;
+    ready(server.address());
+    server.run(os::told_to_stop(), GRACE).await;
+    Ok(())
+}
 
 /// A server that has its address and does not serve yet.
 ///
@@ -19,15 +35,13 @@ pub struct Server {
     address: SocketAddr,
     router: Router,
     stalled: Duration,
-    // Held until the server has stopped.
-    _lock: HomeLock,
 }
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ServeError {
-    /// The home is served already, or a part of the hub does not answer.
+pub enum Error {
+    /// A part of the hub does not answer.
     #[error(transparent)]
     Hub(#[from] hub::Error),
     /// An allowed origin is none.
@@ -64,7 +78,7 @@ pub enum ServeError {
     },
 }
 
-impl ServeError {
+impl Error {
     /// Classifies the error for frontends.
     pub fn kind(&self) -> hub::base::ErrorKind {
         use hub::base::ErrorKind;
@@ -78,29 +92,29 @@ impl ServeError {
 }
 
 impl Server {
-    /// Takes the hub's home and the address of its settings, and announces the address to other programs.
+    /// Takes the address of the hub's settings.
+    ///
+    /// A home is served by one program at a time; whoever calls this holds its lock ([`hub::Home::lock`]).
     ///
     /// # Errors
-    /// [`ServeError::Hub`] with the address of another server on the same home; [`ServeError::NoKey`] for an address
-    /// that other machines reach while no key exists; [`ServeError::PortTaken`] with who has the port.
-    pub async fn bind(hub: Hub) -> Result<Self, ServeError> {
+    /// [`Error::NoKey`] for an address that other machines reach while no key exists; [`Error::PortTaken`] with who
+    /// has the port; [`Error::Origin`] for a setting that is no origin.
+    pub async fn bind(hub: Hub) -> Result<Self, Error> {
         let config = hub.config();
         let (host, port) = (config.server.host, config.server.port);
         let access = Access::new(&config.server, config.auth.local)?;
         let stalled = Duration::from_secs(config.models.stalled_reader_s);
         if access.is_public() && !has_key(&hub).await? {
-            return Err(ServeError::NoKey { host });
+            return Err(Error::NoKey { host });
         }
-        let lock = hub.home().lock()?;
         let address = SocketAddr::new(host, port);
         let cannot = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => ServeError::PortTaken { port, holder: os::holder_of_port(port) },
-            _ => ServeError::Bind { address, source },
+            io::ErrorKind::AddrInUse => Error::PortTaken { port, holder: os::holder_of_port(port) },
+            _ => Error::Bind { address, source },
         };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        lock.announce(&url(address))?;
-        Ok(Self { listener, address, router: app(AppState::new(hub, access)), stalled, _lock: lock })
+        Ok(Self { listener, address, router: app(AppState::new(hub, access)), stalled })
     }
 
     /// Returns the address, with the port that was taken.
