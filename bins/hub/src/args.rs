@@ -6,7 +6,7 @@ use crate::commands::Command;
 
 /// Runs language and embedding models on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "hub", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "hub", bin_name = "hub", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "A fresh hub answers at once: `hub run hub-guide \"How do I import a model?\"`")]
 pub(crate) struct Args {
     #[command(flatten)]

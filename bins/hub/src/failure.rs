@@ -94,7 +94,7 @@ impl Failure {
             // Whoever read the output has seen enough.
             return ExitCode::SUCCESS;
         }
-        let mut text = format!("error: {self}");
+        let mut text = format!("error: {self}{}", self.next_step());
         let mut cause = self.source();
         if with_causes {
             while let Some(error) = cause {
@@ -106,6 +106,17 @@ impl Failure {
         }
         crate::output::complain(&text);
         ExitCode::from(self.code())
+    }
+
+    /// Says what to do next where the hub itself cannot know: it has no command line.
+    fn next_step(&self) -> &'static str {
+        use hub::router::Error as Router;
+        match self {
+            Self::Hub(hub::Error::NoSuchModel { .. } | hub::Error::Router(Router::NoSuchModel { .. }))
+            | Self::Hub(hub::Error::Router(Router::NoneCapable { .. })) => "; `hub import PATH` adds one",
+            Self::Hub(hub::Error::NoName { .. }) => " with --name",
+            _ => "",
+        }
     }
 
     fn code(&self) -> u8 {

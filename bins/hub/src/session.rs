@@ -1,5 +1,6 @@
 use std::{
-    fs, io,
+    fs,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -85,7 +86,9 @@ impl Session {
             2 => LevelFilter::DEBUG,
             _ => LevelFilter::TRACE,
         };
-        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+        let is_terminal = io::stderr().is_terminal();
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(level).with_ansi(is_terminal).with_writer(io::stderr);
         // There is one already only where two commands run in one process, in a test.
         let _ = subscriber.try_init();
     }

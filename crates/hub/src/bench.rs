@@ -190,7 +190,7 @@ impl Subject {
             report.batch.insert(parallel.get(), Rate::of(rates));
         }
 
-        let per_s = |count: usize, time: Duration| count as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE);
+        let per_s = |count: usize, time: Duration| count as f64 / time.as_secs_f64().max(1e-9);
         let usages = || singles.iter().map(|(_, usage)| usage);
         report.prefill =
             Some(Rate::of(usages().map(|usage| per_s(usage.prompt_tokens, usage.prefill)).collect()));
@@ -239,7 +239,7 @@ impl Subject {
             let watch = PeakWatch::start();
             let start = Instant::now();
             let tokens = read(run)?;
-            rates.push(tokens as f64 / start.elapsed().as_secs_f64().max(f64::MIN_POSITIVE));
+            rates.push(tokens as f64 / start.elapsed().as_secs_f64().max(1e-9));
             peaks.push(watch.stop());
         }
         Ok((Rate::of(rates), Spread::of(peaks)))
@@ -357,7 +357,7 @@ impl PeakWatch {
 fn together(usages: &[Usage]) -> f64 {
     let tokens: usize = usages.iter().map(|usage| usage.completion_tokens.saturating_sub(1)).sum();
     let longest = usages.iter().map(|usage| usage.decode).max().unwrap_or_default();
-    tokens as f64 / longest.as_secs_f64().max(f64::MIN_POSITIVE)
+    tokens as f64 / longest.as_secs_f64().max(1e-9)
 }
 
 /// Waits for the end of an answer and returns what it cost.
