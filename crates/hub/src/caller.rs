@@ -152,8 +152,24 @@ impl Drop for Meter {
             prefill_ms: ms(self.usage.prefill),
             decode_ms: ms(self.usage.decode),
             status: (self.caller.status)(kind),
-            error_kind: kind.map(|kind| format!("{kind:?}").to_lowercase()),
+            error_kind: kind.map(|kind| word(kind).to_owned()),
         });
+    }
+}
+
+/// Returns the word that a usage row keeps for a kind of error.
+fn word(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "not_found",
+        ErrorKind::InvalidInput => "invalid_input",
+        ErrorKind::TooLarge => "too_large",
+        ErrorKind::Busy => "busy",
+        ErrorKind::Cancelled => "cancelled",
+        ErrorKind::Denied => "denied",
+        ErrorKind::Unsupported => "unsupported",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Corrupt => "corrupt",
+        ErrorKind::Internal => "internal",
     }
 }
 

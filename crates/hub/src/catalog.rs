@@ -253,7 +253,8 @@ impl Hub {
             return Err(Error::Builtin { name: installed.name });
         }
         self.store().catalog().remove(&installed.name).await?;
-        self.registry().forget(&installed.name);
+        let (registry, name) = (self.registry().clone(), installed.name.clone());
+        blocking(move || registry.forget(&name)).await?;
         Ok(installed)
     }
 

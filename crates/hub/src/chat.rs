@@ -9,7 +9,7 @@ use std::{
 
 use futures_core::Stream;
 use hub_base::{ErrorKind, ModelId, ProgressSink, Task};
-use hub_models::{Delta, GenerateOptions, Prompt, Reply, chat::Message};
+use hub_models::{Delta, GenerateOptions, Prompt, Reply, TextModel, chat::Message};
 use hub_router::{Candidate, Request};
 use tracing::instrument;
 
@@ -137,6 +137,9 @@ impl Stream for ChatReply {
     }
 }
 
+/// Tokens that idle models make room for beyond those that are asked for.
+const ROOM_TOKENS: usize = 256;
+
 /// A request that a model has taken.
 struct Placed {
     first: Option<Delta>,
@@ -220,8 +223,15 @@ impl Hub {
         let lease = self.registry().get(installed, ProgressSink::default()).await?;
         let model = lease.text()?.clone();
         let prepared = {
-            let (model, prompt) = (model.clone(), Arc::clone(prompt));
-            blocking(move || model.prepare(&prompt)).await??
+            let (model, prompt, registry) = (model.clone(), Arc::clone(prompt), self.registry().clone());
+            let answer_tokens = options.max_tokens.unwrap_or(ROOM_TOKENS);
+            let prepare = move || {
+                let prepared = model.prepare(&prompt)?;
+                registry
+                    .make_room(state_bytes(&model, prepared.tokens().len().saturating_add(answer_tokens)));
+                Ok::<_, Error>(prepared)
+            };
+            blocking(prepare).await??
         };
         let submitted = model.submit(prepared, options.clone());
         let mut reply = submitted.inspect_err(|error| self.registry().reconsider(&lease, error))?;
@@ -231,6 +241,16 @@ impl Hub {
         }
         Ok(Placed { first, reply, lease })
     }
+}
+
+/// Estimates what a sequence keeps between steps. Memory that idle models hold is made free for it; the model itself
+/// counts exactly and admits no sequence that does not fit.
+fn state_bytes(model: &TextModel, tokens: usize) -> u64 {
+    let (info, context) = (model.info(), model.info().context_tokens.max(1));
+    // Sequences keep whole blocks, hence more than is asked for.
+    let tokens = tokens.saturating_add(ROOM_TOKENS).min(context);
+    let bytes = u128::from(info.context_bytes) * tokens as u128 / context as u128;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Estimates a prompt's tokens from above: the model counts exactly, later.

@@ -1,15 +1,17 @@
 mod conversation;
 
+use std::pin::pin;
+
 use hub::{
-    Caller, ChatReply, ChatRequest, Hub,
+    Caller, ChatRequest, Hub,
     models::{Delta, FinishReason, GenerateOptions, Prompt, chat::Message},
 };
-use hub_base::Task;
+use hub_base::{ModelId, Task};
 use serde_json::json;
 
 use crate::{
     failure::Failure,
-    output::{is_interactive, piece, read_input},
+    output::{Output, is_interactive, piece, read_input},
     progress::ProgressLine,
     session::Session,
 };
@@ -38,8 +40,10 @@ pub(crate) struct Args {
     seed: Option<u64>,
 }
 
-/// How an answer ended.
+/// An answer, or as much of it as there was before it was stopped.
+#[derive(Default)]
 struct Answer {
+    model: Option<ModelId>,
     text: String,
     last: Option<Delta>,
     was_stopped: bool,
@@ -47,7 +51,7 @@ struct Answer {
 
 impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
-        let prompt = self.prompt()?;
+        let prompt = self.prompt(session.output)?;
         session.with_hub(Vec::new(), async |hub| {
             let progress = ProgressLine::new();
             let installed = hub.load(&self.model, Task::Chat, progress.sink()).await?;
@@ -60,9 +64,9 @@ impl Args {
     }
 
     /// Returns what to ask once; `None` for a conversation.
-    fn prompt(&self) -> Result<Option<String>, Failure> {
+    fn prompt(&self, output: Output) -> Result<Option<String>, Failure> {
         let prompt = match self.prompt.as_slice() {
-            [] if is_interactive() => return Ok(None),
+            [] if is_interactive() && !output.is_json => return Ok(None),
             [] => read_input()?,
             [dash] if dash == "-" => read_input()?,
             words => words.join(" "),
@@ -78,10 +82,9 @@ impl Args {
             Some(_) => self.opening().into_iter().chain([Message::user(prompt)]).collect::<Vec<_>>().into(),
             None => Prompt::from(prompt),
         };
-        let reply = hub.chat(self.request(prompt)).await?;
-        let (model, is_json) = (reply.model().clone(), session.output.is_json);
+        let is_json = session.output.is_json;
         let show = if is_json { |_: &str| Ok(()) } else { piece };
-        let answer = stream(reply, show).await?;
+        let answer = ask(hub, self.request(prompt), show).await?;
         if !is_json {
             piece("\n")?;
         }
@@ -103,7 +106,8 @@ impl Args {
             "prefill_ms": usage.prefill.as_millis() as u64,
             "decode_ms": usage.decode.as_millis() as u64,
         });
-        let json = json!({ "model": model, "text": answer.text, "finish_reason": finish, "usage": usage });
+        let json =
+            json!({ "model": answer.model, "text": answer.text, "finish_reason": finish, "usage": usage });
         session.output.emit(&json, |_| String::new())
     }
 
@@ -121,16 +125,24 @@ impl Args {
     }
 }
 
-/// Shows an answer piece by piece, until it ends or Ctrl-C stops it.
-async fn stream(mut reply: ChatReply, show: impl Fn(&str) -> Result<(), Failure>) -> Result<Answer, Failure> {
-    let mut answer = Answer { text: String::new(), last: None, was_stopped: false };
+/// Asks, and shows the answer piece by piece until it ends or Ctrl-C stops it.
+async fn ask(
+    hub: &Hub,
+    request: ChatRequest,
+    show: impl Fn(&str) -> Result<(), Failure>,
+) -> Result<Answer, Failure> {
+    let mut answer = Answer::default();
+    // One for the whole answer: between two of them a Ctrl-C would be lost.
+    let mut stop = pin!(tokio::signal::ctrl_c());
+    let mut reply = tokio::select! {
+        reply = hub.chat(request) => reply?,
+        _ = &mut stop => return Ok(Answer { was_stopped: true, ..answer }),
+    };
+    answer.model = Some(reply.model().clone());
     loop {
         let delta = tokio::select! {
             delta = reply.next() => delta,
-            _ = tokio::signal::ctrl_c() => {
-                answer.was_stopped = true;
-                None
-            }
+            _ = &mut stop => return Ok(Answer { was_stopped: true, ..answer }),
         };
         let Some(delta) = delta else { return Ok(answer) };
         let delta = delta?;

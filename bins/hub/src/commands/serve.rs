@@ -1,11 +1,10 @@
 use std::net::SocketAddr;
 
 use hub::{Home, HomeLock, Hub};
-use hub_base::ProgressSink;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{failure::Failure, output::Output, session::Session};
+use crate::{failure::Failure, output::Output, progress::ProgressLine, session::Session};
 
 /// Serves every model over HTTP until it is stopped
 #[derive(Debug, clap::Args)]
@@ -37,9 +36,10 @@ impl Args {
 }
 
 async fn preload(hub: &Hub, models: &[String]) -> Result<(), Failure> {
+    let progress = ProgressLine::new();
     for name in models {
         let task = hub.model(name).await?.task;
-        hub.load(name, task, ProgressSink::default()).await?;
+        hub.load(name, task, progress.sink()).await?;
     }
     Ok(())
 }

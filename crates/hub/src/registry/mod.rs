@@ -100,6 +100,11 @@ impl Registry {
         }
     }
 
+    /// Unloads idle models until `bytes` are free, or none is left. Blocks until their threads have ended.
+    pub(crate) fn make_room(&self, bytes: u64) {
+        while self.device().account().free_bytes() < bytes && self.evict() {}
+    }
+
     /// Unloads the model whose last use is longest ago among those that nobody uses; `false` if there is none.
     fn evict(&self) -> bool {
         let evicted = {
@@ -116,7 +121,7 @@ impl Registry {
         true
     }
 
-    /// Unloads a model as soon as nobody uses it, and forgets it.
+    /// Forgets a model, and unloads it as soon as nobody uses it. Blocks until its thread has ended if nobody does.
     pub(crate) fn forget(&self, name: &ModelId) {
         let slot = self.slots().remove(name);
         // Outside the lock: if nobody uses the model, this waits for its thread.
@@ -177,14 +182,18 @@ impl Registry {
         }
         let mut slots = self.slots();
         // A model that was removed and imported again, by this process or another, is another model.
-        if slots.get(&installed.name).is_some_and(|slot| slot.version() != installed.created_at_ms) {
-            slots.remove(&installed.name);
-        }
+        let is_stale =
+            slots.get(&installed.name).is_some_and(|slot| slot.version() != installed.created_at_ms);
+        let stale = is_stale.then(|| slots.remove(&installed.name));
         let slot = slots
             .entry(installed.name.clone())
             .or_insert_with(|| Arc::new(Slot::new(installed.created_at_ms, Arc::clone(&self.0.freed))));
         let use_number = self.0.uses.fetch_add(1, Ordering::Relaxed);
-        Ok(Hold::new(Arc::clone(slot), use_number))
+        let hold = Hold::new(Arc::clone(slot), use_number);
+        drop(slots);
+        // Outside the lock: if nobody uses the old model, this waits for its thread.
+        drop(stale);
+        Ok(hold)
     }
 
     /// What the lock guards is whole between any two statements, so a poisoned one is as good as any.

@@ -111,6 +111,20 @@ async fn an_idle_model_makes_room_and_a_busy_one_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_model_makes_room_for_a_conversation() {
+    let home = tempfile::tempdir().unwrap();
+    let once = guide_bytes(home.path()).await;
+    let config = HubConfig::default().budget(Budget::Bytes(2 * once + 16));
+    let hub = Hub::open(config, home.path()).await.unwrap();
+    import_guide(&hub, home.path(), "other").await;
+    hub.load("other", Task::Chat, ProgressSink::default()).await.unwrap();
+    hub.load("hub-guide", Task::Chat, ProgressSink::default()).await.unwrap();
+    assert_eq!(hub.loaded().len(), 2);
+    hub.chat(ask("hub-guide")).await.unwrap().text().await.unwrap();
+    assert_eq!(hub.loaded().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fallback_takes_over_and_says_so() {
     let home = tempfile::tempdir().unwrap();
     let mut config = HubConfig::default();

@@ -5,7 +5,7 @@ use hub::{
 use rustyline::{DefaultEditor, error::ReadlineError};
 
 use crate::{
-    commands::run::{Args, stream},
+    commands::run::{Args, ask},
     failure::Failure,
     output::{complain, line, piece},
 };
@@ -64,8 +64,7 @@ pub(super) async fn hold(hub: &Hub, args: &Args, model: &Installed) -> Result<()
 
 /// Shows the answer to the last message, and returns as much of it as there was.
 async fn answer(hub: &Hub, args: &Args, messages: &[Message]) -> Result<String, Failure> {
-    let reply = hub.chat(args.request(Prompt::from(messages.to_vec()))).await?;
-    let answer = stream(reply, piece).await?;
+    let answer = ask(hub, args.request(Prompt::from(messages.to_vec())), piece).await?;
     piece("\n")?;
     Ok(answer.text)
 }
