@@ -1,0 +1,73 @@
+use axum::{body::Body, http::Request};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn supervisors_are_answered() {
+    let world = World::new().await;
+    assert_eq!(world.get("/health").await.json(200), json!({"status": "ok"}));
+    let ready = world.get("/ready").await.json(200);
+    assert_eq!(ready["store"]["status"], "ok");
+    assert_eq!(ready["models"], json!({"status": "ok", "installed": 1, "loaded": 0}));
+    let metrics = world.get("/metrics").await;
+    assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
+    assert!(metrics.text.contains("hub_http_requests_total{route=\"/ready\",status=\"200\"} 1\n"));
+    assert!(metrics.text.contains("hub_models_loaded 0\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_used_is_counted() {
+    let world = World::new().await;
+    let body =
+        json!({"model": "hub-guide", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3});
+    let usage = world.post("/v1/chat/completions", &body).await.json(200)["usage"].clone();
+    let metrics = world.get("/metrics").await.text;
+    let line = format!("hub_tokens_total{{kind=\"completion\"}} {}\n", usage["completion_tokens"]);
+    assert!(metrics.contains(&line), "{metrics}");
+    assert!(metrics.contains("hub_decode_seconds_count 1\n"));
+    let loaded = world.get("/hub/v1/ps").await.json(200);
+    assert_eq!(loaded["models"][0]["name"], "hub-guide");
+    assert_eq!(loaded["models"][0]["task"], "chat");
+    for key in ["memory_bytes", "context_tokens", "running", "waiting"] {
+        assert!(loaded["models"][0][key].is_u64(), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_are_listed_and_found() {
+    let world = World::new().await.import("bert").await;
+    let list = world.get("/v1/models").await.json(200);
+    assert_eq!(list["object"], "list");
+    let ids: Vec<&str> =
+        list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["bert", "hub-guide"]);
+    let model = world.get("/v1/models/hub-guide").await.json(200);
+    assert_eq!(model["object"], "model");
+    assert!(model["created"].is_i64() && model["owned_by"].is_string());
+    let missing = world.get("/v1/models/org%2Fnothing").await;
+    missing.check_error(404, &"model".into(), Some("model_not_found"));
+    assert!(missing.text.contains("org/nothing") && missing.text.contains("hub-guide"), "{}", missing.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_exist_is_refused_in_the_same_shape() {
+    let world = World::new().await;
+    world.get("/v1/nothing").await.check_error(404, &Value::Null, Some("unknown_operation"));
+    let wrong_method = world.get("/v1/chat/completions").await;
+    wrong_method.check_error(405, &Value::Null, Some("method_not_allowed"));
+    assert_eq!(wrong_method.header("allow"), "POST");
+    let deleted = world.send(Request::delete("/v1/models").body(Body::empty()).unwrap()).await;
+    deleted.check_error(405, &Value::Null, Some("method_not_allowed"));
+    // Names that callers made up are not counted one by one.
+    assert!(world.get("/metrics").await.text.contains("route=\"unknown\",status=\"404\"} 1\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_no_json_are_refused() {
+    let world = World::new().await;
+    for body in [&b""[..], b"{", b"[]", b"null", b"{\"model\": \"\xff\xfe\"}", b"\x00"] {
+        let request = Request::post("/v1/chat/completions").body(Body::from(body)).unwrap();
+        world.send(request).await.check_error(400, &Value::Null, None);
+    }
+}
