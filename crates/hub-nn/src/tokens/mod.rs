@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use self::spelling::Pieces;
@@ -107,7 +108,9 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Encode`] if the tokenizer has no token for some of it and none for the unknown.
     pub fn encode(&self, text: &str, special: AddSpecial) -> Result<Vec<u32>, Error> {
-        self.encode_any(text, text.len(), special).map(|encoding| encoding.get_ids().to_vec())
+        let encoding =
+            self.guard(text.len(), |tokenizer| tokenizer.encode_fast(text, special == AddSpecial::Yes))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// Turns text into tokens with their types, framed as the model expects it.
@@ -115,7 +118,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_types(&self, text: &str) -> Result<Typed, Error> {
-        self.encode_any(text, text.len(), AddSpecial::Yes).map(|encoding| Typed::new(&encoding))
+        self.guard(text.len(), |tokenizer| tokenizer.encode(text, true)).map(|encoding| Typed::new(&encoding))
     }
 
     /// Turns two texts into the tokens of a pair, framed as the model expects it.
@@ -123,8 +126,10 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<Typed, Error> {
-        let len = first.len() + second.len();
-        self.encode_any((first, second), len, AddSpecial::Yes).map(|encoding| Typed::new(&encoding))
+        // The fast way of the library loses the types where a tokenizer has no template.
+        let encoding =
+            self.guard(first.len() + second.len(), |tokenizer| tokenizer.encode((first, second), true))?;
+        Ok(Typed::new(&encoding))
     }
 
     /// Turns tokens into text. Bytes that are no UTF-8 become U+FFFD; ids without a token are left out.
@@ -168,9 +173,11 @@ impl Tokenizer {
     }
 
     fn named_from_json(name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let corrupt = |reason: String| Error::Corrupt { file: name.to_owned(), reason };
+        // A file that is cut short is the likeliest damage, and the library would panic on it.
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| corrupt(error.to_string()))?;
         Self::new(name, || {
-            tokenizers::Tokenizer::from_bytes(bytes)
-                .map_err(|error| Error::Corrupt { file: name.to_owned(), reason: error.to_string() })
+            tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| corrupt(error.to_string()))
         })
     }
 
@@ -196,16 +203,15 @@ impl Tokenizer {
             .unwrap_or_else(|_| Err(corrupt("its vocabulary and its rules contradict each other".to_owned())))
     }
 
-    fn encode_any<'s>(
+    /// Encodes; a panic of the library on a text of `len_bytes` bytes is an error, too.
+    fn guard(
         &self,
-        input: impl Into<tokenizers::EncodeInput<'s>> + Send,
         len_bytes: usize,
-        special: AddSpecial,
+        encode: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<tokenizers::Encoding>,
     ) -> Result<tokenizers::Encoding, Error> {
         let refuse = |reason: String| Error::Encode { len_bytes, reason };
-        // The tokenizer is not changed by encoding, so nothing is left half done by a panic in it.
-        let encode = || self.0.tokenizer.encode_fast(input, special == AddSpecial::Yes);
-        match catch_unwind(AssertUnwindSafe(encode)) {
+        // Encoding changes nothing but a cache of whole words, so a panic leaves nothing half done.
+        match catch_unwind(AssertUnwindSafe(|| encode(&self.0.tokenizer))) {
             Ok(result) => result.map_err(|error| refuse(error.to_string())),
             Err(_) => Err(refuse("its vocabulary and its rules contradict each other".to_owned())),
         }

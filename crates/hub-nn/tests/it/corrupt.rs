@@ -1,6 +1,10 @@
 //! Damaged files: every answer is an error or a model, never a panic, a hang or a memory bomb.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use hub_nn::weights::{Metadata, RawTensor, Value, WeightKind, Weights, write_gguf};
 use proptest::prelude::*;
@@ -29,9 +33,7 @@ fn safetensors() -> Vec<u8> {
 }
 
 /// Opens whatever `bytes` are and reads all that a model would: returns whether all of it could be read.
-///
-/// A soak calls this with bytes of its own.
-pub(crate) fn survives(bytes: &[u8]) -> bool {
+fn survives(bytes: &[u8]) -> bool {
     let Ok(weights) = Weights::from_gguf_bytes(bytes.to_vec()) else { return false };
     weights.names().all(|name| weights.read(name).is_ok_and(|tensor| tensor.to_f32().is_ok()))
 }
@@ -82,6 +84,41 @@ fn a_file_that_shrinks_is_an_error_of_the_read() {
     let weights = Weights::open(file.path()).unwrap();
     fs::write(file.path(), b"GGUF").unwrap();
     assert!(weights.read("b").is_err());
+}
+
+/// Damages files at random places for as long as `HUB_TEST_SOAK_SECONDS` says.
+#[test]
+#[ignore = "runs for minutes; `cargo xtask soak` asks for it"]
+fn soak() {
+    let seconds =
+        std::env::var("HUB_TEST_SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(60);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let originals = [gguf(), safetensors()];
+    for seed in 0_u64.. {
+        if Instant::now() > end {
+            eprintln!("{seed} damaged files");
+            return;
+        }
+        // A linear congruential generator: which numbers come does not matter, only that a seed gives them again.
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut bytes = originals[next(2)].clone();
+        for _ in 0..=next(8) {
+            let at = next(bytes.len());
+            match next(4) {
+                0 => bytes[at] ^= 1 << next(8),
+                1 => bytes[at] = next(256) as u8,
+                2 => bytes[at..].iter_mut().take(8).for_each(|byte| *byte = 0xff),
+                _ => bytes.truncate(at + 1),
+            }
+        }
+        survives(&bytes);
+        survives_as_file(file.path(), &bytes);
+    }
 }
 
 proptest! {

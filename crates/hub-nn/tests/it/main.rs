@@ -2,4 +2,6 @@
 
 mod corrupt;
 mod executor;
+mod llama_cpp;
+mod tokens;
 mod weights;

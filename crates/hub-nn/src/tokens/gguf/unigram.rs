@@ -1,7 +1,7 @@
 use tokenizers::{
     Tokenizer,
     models::unigram::Unigram,
-    normalizers::{NormalizerWrapper, Precompiled, Replace, Sequence, Strip, replace::ReplacePattern},
+    normalizers::{NormalizerWrapper, Precompiled, Replace, Sequence, replace::ReplacePattern},
     pre_tokenizers::metaspace::{Metaspace, PrependScheme},
 };
 
@@ -32,9 +32,11 @@ pub(super) fn build(metadata: &Metadata, vocab: &Vocab) -> Result<Tokenizer, Err
         normalizers.push(NormalizerWrapper::Precompiled(map));
     }
     if metadata.bool("tokenizer.ggml.remove_extra_whitespaces").unwrap_or(false) {
-        let runs = ReplacePattern::Regex(" {2,}".to_owned());
-        normalizers.push(NormalizerWrapper::StripNormalizer(Strip::new(true, true)));
-        normalizers.push(NormalizerWrapper::Replace(Replace::new(runs, " ").map_err(corrupt)?));
+        // Only spaces: what else is white is a character to SentencePiece, unless its map made a space of it.
+        for (runs, instead) in [(r"\A +| +\z", ""), (" {2,}", " ")] {
+            let runs = ReplacePattern::Regex(runs.to_owned());
+            normalizers.push(NormalizerWrapper::Replace(Replace::new(runs, instead).map_err(corrupt)?));
+        }
     }
     tokenizer.with_normalizer(Some(Sequence::new(normalizers))).map_err(corrupt)?;
     let scheme = match metadata.bool("tokenizer.ggml.add_space_prefix") {

@@ -1,0 +1,72 @@
+//! Tokenizers rebuilt from real vocabularies, against the ids that llama.cpp's own tests expect.
+
+use std::{env, fs, path::Path};
+
+use hub_nn::{
+    tokens::{AddSpecial, SkipSpecial, TextStream, Tokenizer},
+    weights::Weights,
+};
+
+/// Names the folder of llama.cpp's source. `cargo xtask test` sets it; the vocabularies are 40 MB and not ours.
+const VARIABLE: &str = "HUB_TEST_LLAMA_CPP";
+
+/// What stands between two texts of an `.inp` file.
+const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
+
+#[test]
+fn real_vocabularies_agree_with_llama_cpp() {
+    let Some(folder) = env::var_os(VARIABLE) else {
+        eprintln!("skipped: {VARIABLE} does not name a folder with the source of llama.cpp");
+        return;
+    };
+    let models = Path::new(&folder).join("models");
+    let mut agreeing = Vec::new();
+    let mut differing = Vec::new();
+    for entry in fs::read_dir(&models).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "gguf") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        match check(&path) {
+            Ok(texts) => agreeing.push(format!("{name} ({texts} texts)")),
+            Err(difference) => differing.push(format!("{name}: {difference}")),
+        }
+    }
+    agreeing.sort();
+    eprintln!("agreeing: {}", agreeing.join(", "));
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    assert!(agreeing.len() >= 15, "{models:?} holds only {} vocabularies", agreeing.len());
+}
+
+/// Checks one vocabulary; returns how many texts it was checked with.
+fn check(path: &Path) -> Result<usize, String> {
+    let weights = Weights::open(path).map_err(|error| error.to_string())?;
+    let tokenizer = Tokenizer::from_gguf(weights.metadata()).map_err(|error| error.to_string())?;
+    let beside = |extension: &str| fs::read_to_string(path.with_extension(format!("gguf.{extension}")));
+    // Some vocabularies come without texts; that they can be rebuilt at all is checked.
+    let (Ok(texts), Ok(expected)) = (beside("inp"), beside("out")) else { return Ok(0) };
+    let texts: Vec<&str> = texts.split(SEPARATOR).collect();
+    let expected: Vec<&str> = expected.lines().collect();
+    if texts.len() != expected.len() {
+        return Err(format!("{} texts and {} answers", texts.len(), expected.len()));
+    }
+    for (text, expected) in texts.iter().zip(&expected) {
+        let ids = tokenizer.encode(text, AddSpecial::No).map_err(|error| error.to_string())?;
+        let found = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+        if found != expected.trim() {
+            return Err(format!("{text:?}\n  expected {}\n  found    {found}", expected.trim()));
+        }
+        check_stream(&tokenizer, &ids)?;
+    }
+    Ok(texts.len())
+}
+
+/// Checks that the parts of a text are the whole.
+fn check_stream(tokenizer: &Tokenizer, ids: &[u32]) -> Result<(), String> {
+    let mut stream = TextStream::new(tokenizer, &["never in a text".to_owned()]);
+    let mut text: String = ids.iter().map(|&id| stream.push(id).text).collect();
+    text.push_str(&stream.finish());
+    let whole = tokenizer.decode(ids, SkipSpecial::Yes);
+    if text == whole { Ok(()) } else { Err(format!("streamed {text:?}, decoded {whole:?}")) }
+}
