@@ -88,11 +88,12 @@ const USAGE: u8 = 2;
 impl Failure {
     /// Prints one line to standard error, and the causes below it if they are wanted.
     pub(crate) fn report(&self, with_causes: bool) -> ExitCode {
-        if let Self::Output(error) = self
-            && error.kind() == io::ErrorKind::BrokenPipe
-        {
+        match self {
             // Whoever read the output has seen enough.
-            return ExitCode::SUCCESS;
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            // Whoever pressed Ctrl-C knows.
+            Self::Interrupted => return ExitCode::from(self.code()),
+            _ => {}
         }
         let mut text = format!("error: {self}{}", self.next_step());
         let mut cause = self.source();

@@ -1,6 +1,9 @@
 use std::{
     io::{self, IsTerminal, Write},
-    sync::Mutex,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,17 +22,19 @@ const CLEAR: &str = "\r\x1b[K";
 #[derive(Debug)]
 pub(crate) struct ProgressLine {
     is_terminal: bool,
+    is_shown: Arc<AtomicBool>,
 }
 
+/// When a line was begun, and when it last changed.
 #[derive(Debug)]
 struct Line {
     start: Instant,
-    shown: Option<Instant>,
+    last: Option<Instant>,
 }
 
 impl ProgressLine {
     pub(crate) fn new() -> Self {
-        Self { is_terminal: io::stderr().is_terminal() }
+        Self { is_terminal: io::stderr().is_terminal(), is_shown: Arc::default() }
     }
 
     /// Returns where the work sends its progress.
@@ -37,29 +42,34 @@ impl ProgressLine {
         if !self.is_terminal {
             return ProgressSink::default();
         }
-        let line = Mutex::new(Line { start: Instant::now(), shown: None });
+        let line = Mutex::new(Line { start: Instant::now(), last: None });
+        let is_shown = Arc::clone(&self.is_shown);
         ProgressSink::new(move |progress| {
             // Two threads that report at once need not both be shown.
-            if let Ok(mut line) = line.try_lock() {
-                line.show(progress);
+            if let Ok(mut line) = line.try_lock()
+                && line.is_due()
+            {
+                is_shown.store(true, Ordering::Relaxed);
+                write(&format!("{CLEAR}{}", text(progress)));
             }
         })
     }
 }
 
 impl Line {
-    fn show(&mut self, progress: Progress) {
-        if self.start.elapsed() < QUIET || self.shown.is_some_and(|shown| shown.elapsed() < STEP) {
-            return;
+    /// Tells whether the line may change now, and notes that it does.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.start.elapsed() >= QUIET && self.last.is_none_or(|last| last.elapsed() >= STEP);
+        if is_due {
+            self.last = Some(Instant::now());
         }
-        self.shown = Some(Instant::now());
-        write(&format!("{CLEAR}{}", text(progress)));
+        is_due
     }
 }
 
 impl Drop for ProgressLine {
     fn drop(&mut self) {
-        if self.is_terminal {
+        if self.is_shown.load(Ordering::Relaxed) {
             write(CLEAR);
         }
     }
