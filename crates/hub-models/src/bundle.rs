@@ -25,6 +25,11 @@ use crate::{
 /// The guide model, inside the program.
 static GUIDE: &[u8] = include_bytes!("../guide/hub-guide.gguf");
 
+/// What ends a turn in the chat formats people use, whatever a file forgets to say: many a GGUF file names only the end
+/// of a text.
+const TURN_ENDS: &[&str] =
+    &["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|end_of_text|>", "<|endoftext|>"];
+
 /// The heads of a model's files, and the small files beside them.
 pub(crate) struct Bundle {
     pub(crate) weights: Weights,
@@ -111,6 +116,17 @@ impl Bundle {
             Some(folder) => SpecialTokens::from_folder(folder)?,
             None => SpecialTokens::from_gguf(self.weights.metadata())?,
         })
+    }
+
+    /// Returns the tokens that end an answer: those the files name, those its authors recommend, and those of
+    /// [`TURN_ENDS`] the vocabulary has as special tokens.
+    pub(crate) fn end_tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
+        let mut ends = self.special_tokens()?.end_tokens(tokenizer);
+        ends.extend_from_slice(self.generation_config()?.end_tokens());
+        ends.extend(TURN_ENDS.iter().filter_map(|text| tokenizer.id_of(text)).filter(|id| tokenizer.is_special(*id)));
+        ends.sort_unstable();
+        ends.dedup();
+        Ok(ends)
     }
 
     /// Returns the model's chat template, ready to render; nothing if it has none.

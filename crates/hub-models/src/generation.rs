@@ -14,7 +14,6 @@ use crate::{
 pub(crate) struct GenerationConfig {
     #[serde(default)]
     eos_token_id: OneOrMany,
-    do_sample: Option<bool>,
     temperature: Option<f32>,
     top_k: Option<u32>,
     top_p: Option<f32>,
@@ -40,12 +39,11 @@ impl Default for OneOrMany {
 impl GenerationConfig {
     /// Reads what llama.cpp's converter keeps of it.
     pub(crate) fn from_gguf(metadata: &Metadata) -> Self {
-        let number = |key: &str| metadata.f32(&format!("general.sampling.{key}"));
+        let number = |key: &str| metadata.f64(&format!("general.sampling.{key}")).map(|number| number as f32);
         Self {
             eos_token_id: OneOrMany::None,
-            do_sample: None,
             temperature: number("temp"),
-            top_k: metadata.u32("general.sampling.top_k"),
+            top_k: metadata.u64("general.sampling.top_k").and_then(|number| u32::try_from(number).ok()),
             top_p: number("top_p"),
             min_p: number("min_p"),
             repetition_penalty: number("penalty_repeat"),
@@ -69,10 +67,8 @@ impl GenerationConfig {
     /// # Errors
     /// [`InvalidSampling`] naming the value that has no meaning.
     pub(crate) fn sampling(&self, asked: &SamplingOptions, fresh_seed: u64) -> Result<Sampling, InvalidSampling> {
-        // `do_sample: false` is what `transformers` writes where nothing was chosen, so it says nothing unless a
-        // temperature stands beside it.
         let temperature = asked.temperature.or(self.temperature).unwrap_or(1.0);
-        Sampling::default()
+        let sampling = Sampling::default()
             .temperature(temperature)?
             .top_k(asked.top_k.or(self.top_k))
             .top_p(asked.top_p.or(self.top_p))?
@@ -80,8 +76,7 @@ impl GenerationConfig {
             .repetition_penalty(asked.repetition_penalty.or(self.repetition_penalty).unwrap_or(1.0))?
             .presence_penalty(asked.presence_penalty.unwrap_or(0.0))?
             .frequency_penalty(asked.frequency_penalty.unwrap_or(0.0))?
-            .logit_bias(asked.logit_bias.clone())?
-            .seed(asked.seed.unwrap_or(fresh_seed))
-            .pipe_ok()
+            .logit_bias(asked.logit_bias.clone())?;
+        Ok(sampling.seed(asked.seed.unwrap_or(fresh_seed)))
     }
 }

@@ -68,7 +68,7 @@ impl Pooling {
     }
 
     fn from_gguf(metadata: &Metadata, spec: &ModelSpec) -> Result<Self, Error> {
-        let mode = match metadata.u32(&format!("{}.pooling_type", metadata.str("general.architecture").unwrap_or(""))) {
+        let mode = match metadata.u64(&format!("{}.pooling_type", metadata.str("general.architecture").unwrap_or(""))) {
             // 1 is llama.cpp's number for the mean, which is also what a folder without modules means.
             None | Some(1) => Mode::Mean,
             Some(2) => Mode::First,
@@ -120,8 +120,8 @@ impl Pooling {
 impl Mode {
     /// Reads `1_Pooling/config.json`, in the form of version 5 (`pooling_mode`) and the older one (a flag a mode).
     fn from_config(config: &Map<String, Value>) -> Result<Self, Error> {
-        let flag = |key: &String| key.strip_prefix("pooling_mode_");
-        let flagged = config.iter().filter(|(_, value)| **value == Value::Bool(true)).filter_map(|(key, _)| flag(key));
+        let is_set = |(_, value): &(&String, &Value)| **value == Value::Bool(true);
+        let flagged = config.iter().filter(is_set).filter_map(|(key, _)| key.strip_prefix("pooling_mode_"));
         let named = config.get("pooling_mode").and_then(Value::as_str);
         let modes: Vec<&str> = named.into_iter().chain(flagged).collect();
         match modes.as_slice() {

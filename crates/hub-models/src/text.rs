@@ -69,11 +69,7 @@ impl TextModel {
         let tokenizer = bundle.tokenizer()?;
         let generation = bundle.generation_config()?;
         let template = bundle.template()?;
-        let mut end_tokens = bundle.special_tokens()?.end_tokens(&tokenizer);
-        end_tokens.extend_from_slice(generation.end_tokens());
-        end_tokens.sort_unstable();
-        end_tokens.dedup();
-
+        let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let context_tokens = options.context_tokens.unwrap_or(usize::MAX).min(info.context_tokens).max(1);
         let settings = Settings {

@@ -15,6 +15,9 @@ mod stats;
 mod step;
 mod thread;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use async_channel::Receiver;

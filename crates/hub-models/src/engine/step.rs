@@ -82,20 +82,18 @@ impl Thread {
         let mut index = 0;
         while index < rows.len() {
             let Some(executor) = &mut self.executor else { return rows.clear() };
-            let sequence = &mut self.sequences[index];
-            match executor.append(&mut sequence.state, rows[index]) {
-                Ok(()) => index += 1,
-                Err(error) if self.sequences.len() > 1 => {
-                    tracing::debug!(%error, "the youngest sequence steps back");
-                    self.park_youngest();
-                    rows.truncate(self.sequences.len());
-                }
-                Err(error) => {
-                    let id = sequence.request;
-                    rows.clear();
-                    return self.end(id, Some(Error::from(error)));
-                }
+            let Err(error) = executor.append(&mut self.sequences[index].state, rows[index]) else {
+                index += 1;
+                continue;
+            };
+            if self.sequences.len() == 1 {
+                let id = self.sequences[index].request;
+                rows.clear();
+                return self.end(id, Some(Error::from(error)));
             }
+            tracing::debug!(%error, "the youngest sequence steps back");
+            self.park_youngest();
+            rows.truncate(self.sequences.len());
         }
     }
 
