@@ -1,5 +1,7 @@
 //! Requests against the whole server: most without a socket, those about connections with one.
 
+#![cfg(test)]
+
 mod access;
 mod chat;
 mod completions;

@@ -84,7 +84,7 @@ impl Shape {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a string, an array of strings, an array of token ids, or an array of arrays of those"
+    expecting = "expected a string, an array of strings, an array of token ids, or an array of arrays of those"
 )]
 enum WirePrompt {
     Text(String),

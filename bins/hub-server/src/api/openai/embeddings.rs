@@ -76,7 +76,7 @@ enum Encoding {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a string, an array of strings, an array of token ids, or an array of arrays of those"
+    expecting = "expected a string, an array of strings, an array of token ids, or an array of arrays of those"
 )]
 enum WireInput {
     Text(String),

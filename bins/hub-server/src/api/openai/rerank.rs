@@ -77,7 +77,7 @@ enum Documents {
 
 /// A document as it may be written.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a string or an object with `text`")]
+#[serde(untagged, expecting = "expected a string or an object with `text`")]
 enum WireDocument {
     Text(String),
     Object(TextObject),
