@@ -1,7 +1,8 @@
 //! The model's own Jinja template, rendered byte for byte as `transformers` renders it.
 //!
 //! Templates come with the model's files and are not trusted: they reach nothing but their arguments, and what they
-//! compute and write is bounded.
+//! compute and write is bounded. One thing is not, because the engine offers no limit for it: a template that wraps a
+//! list in lists some thousand times, on purpose, overflows the stack.
 
 mod arguments;
 mod error;

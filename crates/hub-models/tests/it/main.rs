@@ -1,4 +1,5 @@
 //! The integration tests of hub-models: one binary, so that candle is linked once.
+#![cfg(test)]
 
 mod parity;
 mod templates;
