@@ -27,8 +27,15 @@ static GUIDE: &[u8] = include_bytes!("../guide/hub-guide.gguf");
 
 /// What ends a turn in the chat formats people use, whatever a file forgets to say: many a GGUF file names only the end
 /// of a text.
-const TURN_ENDS: &[&str] =
-    &["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|end_of_text|>", "<|endoftext|>"];
+const TURN_ENDS: &[&str] = &[
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+];
 
 /// The heads of a model's files, and the small files beside them.
 pub(crate) struct Bundle {
@@ -68,7 +75,8 @@ impl Bundle {
         let spec = &self.spec;
         let context = spec.context_tokens;
         let groups = Group::of(spec);
-        let bytes = |group: &Group| (group.blocks_for(context) * group.block_numbers() * size_of::<f32>()) as u64;
+        let bytes =
+            |group: &Group| (group.blocks_for(context) * group.block_numbers() * size_of::<f32>()) as u64;
         ModelInfo {
             task: self.task(),
             family: spec.family,
@@ -123,7 +131,9 @@ impl Bundle {
     pub(crate) fn end_tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
         let mut ends = self.special_tokens()?.end_tokens(tokenizer);
         ends.extend_from_slice(self.generation_config()?.end_tokens());
-        ends.extend(TURN_ENDS.iter().filter_map(|text| tokenizer.id_of(text)).filter(|id| tokenizer.is_special(*id)));
+        ends.extend(
+            TURN_ENDS.iter().filter_map(|text| tokenizer.id_of(text)).filter(|id| tokenizer.is_special(*id)),
+        );
         ends.sort_unstable();
         ends.dedup();
         Ok(ends)

@@ -1,7 +1,11 @@
 use std::sync::Arc;
 
 use hub_base::{Account, Task};
-use hub_nn::{Device, executor::Want, tokens::{AddSpecial, Tokenizer}};
+use hub_nn::{
+    Device,
+    executor::Want,
+    tokens::{AddSpecial, Tokenizer},
+};
 
 use crate::{
     EmbedOptions, Error, LoadOptions, ModelInfo, Source, TooLong,

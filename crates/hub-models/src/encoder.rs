@@ -81,7 +81,12 @@ impl Encoder {
     }
 
     /// Runs texts and waits for their rows, in their order.
-    pub(crate) fn run(&self, texts: Vec<Text>, wanted: Wanted, priority: Priority) -> Result<Vec<Output>, Error> {
+    pub(crate) fn run(
+        &self,
+        texts: Vec<Text>,
+        wanted: Wanted,
+        priority: Priority,
+    ) -> Result<Vec<Output>, Error> {
         let (tx, rx) = async_channel::bounded(1);
         self.worker.send(Job { texts, wanted, priority, tx }).map_err(|refused| match refused {
             Refused::Full => Error::Busy { waiting: self.queue },
@@ -113,7 +118,9 @@ impl Thread {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => self.fail_all(|| error.share()),
                 Err(_) => {
-                    tracing::error!("a step of an encoder panicked; the model is loaded again at its next use");
+                    tracing::error!(
+                        "a step of an encoder panicked; the model is loaded again at its next use"
+                    );
                     self.executor = None;
                     self.fail_all(|| Error::ModelFailed);
                 }
@@ -149,7 +156,9 @@ impl Thread {
         let Some(wanted) = self.jobs.front().map(|running| running.job.wanted) else { return Ok(()) };
         let mut rows = 0;
         let mut chosen = Vec::new();
-        for (at, running) in self.jobs.iter_mut().enumerate().filter(|(_, running)| running.job.wanted == wanted) {
+        for (at, running) in
+            self.jobs.iter_mut().enumerate().filter(|(_, running)| running.job.wanted == wanted)
+        {
             while let Some(&text) = running.left.last() {
                 let count = running.job.texts[text].tokens.len();
                 if rows > 0 && rows + count > STEP_ROWS {

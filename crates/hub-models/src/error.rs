@@ -3,7 +3,11 @@ use std::{io, path::PathBuf, sync::Arc};
 use hub_base::{ErrorKind, OverBudget, Task};
 use hub_nn::{spec::SpecError, tokens, weights};
 
-use crate::{chat::TemplateError, family::FamilyError, sample::{InvalidSampling, SampleError}};
+use crate::{
+    chat::TemplateError,
+    family::FamilyError,
+    sample::{InvalidSampling, SampleError},
+};
 
 /// What can go wrong with a model.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +81,9 @@ pub enum Error {
         what: &'static str,
     },
     /// More tokens than the context holds.
-    #[error("{asked} tokens are asked for and the limit is {limit}: shorten the prompt or ask for fewer tokens")]
+    #[error(
+        "{asked} tokens are asked for and the limit is {limit}: shorten the prompt or ask for fewer tokens"
+    )]
     TooLarge {
         /// Tokens of the prompt, and of the answer if a number was asked for.
         asked: usize,

@@ -66,7 +66,11 @@ impl GenerationConfig {
     ///
     /// # Errors
     /// [`InvalidSampling`] naming the value that has no meaning.
-    pub(crate) fn sampling(&self, asked: &SamplingOptions, fresh_seed: u64) -> Result<Sampling, InvalidSampling> {
+    pub(crate) fn sampling(
+        &self,
+        asked: &SamplingOptions,
+        fresh_seed: u64,
+    ) -> Result<Sampling, InvalidSampling> {
         let temperature = asked.temperature.or(self.temperature).unwrap_or(1.0);
         let sampling = Sampling::default()
             .temperature(temperature)?

@@ -68,7 +68,9 @@ impl Pooling {
     }
 
     fn from_gguf(metadata: &Metadata, spec: &ModelSpec) -> Result<Self, Error> {
-        let mode = match metadata.u64(&format!("{}.pooling_type", metadata.str("general.architecture").unwrap_or(""))) {
+        let mode = match metadata
+            .u64(&format!("{}.pooling_type", metadata.str("general.architecture").unwrap_or("")))
+        {
             // 1 is llama.cpp's number for the mean, which is also what a folder without modules means.
             None | Some(1) => Mode::Mean,
             Some(2) => Mode::First,

@@ -82,7 +82,8 @@ impl TextModel {
             stalled_reader: options.stalled_reader,
             account: device.account().clone(),
         };
-        let engine = Engine::start(&source.thread_name(), settings, executor_loader(bundle, device, options))?;
+        let engine =
+            Engine::start(&source.thread_name(), settings, executor_loader(bundle, device, options))?;
         Ok(Self(Arc::new(Inner { info, context_tokens, tokenizer, template, generation, engine })))
     }
 

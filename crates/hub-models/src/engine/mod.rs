@@ -41,7 +41,8 @@ pub(crate) type LoadExecutor = Box<dyn Fn() -> Result<Box<dyn Executor>, Error> 
 pub(crate) fn executor_loader(bundle: Bundle, device: Device, options: LoadOptions) -> LoadExecutor {
     Box::new(move || {
         let Bundle { spec, weights, .. } = &bundle;
-        let executor = CandleExecutor::load(spec.clone(), weights, &device, &options.progress, &options.cancel)?;
+        let executor =
+            CandleExecutor::load(spec.clone(), weights, &device, &options.progress, &options.cancel)?;
         Ok(Box::new(executor) as Box<dyn Executor>)
     })
 }
@@ -88,7 +89,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Busy`] if the queue is full, [`Error::ModelGone`] if the thread has ended.
-    pub(crate) fn submit(&self, request: Request, rx: Receiver<Result<Delta, Error>>) -> Result<crate::Reply, Error> {
+    pub(crate) fn submit(
+        &self,
+        request: Request,
+        rx: Receiver<Result<Delta, Error>>,
+    ) -> Result<crate::Reply, Error> {
         let prompt_tokens = request.tokens.len();
         self.stats.enqueue();
         match self.worker.send(request) {

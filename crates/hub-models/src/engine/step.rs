@@ -143,7 +143,8 @@ impl Thread {
             }
             let is_complete = sequence.pending() == 0;
             let reports = self.reports_prompt(&sequence);
-            let own: Vec<&[f32]> = logits.by_ref().take(if reports { count } else { usize::from(is_complete) }).collect();
+            let own: Vec<&[f32]> =
+                logits.by_ref().take(if reports { count } else { usize::from(is_complete) }).collect();
             if reports {
                 self.report_prompt(&mut sequence, &own);
             }
@@ -231,7 +232,8 @@ impl Thread {
 
     fn reports_prompt(&self, sequence: &Sequence) -> bool {
         let asks = |running: &super::request::Running| running.request.prompt_logprobs.is_some();
-        sequence.reported_tokens < sequence.prompt_tokens && self.running.get(&sequence.request).is_some_and(asks)
+        sequence.reported_tokens < sequence.prompt_tokens
+            && self.running.get(&sequence.request).is_some_and(asks)
     }
 
     /// Sends the probabilities of the prompt's tokens that the rows of this step foretell.

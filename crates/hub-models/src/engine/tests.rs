@@ -65,7 +65,8 @@ impl Executor for Watched {
         priority: Priority,
     ) -> Result<Output, hub_nn::Error> {
         self.forwards.fetch_add(1, Ordering::Relaxed);
-        let is_poisoned = |segment: &Segment<'_>| matches!(segment.input, Input::Tokens(t) if t.contains(&POISON));
+        let is_poisoned =
+            |segment: &Segment<'_>| matches!(segment.input, Input::Tokens(t) if t.contains(&POISON));
         assert!(!segments.iter().any(is_poisoned), "on purpose");
         self.inner.run(layers, segments, want, priority)
     }
@@ -106,7 +107,8 @@ fn start(state_blocks: u64, change: impl FnOnce(&mut Settings)) -> Fixture {
     };
     change(&mut settings);
     let loader: LoadExecutor = {
-        let (weights, spec, account, forwards) = (weights.clone(), spec.clone(), account.clone(), forwards.clone());
+        let (weights, spec, account, forwards) =
+            (weights.clone(), spec.clone(), account.clone(), forwards.clone());
         Box::new(move || {
             // The folder must outlive every reload.
             let _keep = &folder;

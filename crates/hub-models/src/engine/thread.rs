@@ -43,7 +43,12 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn new(settings: Settings, load: LoadExecutor, executor: Box<dyn Executor>, stats: Arc<Stats>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        load: LoadExecutor,
+        executor: Box<dyn Executor>,
+        stats: Arc<Stats>,
+    ) -> Self {
         Self {
             settings,
             stats,
@@ -128,7 +133,8 @@ impl Thread {
                 }
             }
         }
-        let (ended, kept) = std::mem::take(&mut self.sequences).into_iter().partition(|seq| seq.request == id);
+        let (ended, kept) =
+            std::mem::take(&mut self.sequences).into_iter().partition(|seq| seq.request == id);
         self.sequences = kept;
         self.parked.retain(|sequence| sequence.request != id);
         for sequence in Vec::<Sequence>::from(ended) {
@@ -202,7 +208,10 @@ impl Thread {
 
     /// Fails every request that takes part in steps, after a panic.
     fn fail_all(&mut self) {
-        tracing::error!(requests = self.running.len(), "a step panicked: its requests fail, the model is loaded again");
+        tracing::error!(
+            requests = self.running.len(),
+            "a step panicked: its requests fail, the model is loaded again"
+        );
         for (_, running) in self.running.drain() {
             running.fail(Error::ModelFailed);
         }

@@ -1,7 +1,7 @@
 //! Every family against `transformers`: the same tiny weights, the same tokens, the same logits.
 
 use hub_base::{Account, CancelToken, ProgressSink};
-use hub_fixtures::{ConfigForm, Storage, TinyModel, expected_text};
+use hub_fixtures::{ConfigForm, TinyModel, expected_text};
 use hub_models::spec_of;
 use hub_nn::{
     Device, Priority,
@@ -108,7 +108,11 @@ fn check(name: &str, executor: &mut CandleExecutor, tolerance: f32) {
             let far = distance(&computed[expected.position], &expected.values);
             assert!(far < tolerance, "{name}, prompt {index}, position {}: {far}", expected.position);
         }
-        assert_eq!(greedy(executor, &prompt.ids, prompt.greedy.len()), prompt.greedy, "{name}, prompt {index}");
+        assert_eq!(
+            greedy(executor, &prompt.ids, prompt.greedy.len()),
+            prompt.greedy,
+            "{name}, prompt {index}"
+        );
     }
     assert_eq!(executor.state_bytes(), 0, "{name}: every block went back");
 }

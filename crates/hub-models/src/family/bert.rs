@@ -1,0 +1,274 @@
+//! BERT and what keeps its shape: MiniLM, the cross-encoders over it; and the GGUF files of every encoder of this kind.
+
+use hub_nn::spec::{
+    Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LearnedPositions, LinearSpec, Mask, Mlp,
+    ModelSpec, NormKind, NormSpec, SublayerNorms, TensorRef,
+};
+
+use super::{
+    FamilyError, FamilySpec, Files, Keys,
+    decoder::{activation, layers},
+};
+
+pub(super) static SPEC: FamilySpec = FamilySpec {
+    name: "bert",
+    architectures: &["BertModel", "BertForSequenceClassification"],
+    gguf: &["bert"],
+    from_config,
+    from_gguf,
+};
+
+/// An encoder of this shape: sizes, and where its tensors are.
+pub(super) struct Encoder {
+    pub(super) family: &'static str,
+    pub(super) hidden: usize,
+    pub(super) inner: usize,
+    pub(super) layers: usize,
+    pub(super) heads: usize,
+    pub(super) vocab: usize,
+    pub(super) positions: usize,
+    /// Row of the first position.
+    pub(super) offset: usize,
+    pub(super) eps: f32,
+    pub(super) activation: Activation,
+    pub(super) names: EncoderNames,
+}
+
+/// Where the tensors of an encoder are.
+pub(super) enum EncoderNames {
+    /// As `transformers` names them, behind a prefix.
+    HuggingFace(&'static str),
+    /// As llama.cpp names them.
+    Gguf,
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    Query,
+    Key,
+    Value,
+    Output,
+    MixerNorm,
+    Up,
+    Down,
+    MlpNorm,
+}
+
+fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    let prefix = if files.has("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
+    let encoder = Encoder::from_config(keys, 0, prefix)?;
+    let mut spec = encoder.spec();
+    if files.architecture == "BertForSequenceClassification" {
+        let hidden = encoder.hidden;
+        let labels = files.rows("classifier.weight").ok_or_else(|| keys.missing("classifier.weight"))?;
+        spec.head = Head::Classifier {
+            dense: linear("bert.pooler.dense", hidden, hidden),
+            out: linear("classifier", hidden, labels),
+        };
+    } else {
+        let pooler = format!("{prefix}pooler.");
+        spec.left_out = files.left_out("a head of the pre-training", |name| name.starts_with(&pooler));
+    }
+    spec.left_out.extend(buffers(files));
+    Ok(spec)
+}
+
+/// Numbers that older files keep beside the weights.
+pub(super) fn buffers(files: &Files<'_>) -> Vec<hub_nn::spec::LeftOut> {
+    files.left_out("counts up from 0", |name| name.ends_with("embeddings.position_ids"))
+}
+
+pub(super) fn linear(name: &str, inputs: usize, outputs: usize) -> LinearSpec {
+    LinearSpec {
+        weight: TensorRef::new(format!("{name}.weight")),
+        bias: Some(TensorRef::new(format!("{name}.bias"))),
+        inputs,
+        outputs,
+    }
+}
+
+fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    if keys.flag("attention.causal", false)? {
+        return Err(keys.bad("attention.causal", "false"));
+    }
+    // How rows become a vector is read where vectors are made.
+    keys.skip("pooling_type");
+    keys.skip("classifier.output_labels");
+    let missing = || keys.missing("token_embd.weight");
+    let encoder = Encoder {
+        family: "bert",
+        hidden: keys.size("embedding_length")?,
+        inner: keys.size("feed_forward_length")?,
+        layers: layers(keys, "block_count")?,
+        heads: keys.size("attention.head_count")?,
+        vocab: files.rows("token_embd.weight").ok_or_else(missing)?,
+        positions: files.rows("position_embd.weight").ok_or_else(missing)?,
+        // The converter cuts the rows that stand before the first position.
+        offset: 0,
+        eps: keys.number("attention.layer_norm_epsilon")?,
+        activation: Activation::Gelu,
+        names: EncoderNames::Gguf,
+    };
+    let context = keys.size("context_length")?;
+    let mut spec = encoder.spec();
+    spec.context_tokens = context.min(spec.context_tokens);
+    if files.has("cls.output.weight") {
+        let labels = files.rows("cls.output.weight").unwrap_or(0);
+        spec.head = Head::Classifier {
+            dense: linear("cls", encoder.hidden, encoder.hidden),
+            out: linear("cls.output", encoder.hidden, labels),
+        };
+    }
+    Ok(spec)
+}
+
+impl Encoder {
+    /// Reads the sizes; `padding` is the number of positions that stand before the first.
+    pub(super) fn from_config(
+        keys: &Keys<'_>,
+        offset: usize,
+        prefix: &'static str,
+    ) -> Result<Self, FamilyError> {
+        keys.only("position_embedding_type", "absolute")?;
+        keys.only("is_decoder", "false")?;
+        keys.only("add_cross_attention", "false")?;
+        // There is no head over the vocabulary that could be tied.
+        keys.skip("tie_word_embeddings");
+        // The number of types is the length of their table.
+        keys.skip("type_vocab_size");
+        Ok(Self {
+            family: keys.family(),
+            hidden: keys.size("hidden_size")?,
+            inner: keys.size("intermediate_size")?,
+            layers: layers(keys, "num_hidden_layers")?,
+            heads: keys.size("num_attention_heads")?,
+            vocab: keys.size("vocab_size")?,
+            positions: keys.size("max_position_embeddings")?,
+            offset,
+            eps: keys.number("layer_norm_eps")?,
+            activation: activation(keys, "hidden_act")?,
+            names: EncoderNames::HuggingFace(prefix),
+        })
+    }
+
+    /// Lays out every layer, without a head.
+    pub(super) fn spec(&self) -> ModelSpec {
+        let (table, positions, types, norm) = self.names.embeddings();
+        ModelSpec {
+            family: self.family,
+            hidden_size: self.hidden,
+            vocab_size: self.vocab,
+            context_tokens: self.positions.saturating_sub(self.offset),
+            mask: Mask::Bidirectional,
+            embedding: EmbeddingSpec {
+                table: TensorRef::new(table),
+                scale: 1.0,
+                positions: Some(LearnedPositions {
+                    table: TensorRef::new(positions),
+                    count: self.positions,
+                    offset: self.offset,
+                }),
+                token_types: Some(TensorRef::new(types)),
+                norm: Some(self.norm(&norm)),
+            },
+            layers: (0..self.layers).map(|layer| self.layer(layer)).collect(),
+            final_norm: None,
+            head: Head::None,
+            left_out: Vec::new(),
+        }
+    }
+
+    fn layer(&self, layer: usize) -> LayerSpec {
+        let part = |part, inputs, outputs| linear(&self.names.layer(layer, part), inputs, outputs);
+        let head_dim = self.hidden / self.heads.max(1);
+        let (hidden, inner) = (self.hidden, self.inner);
+        LayerSpec {
+            mixer: AttentionSpec {
+                heads: self.heads,
+                kv_heads: self.heads,
+                head_dim,
+                query: part(Part::Query, hidden, hidden),
+                key: part(Part::Key, hidden, hidden),
+                value: part(Part::Value, hidden, hidden),
+                output: part(Part::Output, hidden, hidden),
+                query_norm: None,
+                key_norm: None,
+                rope: None,
+                scale: 1.0 / (head_dim as f32).sqrt(),
+                window: None,
+                soft_cap: None,
+            },
+            mixer_norms: SublayerNorms::post(self.norm(&self.names.layer(layer, Part::MixerNorm))),
+            mlp: Mlp::Plain {
+                up: part(Part::Up, hidden, inner),
+                down: part(Part::Down, inner, hidden),
+                activation: self.activation,
+            },
+            mlp_norms: SublayerNorms::post(self.norm(&self.names.layer(layer, Part::MlpNorm))),
+            residual_scale: 1.0,
+        }
+    }
+
+    fn norm(&self, name: &str) -> NormSpec {
+        NormSpec {
+            kind: NormKind::Layer,
+            eps: self.eps,
+            weight: TensorRef::new(format!("{name}.weight")),
+            bias: Some(TensorRef::new(format!("{name}.bias"))),
+            weight_offset: 0.0,
+        }
+    }
+}
+
+impl EncoderNames {
+    /// Returns where tokens, positions, types and the norm of their sum are.
+    fn embeddings(&self) -> (String, String, String, String) {
+        match self {
+            Self::HuggingFace(prefix) => {
+                let name = |part: &str| format!("{prefix}embeddings.{part}");
+                (
+                    name("word_embeddings.weight"),
+                    name("position_embeddings.weight"),
+                    name("token_type_embeddings.weight"),
+                    name("LayerNorm"),
+                )
+            }
+            Self::Gguf => {
+                let [table, positions, types, norm] =
+                    ["token_embd.weight", "position_embd.weight", "token_types.weight", "token_embd_norm"];
+                (table.to_owned(), positions.to_owned(), types.to_owned(), norm.to_owned())
+            }
+        }
+    }
+
+    fn layer(&self, layer: usize, part: Part) -> String {
+        match self {
+            Self::HuggingFace(prefix) => {
+                let part = match part {
+                    Part::Query => "attention.self.query",
+                    Part::Key => "attention.self.key",
+                    Part::Value => "attention.self.value",
+                    Part::Output => "attention.output.dense",
+                    Part::MixerNorm => "attention.output.LayerNorm",
+                    Part::Up => "intermediate.dense",
+                    Part::Down => "output.dense",
+                    Part::MlpNorm => "output.LayerNorm",
+                };
+                format!("{prefix}encoder.layer.{layer}.{part}")
+            }
+            Self::Gguf => {
+                let part = match part {
+                    Part::Query => "attn_q",
+                    Part::Key => "attn_k",
+                    Part::Value => "attn_v",
+                    Part::Output => "attn_output",
+                    Part::MixerNorm => "attn_output_norm",
+                    Part::Up => "ffn_up",
+                    Part::Down => "ffn_down",
+                    Part::MlpNorm => "layer_output_norm",
+                };
+                format!("blk.{layer}.{part}")
+            }
+        }
+    }
+}

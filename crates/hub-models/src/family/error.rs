@@ -1,0 +1,61 @@
+use hub_base::ErrorKind;
+
+/// Why a configuration was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FamilyError {
+    /// No family knows this kind of model.
+    #[error("no family knows the architecture `{name}`; known are {known}")]
+    UnknownArchitecture {
+        /// What the files call it.
+        name: String,
+        /// What is known.
+        known: String,
+    },
+    /// The files do not say what kind of model they hold.
+    #[error("the files do not say what kind of model they hold: `{key}` is missing")]
+    NoArchitecture {
+        /// Where it should be said.
+        key: &'static str,
+    },
+    /// A key that the family needs is missing.
+    #[error("the configuration lacks `{key}`, which the family `{family}` needs")]
+    MissingKey {
+        /// The key.
+        key: String,
+        /// The family.
+        family: &'static str,
+    },
+    /// A value has no meaning, or one that is not implemented.
+    #[error("`{key}` is {value} in the configuration, where {expected} is needed")]
+    BadValue {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is needed.
+        expected: String,
+    },
+    /// A key that the family does not know.
+    #[error(
+        "the family `{family}` does not know `{key}` of the configuration; ignoring it could give wrong answers"
+    )]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The family.
+        family: &'static str,
+    },
+}
+
+impl FamilyError {
+    /// Classifies the error for frontends.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownArchitecture { .. } | Self::UnknownKey { .. } => ErrorKind::Unsupported,
+            Self::NoArchitecture { .. } | Self::MissingKey { .. } | Self::BadValue { .. } => {
+                ErrorKind::Corrupt
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Granite 3 (dense): Llama's shape with four multipliers.
+
+use hub_nn::spec::{ModelSpec, Pairing};
+
+use super::{
+    FamilyError, FamilySpec, Files, Keys,
+    decoder::{Biases, Decoder, Sizes, activation},
+    names::Names,
+    rope::{self, RopeShape},
+};
+
+pub(super) static SPEC: FamilySpec = FamilySpec {
+    name: "granite",
+    architectures: &["GraniteForCausalLM"],
+    gguf: &["granite"],
+    from_config,
+    from_gguf,
+};
+
+fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    let sizes = Sizes::from_config(keys)?;
+    let rope = rope::from_config(keys, shape(&sizes))?;
+    let attention = keys.flag("attention_bias", false)?;
+    let decoder = Decoder {
+        activation: activation(keys, "hidden_act")?,
+        biases: Biases { query_key_value: attention, output: attention, mlp: keys.flag("mlp_bias", false)? },
+        score_scale: Some(keys.maybe_number("attention_multiplier")?.unwrap_or(1.0)),
+        embedding_scale: keys.maybe_number("embedding_multiplier")?.unwrap_or(1.0),
+        residual_scale: keys.maybe_number("residual_multiplier")?.unwrap_or(1.0),
+        logit_scale: 1.0 / keys.maybe_number("logits_scaling")?.unwrap_or(1.0),
+        is_tied: keys.flag("tie_word_embeddings", false)?,
+        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+    };
+    Ok(decoder.spec("granite", files))
+}
+
+fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    let sizes = Sizes::from_gguf(keys, files)?;
+    let rope = rope::from_gguf(keys, files, Pairing::Interleaved, shape(&sizes))?;
+    let decoder = Decoder {
+        score_scale: keys.maybe_number("attention.scale")?,
+        embedding_scale: keys.maybe_number("embedding_scale")?.unwrap_or(1.0),
+        residual_scale: keys.maybe_number("residual_scale")?.unwrap_or(1.0),
+        logit_scale: 1.0 / keys.maybe_number("logit_scale")?.unwrap_or(1.0),
+        is_tied: !files.has(Names::Gguf.head()),
+        ..Decoder::new(Names::Gguf, sizes, None, rope)
+    };
+    Ok(decoder.spec("granite", files))
+}
+
+fn shape(sizes: &Sizes) -> RopeShape {
+    RopeShape { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 10_000.0 }
+}

@@ -1,0 +1,265 @@
+//! A model's configuration, `config.json` or GGUF metadata, read key by key so that no key goes unread.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use hub_nn::weights::{Metadata, Value as GgufValue};
+use serde_json::{Map, Value};
+
+use super::FamilyError;
+
+/// Keys of `config.json` that change nothing about what a loaded model computes: they are about training, about how
+/// `transformers` generates, or about where the files came from.
+const WITHOUT_EFFECT: &[&str] = &[
+    "_attn_implementation",
+    "_commit_hash",
+    "_name_or_path",
+    "add_cross_attention",
+    "architectures",
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "auto_map",
+    "bos_token_id",
+    "cache_implementation",
+    "classifier_dropout",
+    "dtype",
+    "embd_pdrop",
+    "eos_token_id",
+    "finetuning_task",
+    "gradient_checkpointing",
+    "hidden_dropout_prob",
+    "id2label",
+    "initializer_range",
+    "is_llama_config",
+    "label2id",
+    "mlp_dropout",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "output_hidden_states",
+    "output_past",
+    "pad_token_id",
+    "pretraining_tp",
+    "resid_pdrop",
+    "return_dict",
+    "rope_interleaved",
+    "sentence_transformers",
+    "sep_token_id",
+    "cls_token_id",
+    "torch_dtype",
+    "transformers.js_config",
+    "transformers_version",
+    "unsloth_fixed",
+    "unsloth_version",
+    "use_cache",
+];
+
+/// Prefixes of GGUF metadata that are not about the arithmetic: names and sources, the tokenizer, how it was made.
+const OTHER_PREFIXES: &[&str] = &["general.", "tokenizer.", "quantize.", "split.", "hub."];
+
+/// One level of a configuration.
+///
+/// Every key that is asked for counts as read; [`finish`](Self::finish) names the first that was not.
+pub(crate) struct Keys<'a> {
+    family: &'static str,
+    source: Source<'a>,
+    /// What stands before a key in an error: `"rope_scaling."`.
+    prefix: String,
+    read: RefCell<BTreeSet<String>>,
+}
+
+enum Source<'a> {
+    Config(&'a Map<String, Value>),
+    Gguf { metadata: &'a Metadata, architecture: &'a str },
+}
+
+impl<'a> Keys<'a> {
+    /// Reads a level of `config.json`.
+    pub(crate) fn config(family: &'static str, object: &'a Map<String, Value>) -> Self {
+        Self::new(family, Source::Config(object), String::new())
+    }
+
+    /// Reads the metadata under the name of an architecture.
+    pub(crate) fn gguf(family: &'static str, metadata: &'a Metadata, architecture: &'a str) -> Self {
+        Self::new(family, Source::Gguf { metadata, architecture }, format!("{architecture}."))
+    }
+
+    fn new(family: &'static str, source: Source<'a>, prefix: String) -> Self {
+        Self { family, source, prefix, read: RefCell::default() }
+    }
+
+    pub(crate) fn family(&self) -> &'static str {
+        self.family
+    }
+
+    /// Returns a whole number that is needed.
+    pub(crate) fn size(&self, key: &str) -> Result<usize, FamilyError> {
+        self.maybe_size(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// Returns a whole number.
+    pub(crate) fn maybe_size(&self, key: &str) -> Result<Option<usize>, FamilyError> {
+        let number = match self.find(key) {
+            None => return Ok(None),
+            Some(Found::Json(value)) => value.as_u64(),
+            Some(Found::Gguf(value)) => value.as_u64(),
+        };
+        match number.and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => Ok(Some(number as usize)),
+            None => Err(self.bad(key, "a whole number")),
+        }
+    }
+
+    /// Returns a number that is needed.
+    pub(crate) fn number(&self, key: &str) -> Result<f32, FamilyError> {
+        self.maybe_number(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// Returns a number.
+    pub(crate) fn maybe_number(&self, key: &str) -> Result<Option<f32>, FamilyError> {
+        let number = match self.find(key) {
+            None => return Ok(None),
+            Some(Found::Json(value)) => value.as_f64(),
+            Some(Found::Gguf(value)) => value.as_f64(),
+        };
+        match number.map(|number| number as f32).filter(|number| number.is_finite()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.bad(key, "a number")),
+        }
+    }
+
+    /// Returns a yes or no; `default` if nothing is said.
+    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, FamilyError> {
+        match self.find(key) {
+            None => Ok(default),
+            Some(Found::Json(Value::Bool(flag))) => Ok(*flag),
+            Some(Found::Gguf(GgufValue::Bool(flag))) => Ok(*flag),
+            Some(_) => Err(self.bad(key, "true or false")),
+        }
+    }
+
+    /// Returns a text.
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>, FamilyError> {
+        match self.find(key) {
+            None => Ok(None),
+            Some(Found::Json(Value::String(text))) => Ok(Some(text)),
+            Some(Found::Gguf(GgufValue::String(text))) => Ok(Some(text)),
+            Some(_) => Err(self.bad(key, "a text")),
+        }
+    }
+
+    /// Returns a list of numbers that is needed.
+    pub(crate) fn numbers(&self, key: &str) -> Result<Vec<f32>, FamilyError> {
+        let numbers = match self.find(key) {
+            Some(Found::Json(Value::Array(values))) => {
+                values.iter().map(|value| Some(value.as_f64()? as f32)).collect::<Option<Vec<f32>>>()
+            }
+            Some(_) => None,
+            None => return Err(self.missing(key)),
+        };
+        numbers.ok_or_else(|| self.bad(key, "a list of numbers"))
+    }
+
+    /// Returns a list of texts.
+    pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>, FamilyError> {
+        let texts = match self.find(key) {
+            None => return Ok(None),
+            Some(Found::Json(Value::Array(values))) => values.iter().map(Value::as_str).collect(),
+            Some(_) => None,
+        };
+        match texts {
+            Some(texts) => Ok(Some(texts)),
+            None => Err(self.bad(key, "a list of texts")),
+        }
+    }
+
+    /// Returns a level below this one, which must be finished as well.
+    pub(crate) fn below(&self, key: &str) -> Result<Option<Keys<'a>>, FamilyError> {
+        match self.find(key) {
+            None => Ok(None),
+            Some(Found::Json(Value::Object(object))) => {
+                let prefix = format!("{}{key}.", self.prefix);
+                Ok(Some(Self::new(self.family, Source::Config(object), prefix)))
+            }
+            Some(_) => Err(self.bad(key, "an object")),
+        }
+    }
+
+    /// Accepts a key only at the value that changes nothing.
+    pub(crate) fn only(&self, key: &str, neutral: &str) -> Result<(), FamilyError> {
+        match self.shown(key) {
+            Some(value) if value != neutral => Err(self.bad(key, neutral)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that a key has no effect here.
+    pub(crate) fn skip(&self, key: &str) {
+        self.read.borrow_mut().insert(key.to_owned());
+    }
+
+    /// Refuses the first key that was neither read nor is known to change nothing. A key at `null` says nothing.
+    pub(crate) fn finish(&self) -> Result<(), FamilyError> {
+        let read = self.read.borrow();
+        let unread = |key: &str| !read.contains(key);
+        let unknown = match &self.source {
+            Source::Config(object) => object
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, _)| key.as_str())
+                .find(|key| unread(key) && !WITHOUT_EFFECT.contains(key)),
+            Source::Gguf { metadata, architecture } => metadata.keys().find(|key| {
+                let own = key.strip_prefix(architecture).and_then(|rest| rest.strip_prefix('.'));
+                match own {
+                    Some(own) => unread(own),
+                    None => !OTHER_PREFIXES.iter().any(|prefix| key.starts_with(prefix)),
+                }
+            }),
+        };
+        match unknown {
+            Some(key) => {
+                let key = match &self.source {
+                    Source::Config(_) => format!("{}{key}", self.prefix),
+                    Source::Gguf { .. } => key.to_owned(),
+                };
+                Err(FamilyError::UnknownKey { key, family: self.family })
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn missing(&self, key: &str) -> FamilyError {
+        FamilyError::MissingKey { key: format!("{}{key}", self.prefix), family: self.family }
+    }
+
+    pub(crate) fn bad(&self, key: &str, expected: &str) -> FamilyError {
+        let value = self.shown(key).unwrap_or_else(|| "missing".to_owned());
+        FamilyError::BadValue { key: format!("{}{key}", self.prefix), value, expected: expected.to_owned() }
+    }
+
+    /// Returns a value as an error shows it, cut to a line.
+    fn shown(&self, key: &str) -> Option<String> {
+        let value = match self.find(key)? {
+            Found::Json(Value::String(text)) => text.clone(),
+            Found::Json(value) => value.to_string(),
+            Found::Gguf(value) => format!("{value:?}"),
+        };
+        Some(value.chars().take(80).collect())
+    }
+
+    fn find(&self, key: &str) -> Option<Found<'a>> {
+        self.skip(key);
+        match &self.source {
+            Source::Config(object) => object.get(key).filter(|value| !value.is_null()).map(Found::Json),
+            Source::Gguf { metadata, architecture } => {
+                metadata.get(&format!("{architecture}.{key}")).map(Found::Gguf)
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Found<'a> {
+    Json(&'a Value),
+    Gguf(&'a GgufValue),
+}

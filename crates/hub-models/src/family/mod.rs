@@ -1,0 +1,140 @@
+//! Families of models: what a configuration means, and where each tensor is.
+//!
+//! A family touches no tensor. It reads `config.json` or GGUF metadata and returns a [`ModelSpec`]. A new family is a
+//! page here and a line in [`FAMILIES`].
+
+mod bert;
+mod decoder;
+mod error;
+mod gemma2;
+mod gemma3;
+mod granite;
+mod keys;
+mod llama;
+mod mistral;
+mod names;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod rope;
+mod xlm_roberta;
+
+#[cfg(test)]
+mod tests;
+
+use hub_nn::{
+    spec::{LeftOut, ModelSpec},
+    weights::{Format, Weights},
+};
+use serde_json::Value;
+
+pub use error::FamilyError;
+use keys::Keys;
+
+/// Every family. The first that knows an architecture reads it.
+static FAMILIES: &[&FamilySpec] = &[
+    &bert::SPEC,
+    &gemma2::SPEC,
+    &gemma3::SPEC,
+    &granite::SPEC,
+    &llama::SPEC,
+    &mistral::SPEC,
+    &phi3::SPEC,
+    &qwen2::SPEC,
+    &qwen3::SPEC,
+    &xlm_roberta::SPEC,
+];
+
+/// One family.
+struct FamilySpec {
+    /// Its name in listings.
+    name: &'static str,
+    /// What `architectures` of `config.json` says.
+    architectures: &'static [&'static str],
+    /// What `general.architecture` of a GGUF file says.
+    gguf: &'static [&'static str],
+    /// Reads `config.json`.
+    from_config: fn(&Keys<'_>, &Files<'_>) -> Result<ModelSpec, FamilyError>,
+    /// Reads GGUF metadata.
+    from_gguf: fn(&Keys<'_>, &Files<'_>) -> Result<ModelSpec, FamilyError>,
+}
+
+/// What a family may know of the tensors: their names and shapes.
+struct Files<'a> {
+    weights: &'a Weights,
+    /// The architecture as the files name it.
+    architecture: &'a str,
+}
+
+impl Files<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.weights.info(name).is_some()
+    }
+
+    /// Returns the first number of a tensor's shape.
+    fn rows(&self, name: &str) -> Option<usize> {
+        self.weights.info(name)?.shape.first().copied()
+    }
+
+    /// Lists the tensors that `is_left_out` names, with the reason.
+    fn left_out(&self, reason: &'static str, is_left_out: impl Fn(&str) -> bool) -> Vec<LeftOut> {
+        let names = self.weights.names().filter(|name| is_left_out(name));
+        names.map(|name| LeftOut { name: name.to_owned(), reason }).collect()
+    }
+}
+
+/// Reads what a model is from its configuration and the names of its tensors.
+///
+/// `config` is what `config.json` holds; a GGUF file says all of itself and needs none.
+///
+/// # Errors
+/// [`FamilyError::UnknownArchitecture`] if no family knows it; the other variants, naming the key, if the configuration
+/// lacks something, says something that is not implemented, or says something the family does not know.
+pub fn spec_of(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, FamilyError> {
+    match weights.format() {
+        Format::Gguf => from_gguf(weights),
+        Format::Safetensors => from_config(weights, config),
+    }
+}
+
+fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, FamilyError> {
+    let missing = FamilyError::NoArchitecture { key: "architectures" };
+    let config = config.and_then(Value::as_object).ok_or_else(|| missing.clone())?;
+    if let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null()) {
+        let method = quantization["quant_method"].as_str().unwrap_or("unnamed");
+        return Err(FamilyError::BadValue {
+            key: "quantization_config".to_owned(),
+            value: method.to_owned(),
+            expected: "a folder whose weights are f32, f16 or bf16, or a GGUF file,".to_owned(),
+        });
+    }
+    let architecture = config.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
+    let architecture = architecture.ok_or(missing)?;
+    let family = find(architecture, |family| family.architectures)?;
+    let keys = Keys::config(family.name, config);
+    let spec = (family.from_config)(&keys, &Files { weights, architecture })?;
+    keys.finish()?;
+    Ok(spec)
+}
+
+fn from_gguf(weights: &Weights) -> Result<ModelSpec, FamilyError> {
+    let metadata = weights.metadata();
+    let missing = FamilyError::NoArchitecture { key: "general.architecture" };
+    let architecture = metadata.str("general.architecture").ok_or(missing)?;
+    let family = find(architecture, |family| family.gguf)?;
+    let keys = Keys::gguf(family.name, metadata, architecture);
+    let spec = (family.from_gguf)(&keys, &Files { weights, architecture })?;
+    keys.finish()?;
+    Ok(spec)
+}
+
+fn find(
+    architecture: &str,
+    names: fn(&FamilySpec) -> &'static [&'static str],
+) -> Result<&'static FamilySpec, FamilyError> {
+    let found = FAMILIES.iter().find(|family| names(family).contains(&architecture));
+    found.copied().ok_or_else(|| {
+        let known: Vec<&str> = FAMILIES.iter().flat_map(|family| names(family)).copied().collect();
+        FamilyError::UnknownArchitecture { name: architecture.to_owned(), known: known.join(", ") }
+    })
+}

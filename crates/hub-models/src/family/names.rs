@@ -1,0 +1,104 @@
+//! Where the tensors of a decoder are, in the two ways files name them.
+
+/// A part of one layer of a decoder.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    MixerNorm,
+    Query,
+    Key,
+    Value,
+    /// Query, key and value in one tensor.
+    QueryKeyValue,
+    QueryNorm,
+    KeyNorm,
+    Output,
+    /// After attention, before the residual.
+    MixerAfterNorm,
+    MlpNorm,
+    Gate,
+    Up,
+    /// Gate and up in one tensor.
+    GateUp,
+    Down,
+    /// After the MLP, before the residual.
+    MlpAfterNorm,
+}
+
+/// Who named the tensors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// `transformers`.
+    HuggingFace,
+    /// `transformers`, for layers with norms on both sides: the same name means another norm there.
+    HuggingFaceSandwich,
+    /// llama.cpp.
+    Gguf,
+}
+
+impl Names {
+    pub(super) fn table(self) -> &'static str {
+        if self == Self::Gguf { "token_embd.weight" } else { "model.embed_tokens.weight" }
+    }
+
+    pub(super) fn final_norm(self) -> &'static str {
+        if self == Self::Gguf { "output_norm.weight" } else { "model.norm.weight" }
+    }
+
+    pub(super) fn head(self) -> &'static str {
+        if self == Self::Gguf { "output.weight" } else { "lm_head.weight" }
+    }
+
+    /// Returns the name of a layer's tensor: `kind` is `weight` or `bias`.
+    pub(super) fn layer(self, layer: usize, part: Part, kind: &str) -> String {
+        match self {
+            Self::Gguf => format!("blk.{layer}.{}.{kind}", gguf(part)),
+            Self::HuggingFace => format!("model.layers.{layer}.{}.{kind}", hugging_face(part)),
+            Self::HuggingFaceSandwich => {
+                let part = match part {
+                    Part::MlpNorm => "pre_feedforward_layernorm",
+                    part => hugging_face(part),
+                };
+                format!("model.layers.{layer}.{part}.{kind}")
+            }
+        }
+    }
+}
+
+fn hugging_face(part: Part) -> &'static str {
+    match part {
+        Part::MixerNorm => "input_layernorm",
+        Part::Query => "self_attn.q_proj",
+        Part::Key => "self_attn.k_proj",
+        Part::Value => "self_attn.v_proj",
+        Part::QueryKeyValue => "self_attn.qkv_proj",
+        Part::QueryNorm => "self_attn.q_norm",
+        Part::KeyNorm => "self_attn.k_norm",
+        Part::Output => "self_attn.o_proj",
+        // Where there is no norm after a sublayer, the one between the two is named as if it were.
+        Part::MlpNorm | Part::MixerAfterNorm => "post_attention_layernorm",
+        Part::MlpAfterNorm => "post_feedforward_layernorm",
+        Part::Gate => "mlp.gate_proj",
+        Part::Up => "mlp.up_proj",
+        Part::GateUp => "mlp.gate_up_proj",
+        Part::Down => "mlp.down_proj",
+    }
+}
+
+fn gguf(part: Part) -> &'static str {
+    match part {
+        Part::MixerNorm => "attn_norm",
+        Part::Query => "attn_q",
+        Part::Key => "attn_k",
+        Part::Value => "attn_v",
+        Part::QueryKeyValue => "attn_qkv",
+        Part::QueryNorm => "attn_q_norm",
+        Part::KeyNorm => "attn_k_norm",
+        Part::Output => "attn_output",
+        Part::MixerAfterNorm => "post_attention_norm",
+        Part::MlpNorm => "ffn_norm",
+        Part::Gate => "ffn_gate",
+        Part::Up | Part::GateUp => "ffn_up",
+        Part::Down => "ffn_down",
+        Part::MlpAfterNorm => "post_ffw_norm",
+    }
+}

@@ -1,0 +1,66 @@
+//! Qwen2 and Qwen2.5: biases on queries, keys and values; a window on the upper layers where it is switched on.
+
+use hub_nn::spec::{ModelSpec, Pairing};
+
+use super::{
+    FamilyError, FamilySpec, Files, Keys,
+    decoder::{Biases, Decoder, Sizes, activation, windowed_layers},
+    names::Names,
+    rope::{self, RopeShape},
+};
+
+pub(super) static SPEC: FamilySpec = FamilySpec {
+    name: "qwen2",
+    architectures: &["Qwen2ForCausalLM"],
+    gguf: &["qwen2"],
+    from_config,
+    from_gguf,
+};
+
+fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    let mut decoder = plain(keys)?;
+    decoder.biases = Biases { query_key_value: true, ..Biases::default() };
+    Ok(decoder.spec("qwen2", files))
+}
+
+/// Reads what Qwen2 and Qwen3 have in common.
+pub(super) fn plain(keys: &Keys<'_>) -> Result<Decoder, FamilyError> {
+    let sizes = Sizes::from_config(keys)?;
+    let rope = rope::from_config(keys, shape(&sizes))?;
+    let window = keys.maybe_size("sliding_window")?;
+    let is_on = keys.flag("use_sliding_window", false)?;
+    let first_windowed = keys.maybe_size("max_window_layers")?.unwrap_or(sizes.layers);
+    let windowed = windowed_layers(keys, sizes.layers)?;
+    // transformers writes the list from these very keys, so older files without it mean the same.
+    let windowed =
+        windowed.unwrap_or_else(|| (0..sizes.layers).map(|layer| layer >= first_windowed).collect());
+    let mut decoder = Decoder {
+        activation: activation(keys, "hidden_act")?,
+        is_tied: keys.flag("tie_word_embeddings", false)?,
+        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+    };
+    for (layer, is_windowed) in decoder.layers.iter_mut().zip(windowed) {
+        layer.0 = window.filter(|_| is_on && is_windowed);
+    }
+    // Released only with text: what these keys of other Qwen models do does not exist here.
+    keys.only("use_mrope", "false")?;
+    Ok(decoder)
+}
+
+fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    let mut decoder = plain_gguf(keys, files)?;
+    decoder.biases = Biases { query_key_value: true, ..Biases::default() };
+    Ok(decoder.spec("qwen2", files))
+}
+
+/// Reads what the GGUF files of Qwen2 and Qwen3 have in common.
+pub(super) fn plain_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<Decoder, FamilyError> {
+    let sizes = Sizes::from_gguf(keys, files)?;
+    let rope = rope::from_gguf(keys, files, Pairing::Halves, shape(&sizes))?;
+    let is_tied = !files.has(Names::Gguf.head());
+    Ok(Decoder { is_tied, ..Decoder::new(Names::Gguf, sizes, None, rope) })
+}
+
+fn shape(sizes: &Sizes) -> RopeShape {
+    RopeShape { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 10_000.0 }
+}

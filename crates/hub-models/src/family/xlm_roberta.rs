@@ -1,0 +1,38 @@
+//! XLM-RoBERTa: multilingual-e5, bge-m3 (dense), bge-reranker-v2-m3. BERT's shape, with positions that begin behind the
+//! padding's. Its GGUF files call themselves BERT.
+
+use hub_nn::spec::{Head, ModelSpec};
+
+use super::{
+    FamilyError, FamilySpec, Files, Keys,
+    bert::{Encoder, buffers, linear},
+};
+
+pub(super) static SPEC: FamilySpec = FamilySpec {
+    name: "xlm-roberta",
+    architectures: &["XLMRobertaModel", "XLMRobertaForSequenceClassification"],
+    gguf: &[],
+    from_config,
+    from_gguf: |keys, _| Err(keys.missing("block_count")),
+};
+
+fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    let prefix = if files.has("roberta.embeddings.word_embeddings.weight") { "roberta." } else { "" };
+    let offset = keys.size("pad_token_id")?.saturating_add(1);
+    let encoder = Encoder::from_config(keys, offset, prefix)?;
+    let mut spec = encoder.spec();
+    if files.architecture == "XLMRobertaForSequenceClassification" {
+        let hidden = encoder.hidden;
+        let out = "classifier.out_proj.weight";
+        let labels = files.rows(out).ok_or_else(|| keys.missing(out))?;
+        spec.head = Head::Classifier {
+            dense: linear("classifier.dense", hidden, hidden),
+            out: linear("classifier.out_proj", hidden, labels),
+        };
+    }
+    let pooler = format!("{prefix}pooler.");
+    let is_head = |name: &str| name.starts_with(&pooler) || name.starts_with("lm_head.");
+    spec.left_out = files.left_out("a head of the pre-training", is_head);
+    spec.left_out.extend(buffers(files));
+    Ok(spec)
+}
