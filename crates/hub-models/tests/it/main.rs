@@ -1,5 +1,7 @@
 //! The integration tests of hub-models: one binary, so that candle is linked once.
 #![cfg(test)]
 
+mod encoders;
+mod gguf;
 mod parity;
 mod templates;

@@ -100,8 +100,9 @@ pub(crate) fn distance(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
+/// Compares logits and greedy tokens with the expected ones.
 #[track_caller]
-fn check(name: &str, executor: &mut CandleExecutor, tolerance: f32) {
+pub(crate) fn check(name: &str, executor: &mut CandleExecutor, tolerance: f32) {
     for (index, prompt) in expected_text(name).prompts.iter().enumerate() {
         let computed = logits(executor, &prompt.ids, prompt.ids.len());
         for expected in &prompt.logits {
