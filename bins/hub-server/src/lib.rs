@@ -9,7 +9,7 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let hub = Hub::open(HubConfig::default(), "/var/lib/hub".as_ref()).await?;
 //! let lock = hub.home().lock()?;
-//! hub_server::serve(hub.clone(), |address| println!("listening on http://{address}")).await?;
+//! hub_server::serve(hub.clone(), |server| println!("listening on {}", server.url())).await?;
 //! hub.shutdown(std::time::Duration::from_secs(1)).await;
 //! # drop(lock);
 //! # Ok(())

@@ -4,6 +4,7 @@
 use std::{env, error::Error, fs, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use hub::{Home, Hub, config};
+use hub_server::Server;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -31,9 +32,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let resolved = config::resolve(text.as_deref().map(|text| (file.as_path(), text)), variables, [])?;
     let lock = Home::create(&home)?.lock()?;
     let hub = Hub::open(resolved.config, &home).await?;
-    let announce = |address| {
-        tracing::info!("listening on http://{address}");
-        if let Err(error) = lock.announce(&format!("http://{address}")) {
+    let announce = |server: &Server| {
+        let url = server.url();
+        tracing::info!("listening on {url}");
+        if let Err(error) = lock.announce(&url) {
             tracing::warn!(%error, "other programs were not told where the server listens");
         }
     };

@@ -15,14 +15,16 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves the hub at the address of its settings until the program is told to stop (Ctrl-C, or `SIGTERM` on Unix).
 ///
-/// `ready` is told the address, with the port that was taken, once connections are accepted.
+/// `ready` is told once connections are accepted and signals are heard; the server knows the port that was taken.
 ///
 /// # Errors
 /// As [`Server::bind`].
-pub async fn serve(hub: Hub, ready: impl FnOnce(SocketAddr)) -> Result<(), Error> {
+pub async fn serve(hub: Hub, ready: impl FnOnce(&Server)) -> Result<(), Error> {
     let server = Server::bind(hub).await?;
-    ready(server.address());
-    server.run(os::told_to_stop(), GRACE).await;
+    // Whoever is told that the server is ready may stop it at once.
+    let stop = os::told_to_stop();
+    ready(&server);
+    server.run(stop, GRACE).await;
     Ok(())
 }
 

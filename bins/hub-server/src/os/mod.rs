@@ -1,6 +1,6 @@
 //! What only the operating system knows.
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod ctrl_c;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -9,7 +9,7 @@ mod other;
 #[cfg(unix)]
 mod unix;
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 pub(crate) use ctrl_c::told_to_stop;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::holder_of_port;

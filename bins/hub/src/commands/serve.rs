@@ -1,6 +1,5 @@
-use std::net::SocketAddr;
-
 use hub::{Home, HomeLock, Hub};
+use hub_server::Server;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -28,7 +27,7 @@ impl Args {
         let lock = Home::create(&session.environment.home)?.lock()?;
         session.with_hub(port.into_iter().chain(host).collect(), async |hub| {
             preload(hub, &self.models).await?;
-            let ready = |address| announce(session.output, &lock, address);
+            let ready = |server: &Server| announce(session.output, &lock, &server.url());
             hub_server::serve(hub.clone(), ready).await?;
             Ok(())
         })
@@ -45,9 +44,8 @@ async fn preload(hub: &Hub, models: &[String]) -> Result<(), Failure> {
 }
 
 /// Says where the server listens: to whoever started it, and to the other commands.
-fn announce(output: Output, lock: &HomeLock, address: SocketAddr) {
-    let url = format!("http://{address}");
-    let told = lock.announce(&url).map_err(Failure::from).and_then(|()| {
+fn announce(output: Output, lock: &HomeLock, url: &str) {
+    let told = lock.announce(url).map_err(Failure::from).and_then(|()| {
         output.emit(&json!({ "listening": url }), |_| {
             let body = r#"{"model":"auto","messages":[{"role":"user","content":"How do I import a model?"}]}"#;
             format!(
