@@ -22,18 +22,13 @@ pub(crate) struct GenerationConfig {
 }
 
 /// One token id, or several.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(untagged)]
 enum OneOrMany {
+    #[default]
     None,
     One(u32),
     Many(Vec<u32>),
-}
-
-impl Default for OneOrMany {
-    fn default() -> Self {
-        Self::None
-    }
 }
 
 impl GenerationConfig {

@@ -133,11 +133,11 @@ impl Thread {
                 }
             }
         }
-        let (ended, kept) =
+        let (ended, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.sequences).into_iter().partition(|seq| seq.request == id);
         self.sequences = kept;
         self.parked.retain(|sequence| sequence.request != id);
-        for sequence in Vec::<Sequence>::from(ended) {
+        for sequence in ended {
             self.release(sequence);
         }
     }
