@@ -15,7 +15,9 @@ fn main() {
 
 /// Logits as wide as those of the models people run.
 fn logits() -> Vec<f32> {
-    (0..151_936u32).map(|id| ((id.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32 - 0.5) * 20.0).collect()
+    (0..151_936u32)
+        .map(|id| ((id.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32 - 0.5) * 20.0)
+        .collect()
 }
 
 #[divan::bench(args = ["greedy", "top_p 0.9", "top_k 40"])]
@@ -47,9 +49,18 @@ fn route_among_fifty(bencher: Bencher<'_, '_>) {
     let target = |number: u32| {
         let name = ModelId::new(&format!("model-{number}")).ok()?;
         let context_tokens = 1_024 * (number + 1);
-        Some(Target { name, tasks: vec![Task::Chat], context_tokens, bytes: 0, is_loaded: false, is_builtin: false })
+        Some(Target {
+            name,
+            tasks: vec![Task::Chat],
+            context_tokens,
+            bytes: 0,
+            is_loaded: false,
+            is_builtin: false,
+        })
     };
     let targets: Vec<Target> = (0..50).filter_map(target).collect();
     let request = Request { model: "auto", task: Task::Chat, prompt_tokens: 20_000, max_tokens: None };
-    bencher.bench_local(|| router.decide(black_box(&request), &targets).map(|decision| decision.candidates.len()));
+    bencher.bench_local(|| {
+        router.decide(black_box(&request), &targets).map(|decision| decision.candidates.len())
+    });
 }

@@ -5,10 +5,7 @@
 
 use std::io::{self, BufRead, Write};
 
-use hub_models::{
-    ChatPrompt, GenerateOptions, LoadOptions, Prompt, Source, TextModel,
-    chat::Message,
-};
+use hub_models::{ChatPrompt, GenerateOptions, LoadOptions, Prompt, Source, TextModel, chat::Message};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let source = std::env::args_os().nth(1).map_or(Source::Guide, |path| Source::Path(path.into()));

@@ -22,7 +22,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         match router.decide(&request, &targets) {
             Ok(decision) => {
                 for candidate in &decision.candidates {
-                    println!("{model:12} {task:6} {prompt_tokens:6}  {} ({})", candidate.model, candidate.reason);
+                    println!(
+                        "{model:12} {task:6} {prompt_tokens:6}  {} ({})",
+                        candidate.model, candidate.reason
+                    );
                 }
             }
             Err(error) => println!("{model:12} {task:6} {prompt_tokens:6}  refused: {error}"),
@@ -31,7 +34,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn target(name: &str, task: Task, context_tokens: u32, is_builtin: bool) -> Result<Target, Box<dyn std::error::Error>> {
+fn target(
+    name: &str,
+    task: Task,
+    context_tokens: u32,
+    is_builtin: bool,
+) -> Result<Target, Box<dyn std::error::Error>> {
     let name = ModelId::new(name)?;
     Ok(Target { name, tasks: vec![task], context_tokens, bytes: 0, is_loaded: is_builtin, is_builtin })
 }

@@ -9,7 +9,8 @@ use crate::{
 };
 
 /// The clients by name.
-pub(crate) const ALL: &[(&str, fn() -> Result<(), Error>)] = &[("openai for Python", python), ("openai for Node.js", node)];
+pub(crate) const ALL: &[(&str, fn() -> Result<(), Error>)] =
+    &[("openai for Python", python), ("openai for Node.js", node)];
 
 /// The profile whose `hub` is asked: the one that the tests have built already.
 const PROFILE: &str = "debug";

@@ -6,8 +6,16 @@ use crate::{
 };
 
 /// What computes expected values.
-pub(crate) const REFERENCES: &[&str] =
-    &["torch", "transformers==5.24.0", "sentence-transformers==6.2.0", "tokenizers", "gguf", "sentencepiece", "protobuf", "safetensors"];
+pub(crate) const REFERENCES: &[&str] = &[
+    "torch",
+    "transformers==5.24.0",
+    "sentence-transformers==6.2.0",
+    "tokenizers",
+    "gguf",
+    "sentencepiece",
+    "protobuf",
+    "safetensors",
+];
 
 /// Runs every `make.py` under `fixtures/`, one folder after the other.
 ///

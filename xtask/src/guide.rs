@@ -20,7 +20,10 @@ pub(crate) struct Score {
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { right, asked, right_vietnamese, asked_vietnamese } = self;
-        write!(f, "{right} of {asked} held-out questions, Vietnamese {right_vietnamese} of {asked_vietnamese}")
+        write!(
+            f,
+            "{right} of {asked} held-out questions, Vietnamese {right_vietnamese} of {asked_vietnamese}"
+        )
     }
 }
 
@@ -41,7 +44,8 @@ pub(crate) fn score() -> Result<Score, Error> {
     run(command("cargo", &["build", "--quiet", "--package", "hub-examples", "--example", "guide_answers"]))?;
     let questions = fs::read_to_string(folder().join("held_out.jsonl"))?;
     let questions: Vec<Value> = questions.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    let program = root().join("target/debug/examples").join(format!("guide_answers{}", std::env::consts::EXE_SUFFIX));
+    let program =
+        root().join("target/debug/examples").join(format!("guide_answers{}", std::env::consts::EXE_SUFFIX));
     let asked: Vec<&str> = questions.iter().filter_map(|question| question["question"].as_str()).collect();
     let (answers, is_success) = output(command(program, &asked))?;
     if !is_success {

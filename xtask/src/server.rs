@@ -22,7 +22,8 @@ impl Server {
     /// # Errors
     /// If it cannot be started, or ends before it is ready.
     pub(crate) fn start(profile: &str, models: &[(PathBuf, &str)]) -> Result<Self, Error> {
-        let program = root().join("target").join(profile).join(format!("hub{}", std::env::consts::EXE_SUFFIX));
+        let program =
+            root().join("target").join(profile).join(format!("hub{}", std::env::consts::EXE_SUFFIX));
         let home = std::env::temp_dir().join(format!("hub-xtask-{}", std::process::id()));
         std::fs::create_dir_all(&home)?;
         let hub = |args: &[&str]| {
@@ -39,9 +40,11 @@ impl Server {
         }
         let mut child = hub(&["serve", "--port", "0"]).stdout(Stdio::piped()).spawn()?;
         let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
-        let url = lines.into_iter().flatten().map_while(Result::ok).find_map(|line| {
-            line.split_once("listening on ").map(|(_, url)| url.trim().to_owned())
-        });
+        let url = lines
+            .into_iter()
+            .flatten()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_once("listening on ").map(|(_, url)| url.trim().to_owned()));
         match url {
             Some(url) => Ok(Self { child, home, url }),
             None => Err(format!("hub serve ended before it was ready: {}", child.wait()?).into()),

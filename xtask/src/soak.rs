@@ -49,7 +49,8 @@ fn round(server: &Server) -> Result<(), Error> {
     let address = server.url.trim_start_matches("http://");
     let times = std::thread::scope(|scope| {
         let streams: Vec<_> = (0..STREAMS).map(|_| scope.spawn(|| stream(address))).collect();
-        let joined = streams.into_iter().map(|stream| stream.join().unwrap_or(Err("a stream panicked".into())));
+        let joined =
+            streams.into_iter().map(|stream| stream.join().unwrap_or(Err("a stream panicked".into())));
         joined.collect::<Result<Vec<Duration>, String>>()
     });
     let mut times = times?;
@@ -76,7 +77,11 @@ fn stream(address: &str) -> Result<Duration, String> {
     socket.write_all((head + body).as_bytes()).map_err(|error| error.to_string())?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).map_err(|error| error.to_string())?;
-    if answer.contains("data: [DONE]") { Ok(start.elapsed()) } else { Err(format!("an incomplete stream: {answer}")) }
+    if answer.contains("data: [DONE]") {
+        Ok(start.elapsed())
+    } else {
+        Err(format!("an incomplete stream: {answer}"))
+    }
 }
 
 /// Returns how much memory a process holds, where the system says so in `/proc`; 0 elsewhere.

@@ -31,7 +31,10 @@ pub(crate) fn test() -> Result<(), Error> {
         run(command("cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
     });
     summary.check("dependencies", dependencies);
-    summary.tests("tests", &["test", "--workspace", "--all-targets", "--no-fail-fast"]);
+    summary.tests(
+        "tests",
+        &["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"],
+    );
     summary.tests("documentation tests", &["test", "--workspace", "--doc", "--no-fail-fast"]);
     summary.check("documentation", || {
         let mut doc = command("cargo", &["doc", "--workspace", "--no-deps", "--quiet"]);

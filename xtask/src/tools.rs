@@ -58,7 +58,8 @@ pub(crate) fn node() -> Result<(PathBuf, PathBuf), Error> {
     if !node.exists() {
         std::fs::create_dir_all(&folder)?;
         let prefix = folder.to_string_lossy();
-        let args = [&["install", "--silent", "--no-fund", "--no-audit", "--prefix", &prefix], NODE_CLIENTS].concat();
+        let args =
+            [&["install", "--silent", "--no-fund", "--no-audit", "--prefix", &prefix], NODE_CLIENTS].concat();
         run(command("npm", &args))?;
     }
     Ok((node, folder))
@@ -89,7 +90,17 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, Error> {
     if !program.exists() {
         let root = folder.to_string_lossy();
         // It runs for a second, so an optimised build would cost more than it saves.
-        let args = ["install", "--quiet", "--locked", "--debug", "--root", &root, "cargo-deny", "--version", CARGO_DENY];
+        let args = [
+            "install",
+            "--quiet",
+            "--locked",
+            "--debug",
+            "--root",
+            &root,
+            "cargo-deny",
+            "--version",
+            CARGO_DENY,
+        ];
         run(command("cargo", &args))?;
     }
     Ok(program)

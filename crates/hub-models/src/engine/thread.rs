@@ -156,10 +156,14 @@ impl Thread {
             self.reload();
         }
         while let Some(parked) = self.parked.front() {
-            if self.shortage(parked.tokens.len()).is_some() {
-                return;
+            match self.shortage(parked.tokens.len()) {
+                None => self.sequences.extend(self.parked.pop_front()),
+                // What is missing is held by another model, which may never give it back.
+                Some(source) if self.sequences.is_empty() => {
+                    self.end(parked.request, Some(Error::Memory { what: "the sequence", source }));
+                }
+                Some(_) => return,
             }
-            self.sequences.extend(self.parked.pop_front());
         }
         while let Some(index) = self.next_waiting() {
             let request = &self.waiting[index].1;
