@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, os::create_private_dir};
 
 /// The directory that holds everything the hub owns: `hub.db`, `models/`, `files/`, `logs/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +32,10 @@ impl Home {
             let path = path.to_owned();
             move |source| Error::Home { path, source }
         };
-        create_private(path).map_err(failed(path))?;
+        create_private_dir(path).map_err(failed(path))?;
         for part in PARTS {
             let part = path.join(part);
-            create_private(&part).map_err(failed(&part))?;
+            create_private_dir(&part).map_err(failed(&part))?;
         }
         Ok(Self(path.to_owned()))
     }
@@ -121,14 +121,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn create_private(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@
 //! # let home = home.path();
 //! let hub = Hub::open(HubConfig::default(), home).await?;
 //! let reply = hub.chat(ChatRequest::user("hub-guide", "How do I list my models?")).await?;
-//! println!("{} answers: {}", reply.model(), reply.text().await?);
+//! let model = reply.model().clone();
+//! println!("{model} answers: {}", reply.text().await?);
 //! hub.shutdown(std::time::Duration::from_secs(5)).await;
 //! # Ok(())
 //! # })

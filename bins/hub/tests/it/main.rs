@@ -1,4 +1,5 @@
 //! The built command, as a shell sees it.
+#![cfg(test)]
 
 mod commands;
 mod serve;

@@ -108,7 +108,7 @@ impl Hub {
     /// Measures a model in this process, apart from those in use.
     ///
     /// # Errors
-    /// [`Error::NoSuchModel`], or what loading or running failed of.
+    /// [`Error::NoSuchModel`](crate::Error::NoSuchModel), or what loading or running failed of.
     pub async fn bench(&self, name: &str, options: BenchOptions) -> Result<BenchReport> {
         let installed = self.model(name).await?;
         let device = self.registry().device().clone();
@@ -139,8 +139,11 @@ impl Spread {
         runs.sort_by(f64::total_cmp);
         let at = |index: usize| runs.get(index).copied().unwrap_or(0.0);
         let half = runs.len() / 2;
-        let median =
-            if runs.len() % 2 == 0 { (at(half.saturating_sub(1)) + at(half)) / 2.0 } else { at(half) };
+        let median = if runs.len().is_multiple_of(2) {
+            (at(half.saturating_sub(1)) + at(half)) / 2.0
+        } else {
+            at(half)
+        };
         Self { median, min: at(0), max: at(runs.len().saturating_sub(1)) }
     }
 }

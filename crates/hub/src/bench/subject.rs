@@ -32,7 +32,7 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn language_model(&self) -> Result<BenchReport> {
-        let (model, mut report) = self.loaded(Task::Chat, |source, load| TextModel::open(source, load))?;
+        let (model, mut report) = self.loaded(Task::Chat, TextModel::open)?;
         let vocab = model.info().vocab_size;
         let room = model.context_tokens();
         let gen_tokens = self.options.gen_tokens.clamp(2, (room / 2).max(2));
@@ -81,8 +81,7 @@ impl Subject {
     }
 
     pub(super) fn embedding_model(&self) -> Result<BenchReport> {
-        let (model, mut report) =
-            self.loaded(Task::Embed, |source, load| EmbeddingModel::open(source, load))?;
+        let (model, mut report) = self.loaded(Task::Embed, EmbeddingModel::open)?;
         let length = self.options.prompt_tokens.clamp(1, model.max_tokens());
         // Special tokens are added to the text, which is cut to make room for them.
         let options = EmbedOptions::default().too_long(TooLong::Cut);
@@ -97,7 +96,7 @@ impl Subject {
     }
 
     pub(super) fn reranker(&self) -> Result<BenchReport> {
-        let (model, mut report) = self.loaded(Task::Rerank, |source, load| Reranker::open(source, load))?;
+        let (model, mut report) = self.loaded(Task::Rerank, Reranker::open)?;
         // A short English word is about a token; half the length leaves room where it is not.
         let length = self.options.prompt_tokens.clamp(2, model.info().context_tokens) / 2;
         let documents: Vec<String> =
@@ -126,7 +125,7 @@ impl Subject {
     fn loaded<M>(
         &self,
         task: Task,
-        open: impl Fn(Source, LoadOptions) -> std::result::Result<M, hub_models::Error>,
+        open: fn(Source, LoadOptions) -> std::result::Result<M, hub_models::Error>,
     ) -> Result<(M, BenchReport)> {
         let mut times = Vec::new();
         let loads = self.runs().min(MAX_LOADS);

@@ -1,6 +1,16 @@
-//! What the hub asks the operating system, over a crate that knows Linux, macOS and Windows.
+//! What the hub asks the operating system: memory over a crate that knows Linux, macOS and Windows.
+
+#[cfg(not(unix))]
+mod other;
+#[cfg(unix)]
+mod unix;
 
 use sysinfo::{MemoryRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
+
+#[cfg(not(unix))]
+pub(crate) use other::create_private_dir;
+#[cfg(unix)]
+pub(crate) use unix::create_private_dir;
 
 /// Returns how much memory this process may use, in bytes: the machine's, or its control group's if that is less.
 /// `None` if the system does not say.

@@ -1,0 +1,6 @@
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path};
+
+/// Creates a directory, and those above it, that only its owner can enter. One that exists stays as it is.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
