@@ -139,6 +139,7 @@ impl From<hub::Error> for ApiError {
 fn param_of(error: &hub::Error) -> Option<&'static str> {
     match error {
         hub::Error::Models(hub::models::Error::InvalidOption { name, .. }) => Some(name),
+        hub::Error::Models(hub::models::Error::Sampling(invalid)) => Some(invalid.name),
         hub::Error::Router(_) if error.kind() != ErrorKind::TooLarge => Some("model"),
         hub::Error::NoSuchModel { .. } => Some("model"),
         _ => None,

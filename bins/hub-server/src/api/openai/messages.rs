@@ -42,8 +42,8 @@ pub(super) fn take(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
 fn read_message(mut fields: Fields) -> Result<Message, ApiError> {
     let role_path = fields.path("role");
     let role = match fields.require::<String>("role")?.as_str() {
-        // `developer` is what OpenAI's newer models call the same.
-        "system" | "developer" => Role::System,
+        "system" => Role::System,
+        "developer" => Role::Developer,
         "user" => Role::User,
         "assistant" => Role::Assistant,
         served_later @ ("tool" | "function") => {
