@@ -42,15 +42,15 @@ static TURN_ENDS: &[&str] = &[
     "<end_of_turn>",
     "<|endoftext|>",
     "<|end_of_text|>",
-    "<|eom_id|>",
-    "< EOT >",
-    "_< EOT >",
     "<EOT>",
     "_<EOT>",
     "[EOT]",
     "<｜end▁of▁sentence｜>",
     "<end_of_utterance>",
 ];
+
+/// Tokens that end a message which goes to a tool and not to the reader, where files do not name one.
+static MESSAGE_ENDS: &[&str] = &["<|eom_id|>"];
 
 impl SpecialTokens {
     /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja` of a model's folder, those
@@ -97,10 +97,12 @@ impl SpecialTokens {
             })?;
             tokens.insert(name.to_owned(), text.clone());
         }
-        if !tokens.contains_key("eot_token")
-            && let Some(end) = TURN_ENDS.iter().find(|&&end| texts.iter().any(|text| text == end))
-        {
-            tokens.insert("eot_token".to_owned(), (*end).to_owned());
+        for (name, texts_of) in [("eot_token", TURN_ENDS), ("eom_token", MESSAGE_ENDS)] {
+            if !tokens.contains_key(name)
+                && let Some(end) = texts_of.iter().find(|&&end| texts.iter().any(|text| text == end))
+            {
+                tokens.insert(name.to_owned(), (*end).to_owned());
+            }
         }
         Ok(Self {
             tokens,

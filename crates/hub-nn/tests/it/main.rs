@@ -1,4 +1,5 @@
-//! Integration tests of hub-nn.
+//! Model files, tokenizers and executors, against what other programs make of the same.
+#![cfg(test)]
 
 mod corrupt;
 mod executor;

@@ -39,7 +39,7 @@ fn fixture(kind: &str) -> Fixture {
 }
 
 impl Fixture {
-    fn from_json(&self) -> Tokenizer {
+    fn json_tokenizer(&self) -> Tokenizer {
         Tokenizer::from_json(self.tokenizer.to_string().as_bytes()).unwrap()
     }
 
@@ -47,7 +47,7 @@ impl Fixture {
         self.gguf.iter().map(|(key, value)| (key.as_str(), stored(key, value))).collect()
     }
 
-    fn from_gguf(&self) -> Tokenizer {
+    fn gguf_tokenizer(&self) -> Tokenizer {
         Tokenizer::from_gguf(&self.metadata()).unwrap()
     }
 }
@@ -86,7 +86,9 @@ fn decode_base64(text: &str) -> Vec<u8> {
 #[track_caller]
 fn check(kind: &str) {
     let fixture = fixture(kind);
-    for (from, tokenizer) in [("tokenizer.json", fixture.from_json()), ("GGUF", fixture.from_gguf())] {
+    for (from, tokenizer) in
+        [("tokenizer.json", fixture.json_tokenizer()), ("GGUF", fixture.gguf_tokenizer())]
+    {
         for case in &fixture.cases {
             let text = case.text.as_str();
             assert_eq!(
@@ -142,7 +144,7 @@ fn wordpiece() {
 #[test]
 fn what_was_encoded_is_decoded() {
     for kind in ["bpe", "sentencepiece"] {
-        let tokenizer = fixture(kind).from_gguf();
+        let tokenizer = fixture(kind).gguf_tokenizer();
         for text in ["", " ", "  hello ", "Xin chào\n🙂👩‍👩‍👧", "日本", "a\tb\r\n"] {
             let ids = tokenizer.encode(text, AddSpecial::Yes).unwrap();
             assert_eq!(tokenizer.decode(&ids, SkipSpecial::Yes), text, "{kind}");
@@ -153,7 +155,7 @@ fn what_was_encoded_is_decoded() {
 #[test]
 fn special_tokens_are_seen_and_left_out() {
     let fixture = fixture("bpe");
-    let tokenizer = fixture.from_gguf();
+    let tokenizer = fixture.gguf_tokenizer();
     let end = tokenizer.id_of("<|im_end|>").unwrap();
     let ids = tokenizer.encode("Hi<|im_end|>", AddSpecial::No).unwrap();
     assert_eq!(ids.last(), Some(&end));
@@ -174,7 +176,7 @@ fn special_tokens_are_seen_and_left_out() {
 
 #[test]
 fn a_stop_string_ends_the_text_across_tokens() {
-    let tokenizer = fixture("bpe").from_gguf();
+    let tokenizer = fixture("bpe").gguf_tokenizer();
     let ids = tokenizer.encode("The hub runs models.\n\nUser: more", AddSpecial::No).unwrap();
     let mut stream = TextStream::new(&tokenizer, &["\n\nUser:".to_owned(), "never".to_owned()]);
     let mut text = String::new();
@@ -195,7 +197,7 @@ fn a_stop_string_ends_the_text_across_tokens() {
 
 #[test]
 fn half_a_character_waits() {
-    let tokenizer = fixture("sentencepiece").from_gguf();
+    let tokenizer = fixture("sentencepiece").gguf_tokenizer();
     let bytes: Vec<u32> =
         "🙂".bytes().map(|byte| tokenizer.id_of(&format!("<0x{byte:02X}>")).unwrap()).collect();
     let mut stream = TextStream::new(&tokenizer, &[]);
@@ -238,7 +240,7 @@ fn padding_and_truncation_of_the_file_are_ignored() {
     fixture.tokenizer["padding"] = json!({ "strategy": { "Fixed": 64 }, "direction": "Right", "pad_to_multiple_of": null,
         "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]" });
     let case = fixture.cases.iter().find(|case| case.framed.len() > 8).unwrap();
-    assert_eq!(fixture.from_json().encode(&case.text, AddSpecial::Yes).unwrap(), case.framed);
+    assert_eq!(fixture.json_tokenizer().encode(&case.text, AddSpecial::Yes).unwrap(), case.framed);
 }
 
 #[track_caller]
@@ -307,7 +309,7 @@ fn metadata_that_contradict_themselves_are_an_error() {
 #[test]
 fn long_texts_without_spaces_take_time_in_proportion() {
     for kind in ["bpe", "sentencepiece", "unigram", "wordpiece"] {
-        let tokenizer = fixture(kind).from_gguf();
+        let tokenizer = fixture(kind).gguf_tokenizer();
         for letter in ["a", " ", "\n", "1", "日"] {
             let text = letter.repeat(200_000 / letter.len());
             assert!(tokenizer.encode(&text, AddSpecial::No).unwrap().len() <= text.len() + 1);
