@@ -7,10 +7,10 @@ use hub_base::ErrorKind;
 pub(crate) enum Failure {
     /// The hub says so.
     #[error(transparent)]
-    Hub(#[from] hub::Error),
+    Hub(Box<hub::Error>),
     /// The server says so.
     #[error(transparent)]
-    Serve(#[from] hub_server::Error),
+    Serve(Box<hub_server::Error>),
     /// No server to ask.
     #[error("no hub serves {}: start one with `hub serve`, or name one with --url", home.display())]
     NoServer {
@@ -111,11 +111,14 @@ impl Failure {
 
     /// Says what to do next where the hub itself cannot know: it has no command line.
     fn next_step(&self) -> &'static str {
-        use hub::router::Error as Router;
-        match self {
-            Self::Hub(hub::Error::NoSuchModel { .. } | hub::Error::Router(Router::NoSuchModel { .. }))
-            | Self::Hub(hub::Error::Router(Router::NoneCapable { .. })) => "; `hub import PATH` adds one",
-            Self::Hub(hub::Error::NoName { .. }) => " with --name",
+        use hub::{Error, router::Error as Router};
+        let Self::Hub(error) = self else { return "" };
+        match **error {
+            Error::NoSuchModel { .. }
+            | Error::Router(Router::NoSuchModel { .. } | Router::NoneCapable { .. }) => {
+                "; `hub import PATH` adds one"
+            }
+            Error::NoName { .. } => " with --name",
             _ => "",
         }
     }
@@ -123,7 +126,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             // A mistake in a file is no mistake of the command line.
-            Self::Hub(hub::Error::Config(_)) => FAILED,
+            Self::Hub(error) if matches!(**error, hub::Error::Config(_)) => FAILED,
             Self::Hub(error) => code(error.kind()),
             Self::Serve(error) => code(error.kind()),
             Self::Nothing { .. } => USAGE,
@@ -139,6 +142,18 @@ impl Failure {
             | Self::NoKey { .. }
             | Self::NoTemplate { .. } => FAILED,
         }
+    }
+}
+
+impl From<hub::Error> for Failure {
+    fn from(error: hub::Error) -> Self {
+        Self::Hub(Box::new(error))
+    }
+}
+
+impl From<hub_server::Error> for Failure {
+    fn from(error: hub_server::Error) -> Self {
+        Self::Serve(Box::new(error))
     }
 }
 
