@@ -6,17 +6,26 @@ use hub_nn::spec::{
 };
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{activation, layers},
+    keys::DefaultValue,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "bert",
     architectures: &["BertModel", "BertForSequenceClassification"],
-    gguf: &["bert"],
+    model_type: "bert",
+    defaults: DEFAULTS,
     from_config,
-    from_gguf,
+    gguf: Some(Gguf { architecture: "bert", read: from_gguf }),
 };
+
+/// What encoders of this shape are where their files do not say.
+pub(super) const DEFAULTS: &[(&str, DefaultValue)] = &[
+    ("hidden_act", DefaultValue::Text("gelu")),
+    ("layer_norm_eps", DefaultValue::Number(1e-12)),
+    ("max_position_embeddings", DefaultValue::Whole(512)),
+];
 
 /// An encoder of this shape: sizes, and where its tensors are.
 pub(super) struct Encoder {
@@ -89,7 +98,7 @@ pub(super) fn linear(name: &str, inputs: usize, outputs: usize) -> LinearSpec {
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     if keys.flag("attention.causal", false)? {
-        return Err(keys.bad("attention.causal", "false"));
+        return Err(keys.unsupported("attention.causal", "false"));
     }
     // How rows become a vector is read where vectors are made.
     keys.skip("pooling_type");
@@ -136,6 +145,13 @@ impl Encoder {
         keys.skip("tie_word_embeddings");
         // The number of types is the length of their table.
         keys.skip("type_vocab_size");
+        // What the first program of BERT wrote down of its pooler, which `transformers` never read.
+        for key in ["directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers"]
+        {
+            keys.skip(key);
+        }
+        keys.skip("pooler_size_per_head");
+        keys.skip("pooler_type");
         Ok(Self {
             family: keys.family(),
             hidden: keys.size("hidden_size")?,

@@ -8,6 +8,7 @@ use hub_nn::spec::{
 use super::{
     FamilyError, Files, Keys,
     names::{Names, Part},
+    rope,
 };
 
 /// The most layers that are laid out; far above any real model.
@@ -59,6 +60,14 @@ pub(super) struct Biases {
     pub(super) mlp: bool,
 }
 
+impl Biases {
+    /// Returns which biases a GGUF file has; its metadata does not say.
+    pub(super) fn in_gguf(files: &Files<'_>) -> Self {
+        let has = |part| files.has(&Names::Gguf.layer(0, part, "bias"));
+        Self { query_key_value: has(Part::Query), output: has(Part::Output), mlp: has(Part::Up) }
+    }
+}
+
 impl Sizes {
     /// Reads the sizes as nearly every `config.json` names them.
     pub(super) fn from_config(keys: &Keys<'_>) -> Result<Self, FamilyError> {
@@ -83,11 +92,13 @@ impl Sizes {
         let head_dim = keys.maybe_size("attention.key_length")?.unwrap_or(hidden / heads.max(1));
         let value_dim = keys.maybe_size("attention.value_length")?.unwrap_or(head_dim);
         if value_dim != head_dim {
-            return Err(keys.bad("attention.value_length", "the width of keys"));
+            return Err(keys.unsupported("attention.value_length", "the width of keys"));
         }
         let table = Names::Gguf.table();
         let vocab = files.rows(table).ok_or_else(|| keys.missing(table))?;
         keys.skip("vocab_size");
+        // What the oldest converter was given.
+        keys.skip("tensor_data_layout");
         Ok(Self {
             hidden,
             inner: keys.size("feed_forward_length")?,
@@ -117,7 +128,7 @@ pub(super) fn activation(keys: &Keys<'_>, key: &str) -> Result<Activation, Famil
         Some("gelu") => Ok(Activation::Gelu),
         Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_tanh") => Ok(Activation::GeluTanh),
         Some("relu") => Ok(Activation::Relu),
-        Some(_) => Err(keys.bad(key, "silu, gelu, gelu_pytorch_tanh or relu")),
+        Some(_) => Err(keys.unsupported(key, "silu, gelu, gelu_pytorch_tanh or relu")),
         None => Err(keys.missing(key)),
     }
 }
@@ -128,7 +139,7 @@ pub(super) fn windowed_layers(keys: &Keys<'_>, layers: usize) -> Result<Option<V
     let is_windowed = |kind: &&str| match *kind {
         "full_attention" => Ok(false),
         "sliding_attention" => Ok(true),
-        _ => Err(keys.bad("layer_types", "a list of full_attention and sliding_attention")),
+        _ => Err(keys.unsupported("layer_types", "full_attention and sliding_attention")),
     };
     if types.len() != layers {
         return Err(keys.bad("layer_types", "one entry a layer"));
@@ -161,7 +172,8 @@ impl Decoder {
 
     /// Lays out every layer.
     pub(super) fn spec(self, family: &'static str, files: &Files<'_>) -> ModelSpec {
-        let Sizes { hidden, vocab, .. } = self.sizes;
+        let Sizes { hidden, vocab, context, .. } = self.sizes;
+        let contexts = self.layers.iter().map(|(_, rope)| rope::stretched(context, rope));
         let table = TensorRef::new(self.names.table());
         let head = if self.is_tied { table.clone() } else { TensorRef::new(self.names.head()) };
         let mut left_out =
@@ -173,7 +185,7 @@ impl Decoder {
             family,
             hidden_size: hidden,
             vocab_size: vocab,
-            context_tokens: self.sizes.context,
+            context_tokens: contexts.max().unwrap_or(context),
             mask: Mask::Causal,
             embedding: EmbeddingSpec {
                 table,

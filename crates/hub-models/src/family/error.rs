@@ -26,7 +26,7 @@ pub enum FamilyError {
         /// The family.
         family: &'static str,
     },
-    /// A value has no meaning, or one that is not implemented.
+    /// A value has no meaning, or contradicts another.
     #[error("`{key}` is {value} in the configuration, where {expected} is needed")]
     BadValue {
         /// The key.
@@ -35,6 +35,16 @@ pub enum FamilyError {
         value: String,
         /// What is needed.
         expected: String,
+    },
+    /// A value that means something, and nothing that is implemented.
+    #[error("`{key}` is {value} in the configuration, and only {supported} is supported")]
+    Unsupported {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is supported.
+        supported: String,
     },
     /// A key that the family does not know.
     #[error(
@@ -52,7 +62,9 @@ impl FamilyError {
     /// Classifies the error for frontends.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownArchitecture { .. } | Self::UnknownKey { .. } => ErrorKind::Unsupported,
+            Self::UnknownArchitecture { .. } | Self::Unsupported { .. } | Self::UnknownKey { .. } => {
+                ErrorKind::Unsupported
+            }
             Self::NoArchitecture { .. } | Self::MissingKey { .. } | Self::BadValue { .. } => {
                 ErrorKind::Corrupt
             }

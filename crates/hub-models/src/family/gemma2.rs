@@ -3,27 +3,48 @@
 use hub_nn::spec::{Activation, ModelSpec, Pairing};
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Biases, Decoder, Sizes, activation, windowed_layers},
+    keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
 };
 
+/// What Gemma 2 is where its files do not say.
+const SCORE_CAP: f64 = 50.0;
+const LOGIT_CAP: f64 = 30.0;
+const WINDOW: u32 = 4_096;
+/// One layer in so many sees everything.
+const PATTERN: usize = 2;
+
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "gemma2",
     architectures: &["Gemma2ForCausalLM"],
-    gguf: &["gemma2"],
+    model_type: "gemma2",
+    defaults: &[
+        ("attn_logit_softcapping", DefaultValue::Number(SCORE_CAP)),
+        ("final_logit_softcapping", DefaultValue::Number(LOGIT_CAP)),
+        ("head_dim", DefaultValue::Whole(256)),
+        ("hidden_activation", DefaultValue::Text("gelu_pytorch_tanh")),
+        ("max_position_embeddings", DefaultValue::Whole(8_192)),
+        ("num_key_value_heads", DefaultValue::Whole(4)),
+        ("query_pre_attn_scalar", DefaultValue::Number(256.0)),
+        ("rms_norm_eps", DefaultValue::Number(1e-6)),
+        ("sliding_window", DefaultValue::Whole(WINDOW)),
+    ],
     from_config,
-    from_gguf,
+    gguf: Some(Gguf { architecture: "gemma2", read: from_gguf }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_config(keys)?;
-    let rope = rope::from_config(keys, shape(&sizes))?;
+    let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
     let mut decoder = gemma(keys, Decoder::new(Names::HuggingFaceSandwich, sizes, None, rope))?;
-    let window = keys.maybe_size("sliding_window")?.or(Some(4_096));
+    let window = keys.maybe_size("sliding_window")?;
+    // The first files of the larger ones named it twice.
+    keys.only("sliding_window_size", &window.unwrap_or(0).to_string())?;
     let windowed = windowed_layers(keys, sizes.layers)?;
-    let windowed = windowed.unwrap_or_else(|| (0..sizes.layers).map(|layer| layer % 2 == 0).collect());
+    let windowed = windowed.unwrap_or_else(|| by_pattern(sizes.layers, PATTERN));
     for (layer, is_windowed) in decoder.layers.iter_mut().zip(windowed) {
         layer.0 = window.filter(|_| is_windowed);
     }
@@ -36,7 +57,7 @@ pub(super) fn gemma(keys: &Keys<'_>, decoder: Decoder) -> Result<Decoder, Family
     // Gemma's first files named an activation they did not mean; `hidden_activation` is what counts.
     keys.skip("hidden_act");
     let attention = keys.flag("attention_bias", false)?;
-    let scalar = keys.maybe_number("query_pre_attn_scalar")?.unwrap_or(256.0);
+    let scalar = keys.number("query_pre_attn_scalar")?;
     Ok(Decoder {
         activation: activation(keys, "hidden_activation")?,
         biases: Biases { query_key_value: attention, output: attention, mlp: false },
@@ -57,19 +78,39 @@ pub(super) fn sandwich(decoder: Decoder) -> Decoder {
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
-    let rope = rope::from_gguf(keys, files, Pairing::Halves, shape(&sizes))?;
-    let window = keys.maybe_size("attention.sliding_window")?;
+    let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
+    let window = keys.maybe_size("attention.sliding_window")?.unwrap_or(WINDOW as usize);
+    let windowed = gguf_windowed_layers(keys, sizes.layers, PATTERN)?;
     let mut decoder = Decoder {
         score_scale: Some(gguf_score_scale(sizes)),
-        score_cap: keys.maybe_number("attn_logit_softcapping")?,
-        logit_cap: keys.maybe_number("final_logit_softcapping")?,
+        score_cap: Some(keys.maybe_number("attn_logit_softcapping")?.unwrap_or(SCORE_CAP as f32)),
+        logit_cap: Some(keys.maybe_number("final_logit_softcapping")?.unwrap_or(LOGIT_CAP as f32)),
         is_tied: !files.has(Names::Gguf.head()),
         ..sandwich(Decoder::new(Names::Gguf, sizes, None, rope))
     };
-    for (index, layer) in decoder.layers.iter_mut().enumerate() {
-        layer.0 = window.filter(|_| index % 2 == 0);
+    for (layer, is_windowed) in decoder.layers.iter_mut().zip(windowed) {
+        layer.0 = is_windowed.then_some(window);
     }
     Ok(decoder.spec("gemma2", files))
+}
+
+/// Reads which layers of a GGUF file are windowed: a truth value a layer, or one layer in so many that is not.
+pub(super) fn gguf_windowed_layers(
+    keys: &Keys<'_>,
+    layers: usize,
+    pattern: usize,
+) -> Result<Vec<bool>, FamilyError> {
+    let key = "attention.sliding_window_pattern";
+    match keys.flags(key) {
+        Some(flags) if flags.len() == layers => Ok(flags.to_vec()),
+        Some(_) => Err(keys.bad(key, "one entry a layer")),
+        None => Ok(by_pattern(layers, keys.maybe_size(key)?.unwrap_or(pattern))),
+    }
+}
+
+/// Says which layers are windowed: all but each `pattern`-th.
+pub(super) fn by_pattern(layers: usize, pattern: usize) -> Vec<bool> {
+    (1..=layers).map(|layer| pattern == 0 || layer % pattern != 0).collect()
 }
 
 /// The format has no key for it; as llama.cpp, by the one size whose scale is not that of its heads.
@@ -77,8 +118,4 @@ pub(super) fn gguf_score_scale(sizes: Sizes) -> f32 {
     let is_27b = matches!(sizes.layers, 46 | 62);
     let width = if is_27b { sizes.hidden as f32 / sizes.heads as f32 } else { sizes.head_dim as f32 };
     1.0 / width.sqrt()
-}
-
-fn shape(sizes: &Sizes) -> RopeShape {
-    RopeShape { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 10_000.0 }
 }

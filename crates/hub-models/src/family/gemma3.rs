@@ -4,9 +4,10 @@
 use hub_nn::spec::{ModelSpec, Pairing, RopeScaling, RopeSpec};
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Decoder, Sizes, windowed_layers},
-    gemma2::{gemma, gguf_score_scale, sandwich},
+    gemma2::{by_pattern, gemma, gguf_score_scale, gguf_windowed_layers, sandwich},
+    keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
 };
@@ -19,9 +20,18 @@ const LOCAL_BASE: f32 = 10_000.0;
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "gemma3",
     architectures: &["Gemma3ForCausalLM"],
-    gguf: &["gemma3"],
+    model_type: "gemma3_text",
+    defaults: &[
+        ("head_dim", DefaultValue::Whole(256)),
+        ("hidden_activation", DefaultValue::Text("gelu_pytorch_tanh")),
+        ("max_position_embeddings", DefaultValue::Whole(131_072)),
+        ("num_key_value_heads", DefaultValue::Whole(4)),
+        ("query_pre_attn_scalar", DefaultValue::Number(256.0)),
+        ("rms_norm_eps", DefaultValue::Number(1e-6)),
+        ("sliding_window", DefaultValue::Whole(4_096)),
+    ],
     from_config,
-    from_gguf,
+    gguf: Some(Gguf { architecture: "gemma3", read: from_gguf }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
@@ -30,7 +40,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let pattern = keys.maybe_size("sliding_window_pattern")?.or(keys.maybe_size("_sliding_window_pattern")?);
     let windowed = windowed_layers(keys, sizes.layers)?;
     let windowed = windowed.unwrap_or_else(|| by_pattern(sizes.layers, pattern.unwrap_or(PATTERN)));
-    let window = keys.maybe_size("sliding_window")?.or(Some(4_096));
+    let window = keys.maybe_size("sliding_window")?;
     let decoder = gemma(keys, Decoder::new(Names::HuggingFaceSandwich, sizes, None, global.clone()))?;
     let layers = alternate(&windowed, window, &global, &local);
     Ok(Decoder { layers, has_head_norms: true, ..decoder }.spec("gemma3", files))
@@ -40,14 +50,15 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 fn ropes(keys: &Keys<'_>, shape: RopeShape) -> Result<(RopeSpec, RopeSpec), FamilyError> {
     let local_base = keys.maybe_number("rope_local_base_freq")?.unwrap_or(LOCAL_BASE);
     if let Some(both) = keys.below("rope_parameters")? {
-        keys.skip("rope_theta");
-        keys.skip("rope_scaling");
+        if keys.has("rope_scaling") {
+            return Err(keys.bad("rope_scaling", "nothing beside `rope_parameters`"));
+        }
+        let global_base = keys.maybe_number("rope_theta")?.unwrap_or(shape.default_base);
         let one = |name: &str, base: f32| {
             let parameters = both.below(name)?.ok_or_else(|| both.missing(name))?;
-            let base = parameters.maybe_number("rope_theta")?.unwrap_or(base);
             rope::from_parameters(keys, &parameters, base, shape)
         };
-        let ropes = (one("full_attention", shape.default_base)?, one("sliding_attention", local_base)?);
+        let ropes = (one("full_attention", global_base)?, one("sliding_attention", local_base)?);
         both.finish()?;
         return Ok(ropes);
     }
@@ -61,10 +72,13 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let global = rope::from_gguf(keys, files, Pairing::Halves, shape(&sizes))?;
     let base = keys.maybe_number("rope.freq_base_swa")?.unwrap_or(LOCAL_BASE);
     let local = RopeSpec { base, scaling: RopeScaling::None, ..global.clone() };
-    let window = keys.maybe_size("attention.sliding_window")?;
-    keys.skip("attention.sliding_window_pattern");
+    let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
+    let mut windowed = gguf_windowed_layers(keys, sizes.layers, PATTERN)?;
+    if window.is_none() {
+        windowed.fill(false);
+    }
     let decoder = Decoder {
-        layers: alternate(&by_pattern(sizes.layers, PATTERN), window, &global, &local),
+        layers: alternate(&windowed, window, &global, &local),
         has_head_norms: true,
         score_scale: Some(gguf_score_scale(sizes)),
         logit_cap: keys.maybe_number("final_logit_softcapping")?,
@@ -72,11 +86,6 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         ..sandwich(Decoder::new(Names::Gguf, sizes, None, global))
     };
     Ok(decoder.spec("gemma3", files))
-}
-
-/// Says which layers are windowed: all but each `pattern`-th.
-fn by_pattern(layers: usize, pattern: usize) -> Vec<bool> {
-    (1..=layers).map(|layer| pattern == 0 || layer % pattern != 0).collect()
 }
 
 fn alternate(
@@ -93,5 +102,5 @@ fn alternate(
 }
 
 fn shape(sizes: &Sizes) -> RopeShape {
-    RopeShape { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 1_000_000.0 }
+    RopeShape { default_base: 1_000_000.0, ..RopeShape::of(sizes) }
 }

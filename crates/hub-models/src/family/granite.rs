@@ -3,8 +3,9 @@
 use hub_nn::spec::{ModelSpec, Pairing};
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Biases, Decoder, Sizes, activation},
+    keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
 };
@@ -12,14 +13,19 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "granite",
     architectures: &["GraniteForCausalLM"],
-    gguf: &["granite"],
+    model_type: "granite",
+    defaults: &[
+        ("hidden_act", DefaultValue::Text("silu")),
+        ("max_position_embeddings", DefaultValue::Whole(2_048)),
+        ("rms_norm_eps", DefaultValue::Number(1e-6)),
+    ],
     from_config,
-    from_gguf,
+    gguf: Some(Gguf { architecture: "granite", read: from_gguf }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_config(keys)?;
-    let rope = rope::from_config(keys, shape(&sizes))?;
+    let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
     let attention = keys.flag("attention_bias", false)?;
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
@@ -36,8 +42,11 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
-    let rope = rope::from_gguf(keys, files, Pairing::Interleaved, shape(&sizes))?;
+    // Granite's way to say that queries and keys are not rotated at all.
+    keys.only("rope.scaling.finetuned", "true")?;
+    let rope = rope::from_gguf(keys, files, Pairing::Interleaved, RopeShape::of(&sizes))?;
     let decoder = Decoder {
+        biases: Biases::in_gguf(files),
         score_scale: keys.maybe_number("attention.scale")?,
         embedding_scale: keys.maybe_number("embedding_scale")?.unwrap_or(1.0),
         residual_scale: keys.maybe_number("residual_scale")?.unwrap_or(1.0),
@@ -46,8 +55,4 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         ..Decoder::new(Names::Gguf, sizes, None, rope)
     };
     Ok(decoder.spec("granite", files))
-}
-
-fn shape(sizes: &Sizes) -> RopeShape {
-    RopeShape { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 10_000.0 }
 }

@@ -2,60 +2,126 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use hub_nn::weights::{Metadata, Value as GgufValue};
+use hub_nn::weights::{Array, Metadata, Value as GgufValue};
 use serde_json::{Map, Value};
 
 use super::FamilyError;
 
-/// Keys of `config.json` that change nothing about what a loaded model computes: they are about training, about how
-/// `transformers` generates, or about where the files came from.
+/// Keys of `config.json` that change nothing about what a loaded model computes.
 const WITHOUT_EFFECT: &[&str] = &[
-    "_attn_implementation",
-    "_commit_hash",
-    "_name_or_path",
-    "add_cross_attention",
-    "architectures",
+    // About training: dropout and what draws the first weights, and losses.
     "attention_dropout",
     "attention_probs_dropout_prob",
-    "auto_map",
-    "bos_token_id",
-    "cache_implementation",
     "classifier_dropout",
-    "dtype",
     "embd_pdrop",
-    "eos_token_id",
     "finetuning_task",
     "gradient_checkpointing",
     "hidden_dropout_prob",
-    "id2label",
     "initializer_range",
-    "is_llama_config",
-    "label2id",
     "mlp_dropout",
-    "model_type",
-    "name_or_path",
-    "num_labels",
+    "problem_type",
+    "resid_pdrop",
+    "tf_legacy_loss",
+    // About how `transformers` runs the same arithmetic, and what it returns beside it.
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_flash_attn_2_enabled",
+    "attn_implementation",
+    "cache_implementation",
+    "chunk_size_feed_forward",
     "output_attentions",
     "output_hidden_states",
     "output_past",
-    "pad_token_id",
     "pretraining_tp",
-    "resid_pdrop",
     "return_dict",
-    "rope_interleaved",
-    "sentence_transformers",
-    "sep_token_id",
+    "torchscript",
+    "use_bfloat16",
+    "use_cache",
+    // About tokens, tokenizers and generation, which have files of their own.
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
     "cls_token_id",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "typical_p",
+    // About labels, whose number is that of the rows of their matrix, and what reads them.
+    "id2label",
+    "label2id",
+    "num_labels",
+    "sbert_ce_default_activation_function",
+    "sentence_transformers",
+    // About where the files came from, and how the weights are stored.
+    "_commit_hash",
+    "_name_or_path",
+    "architectures",
+    "auto_map",
+    "dtype",
+    "is_llama_config",
+    "model_type",
+    "name_or_path",
     "torch_dtype",
     "transformers.js_config",
     "transformers_version",
     "unsloth_fixed",
     "unsloth_version",
-    "use_cache",
 ];
 
-/// Prefixes of GGUF metadata that are not about the arithmetic: names and sources, the tokenizer, how it was made.
-const OTHER_PREFIXES: &[&str] = &["general.", "tokenizer.", "quantize.", "split.", "hub."];
+/// Prefixes of GGUF metadata that are not about the arithmetic: names and sources, the tokenizer, how it was made. The
+/// last is the signature of a publisher of very many files.
+const OTHER_PREFIXES: &[&str] = &["general.", "tokenizer.", "quantize.", "split.", "hub.", "mradermacher."];
+
+/// The largest whole number that is accepted: far above any real size, and small enough that the product of two, and
+/// the sum of a few products, are numbers still.
+const MAX_SIZE: u64 = 1 << 30;
+
+/// The longest list of numbers that is accepted; each layer keeps one of them.
+const MAX_NUMBERS: usize = 4_096;
+
+/// What `transformers` takes for a key that `config.json` does not have. A key at `null` is there and says nothing.
+#[derive(Clone, Copy)]
+pub(super) enum DefaultValue {
+    Whole(u32),
+    Number(f64),
+    Text(&'static str),
+}
+
+impl From<DefaultValue> for Value {
+    fn from(value: DefaultValue) -> Self {
+        match value {
+            DefaultValue::Whole(number) => number.into(),
+            DefaultValue::Number(number) => number.into(),
+            DefaultValue::Text(text) => text.into(),
+        }
+    }
+}
 
 /// One level of a configuration.
 ///
@@ -104,27 +170,27 @@ impl<'a> Keys<'a> {
             Some(Found::Json(value)) => value.as_u64(),
             Some(Found::Gguf(value)) => value.as_u64(),
         };
-        match number.and_then(|number| u32::try_from(number).ok()) {
+        match number.filter(|number| *number <= MAX_SIZE) {
             Some(number) => Ok(Some(number as usize)),
-            None => Err(self.bad(key, "a whole number")),
+            None => Err(self.bad(key, "a whole number up to 2^30")),
         }
     }
 
-    /// Returns a number that is needed.
+    /// Returns a positive number that is needed.
     pub(crate) fn number(&self, key: &str) -> Result<f32, FamilyError> {
         self.maybe_number(key)?.ok_or_else(|| self.missing(key))
     }
 
-    /// Returns a number.
+    /// Returns a positive number: multipliers, divisors, bases and limits all are.
     pub(crate) fn maybe_number(&self, key: &str) -> Result<Option<f32>, FamilyError> {
         let number = match self.find(key) {
             None => return Ok(None),
             Some(Found::Json(value)) => value.as_f64(),
             Some(Found::Gguf(value)) => value.as_f64(),
         };
-        match number.map(|number| number as f32).filter(|number| number.is_finite()) {
+        match number.map(|number| number as f32).filter(|number| number.is_finite() && *number > 0.0) {
             Some(number) => Ok(Some(number)),
-            None => Err(self.bad(key, "a number")),
+            None => Err(self.bad(key, "a positive number")),
         }
     }
 
@@ -151,13 +217,14 @@ impl<'a> Keys<'a> {
     /// Returns a list of numbers that is needed.
     pub(crate) fn numbers(&self, key: &str) -> Result<Vec<f32>, FamilyError> {
         let numbers = match self.find(key) {
-            Some(Found::Json(Value::Array(values))) => {
-                values.iter().map(|value| Some(value.as_f64()? as f32)).collect::<Option<Vec<f32>>>()
+            Some(Found::Json(Value::Array(values))) if values.len() <= MAX_NUMBERS => {
+                let number = |value: &Value| Some(value.as_f64()? as f32).filter(|number| number.is_finite());
+                values.iter().map(number).collect::<Option<Vec<f32>>>()
             }
             Some(_) => None,
             None => return Err(self.missing(key)),
         };
-        numbers.ok_or_else(|| self.bad(key, "a list of numbers"))
+        numbers.ok_or_else(|| self.bad(key, "a list of at most 4096 numbers"))
     }
 
     /// Returns a list of texts.
@@ -173,6 +240,14 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Returns a list of truth values; `None` if the key holds something else, or is not there.
+    pub(crate) fn flags(&self, key: &str) -> Option<&'a [bool]> {
+        match self.find(key) {
+            Some(Found::Gguf(GgufValue::Array(Array::Bool(flags)))) => Some(flags),
+            _ => None,
+        }
+    }
+
     /// Returns a level below this one, which must be finished as well.
     pub(crate) fn below(&self, key: &str) -> Result<Option<Keys<'a>>, FamilyError> {
         match self.find(key) {
@@ -185,12 +260,17 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Accepts a key only at the value that changes nothing.
+    /// Accepts a key only at the value that changes nothing, as it is shown.
     pub(crate) fn only(&self, key: &str, neutral: &str) -> Result<(), FamilyError> {
         match self.shown(key) {
-            Some(value) if value != neutral => Err(self.bad(key, neutral)),
+            Some(value) if value != neutral => Err(self.unsupported(key, neutral)),
             _ => Ok(()),
         }
+    }
+
+    /// Tells whether a key says something.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
     }
 
     /// Notes that a key has no effect here.
@@ -237,12 +317,26 @@ impl<'a> Keys<'a> {
         FamilyError::BadValue { key: format!("{}{key}", self.prefix), value, expected: expected.to_owned() }
     }
 
+    pub(crate) fn unsupported(&self, key: &str, supported: &str) -> FamilyError {
+        let value = self.shown(key).unwrap_or_else(|| "missing".to_owned());
+        FamilyError::Unsupported {
+            key: format!("{}{key}", self.prefix),
+            value,
+            supported: supported.to_owned(),
+        }
+    }
+
     /// Returns a value as an error shows it, cut to a line.
     fn shown(&self, key: &str) -> Option<String> {
         let value = match self.find(key)? {
             Found::Json(Value::String(text)) => text.clone(),
             Found::Json(value) => value.to_string(),
-            Found::Gguf(value) => format!("{value:?}"),
+            Found::Gguf(GgufValue::String(text)) => text.clone(),
+            Found::Gguf(GgufValue::Bool(flag)) => flag.to_string(),
+            Found::Gguf(value) => match value.as_f64() {
+                Some(number) => number.to_string(),
+                None => format!("{value:?}"),
+            },
         };
         Some(value.chars().take(80).collect())
     }

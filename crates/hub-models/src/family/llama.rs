@@ -1,34 +1,37 @@
 //! Llama 2 and 3, and what keeps their shape: CodeLlama, SmolLM, TinyLlama, Mistral's GGUF files.
 
-use hub_nn::spec::{ModelSpec, Pairing, RopeScaling};
+use hub_nn::spec::{ModelSpec, Pairing};
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Biases, Decoder, Sizes, activation},
-    names::{Names, Part},
+    keys::DefaultValue,
+    names::Names,
     rope::{self, RopeShape},
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "llama",
     architectures: &["LlamaForCausalLM"],
-    gguf: &["llama"],
+    model_type: "llama",
+    defaults: &[
+        ("hidden_act", DefaultValue::Text("silu")),
+        ("max_position_embeddings", DefaultValue::Whole(2_048)),
+        ("rms_norm_eps", DefaultValue::Number(1e-6)),
+    ],
     from_config,
-    from_gguf,
+    gguf: Some(Gguf { architecture: "llama", read: from_gguf }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
-    let mut sizes = Sizes::from_config(keys)?;
-    let rope = rope::from_config(keys, shape(&sizes))?;
-    if let RopeScaling::Dynamic { factor, .. } = rope.scaling {
-        // The configuration names the context before it is stretched.
-        sizes.context = (sizes.context as f32 * factor) as usize;
-    }
+    let sizes = Sizes::from_config(keys)?;
+    let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
+    // SmolLM's files say in which order their weights once were.
+    keys.only("rope_interleaved", "false")?;
     let attention = keys.flag("attention_bias", false)?;
-    let biases = Biases { query_key_value: attention, output: attention, mlp: keys.flag("mlp_bias", false)? };
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
-        biases,
+        biases: Biases { query_key_value: attention, output: attention, mlp: keys.flag("mlp_bias", false)? },
         is_tied: keys.flag("tie_word_embeddings", false)?,
         ..Decoder::new(Names::HuggingFace, sizes, None, rope)
     };
@@ -37,24 +40,16 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
-    let rope = rope::from_gguf(keys, files, Pairing::Interleaved, shape(&sizes))?;
+    let rope = rope::from_gguf(keys, files, Pairing::Interleaved, RopeShape::of(&sizes))?;
     if keys.maybe_size("expert_count")?.unwrap_or(0) > 0 {
-        return Err(keys.bad("expert_count", "a model without experts"));
+        return Err(keys.unsupported("expert_count", "a model without experts"));
     }
     keys.skip("expert_used_count");
-    let has_bias = |part| files.has(&Names::Gguf.layer(0, part, "bias"));
+    let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
     let decoder = Decoder {
-        biases: Biases {
-            query_key_value: has_bias(Part::Query),
-            output: has_bias(Part::Output),
-            mlp: has_bias(Part::Up),
-        },
+        biases: Biases::in_gguf(files),
         is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::Gguf, sizes, None, rope)
+        ..Decoder::new(Names::Gguf, sizes, window, rope)
     };
     Ok(decoder.spec("llama", files))
-}
-
-fn shape(sizes: &Sizes) -> RopeShape {
-    RopeShape { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 10_000.0 }
 }

@@ -5,6 +5,7 @@ use hub_nn::spec::ModelSpec;
 use super::{
     FamilyError, FamilySpec, Files, Keys,
     decoder::{Decoder, Sizes, activation},
+    keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
 };
@@ -12,15 +13,21 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "mistral",
     architectures: &["MistralForCausalLM"],
-    gguf: &[],
+    model_type: "mistral",
+    defaults: &[
+        ("hidden_act", DefaultValue::Text("silu")),
+        ("max_position_embeddings", DefaultValue::Whole(131_072)),
+        ("num_key_value_heads", DefaultValue::Whole(8)),
+        ("rms_norm_eps", DefaultValue::Number(1e-6)),
+        ("sliding_window", DefaultValue::Whole(4_096)),
+    ],
     from_config,
-    from_gguf: |keys, _| Err(keys.missing("block_count")),
+    gguf: None,
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_config(keys)?;
-    let shape = RopeShape { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 10_000.0 };
-    let rope = rope::from_config(keys, shape)?;
+    let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
         is_tied: keys.flag("tie_word_embeddings", false)?,

@@ -26,10 +26,10 @@ use hub_nn::{
     spec::{LeftOut, ModelSpec},
     weights::{Format, Weights},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use error::FamilyError;
-use keys::Keys;
+use keys::{DefaultValue, Keys};
 
 /// Every family. The first that knows an architecture reads it.
 static FAMILIES: &[&FamilySpec] = &[
@@ -49,15 +49,27 @@ static FAMILIES: &[&FamilySpec] = &[
 struct FamilySpec {
     /// Its name in listings.
     name: &'static str,
-    /// What `architectures` of `config.json` says.
+    /// What `architectures` of `config.json` says; the first is meant where the file names none.
     architectures: &'static [&'static str],
-    /// What `general.architecture` of a GGUF file says.
-    gguf: &'static [&'static str],
+    /// What `model_type` of `config.json` says.
+    model_type: &'static str,
+    /// Keys whose absence means something, as the configuration class of `transformers` says. Sizes are not among them:
+    /// without those a file is broken.
+    defaults: &'static [(&'static str, DefaultValue)],
     /// Reads `config.json`.
-    from_config: fn(&Keys<'_>, &Files<'_>) -> Result<ModelSpec, FamilyError>,
-    /// Reads GGUF metadata.
-    from_gguf: fn(&Keys<'_>, &Files<'_>) -> Result<ModelSpec, FamilyError>,
+    from_config: Read,
+    /// Reads GGUF metadata; `None` if the GGUF files of this family go under the name of another.
+    gguf: Option<Gguf>,
 }
+
+/// How a family reads GGUF files.
+struct Gguf {
+    /// What `general.architecture` says.
+    architecture: &'static str,
+    read: Read,
+}
+
+type Read = fn(&Keys<'_>, &Files<'_>) -> Result<ModelSpec, FamilyError>;
 
 /// What a family may know of the tensors: their names and shapes.
 struct Files<'a> {
@@ -102,16 +114,18 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
     let config = config.and_then(Value::as_object).ok_or_else(|| missing.clone())?;
     if let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null()) {
         let method = quantization["quant_method"].as_str().unwrap_or("unnamed");
-        return Err(FamilyError::BadValue {
+        return Err(FamilyError::Unsupported {
             key: "quantization_config".to_owned(),
             value: method.to_owned(),
-            expected: "a folder whose weights are f32, f16 or bf16, or a GGUF file,".to_owned(),
+            supported: "a folder with f32, f16 or bf16 weights, or a GGUF file,".to_owned(),
         });
     }
-    let architecture = config.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
-    let architecture = architecture.ok_or(missing)?;
-    let family = find(architecture, |family| family.architectures)?;
-    let keys = Keys::config(family.name, config);
+    let (family, architecture) = family_of(config, missing)?;
+    let mut config = config.clone();
+    for (key, value) in family.defaults {
+        config.entry(*key).or_insert_with(|| (*value).into());
+    }
+    let keys = Keys::config(family.name, &config);
     let spec = (family.from_config)(&keys, &Files { weights, architecture })?;
     keys.finish()?;
     Ok(spec)
@@ -121,20 +135,35 @@ fn from_gguf(weights: &Weights) -> Result<ModelSpec, FamilyError> {
     let metadata = weights.metadata();
     let missing = FamilyError::NoArchitecture { key: "general.architecture" };
     let architecture = metadata.str("general.architecture").ok_or(missing)?;
-    let family = find(architecture, |family| family.gguf)?;
-    let keys = Keys::gguf(family.name, metadata, architecture);
-    let spec = (family.from_gguf)(&keys, &Files { weights, architecture })?;
+    let readers = FAMILIES.iter().filter_map(|family| Some((family.name, family.gguf.as_ref()?)));
+    let (name, gguf) = readers
+        .clone()
+        .find(|(_, gguf)| gguf.architecture == architecture)
+        .ok_or_else(|| unknown(architecture, readers.map(|(_, gguf)| gguf.architecture)))?;
+    let keys = Keys::gguf(name, metadata, architecture);
+    let spec = (gguf.read)(&keys, &Files { weights, architecture })?;
     keys.finish()?;
     Ok(spec)
 }
 
-fn find(
-    architecture: &str,
-    names: fn(&FamilySpec) -> &'static [&'static str],
-) -> Result<&'static FamilySpec, FamilyError> {
-    let found = FAMILIES.iter().find(|family| names(family).contains(&architecture));
-    found.copied().ok_or_else(|| {
-        let known: Vec<&str> = FAMILIES.iter().flat_map(|family| names(family)).copied().collect();
-        FamilyError::UnknownArchitecture { name: architecture.to_owned(), known: known.join(", ") }
-    })
+/// Finds the family by the architecture, or by the type of model if no architecture is named.
+fn family_of(
+    config: &Map<String, Value>,
+    missing: FamilyError,
+) -> Result<(&'static FamilySpec, &str), FamilyError> {
+    let named = config.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
+    if let Some(name) = named {
+        let found = FAMILIES.iter().find(|family| family.architectures.contains(&name));
+        let known = FAMILIES.iter().flat_map(|family| family.architectures).copied();
+        return Ok((found.ok_or_else(|| unknown(name, known))?, name));
+    }
+    let model_type = config.get("model_type").and_then(Value::as_str).ok_or(missing)?;
+    let found = FAMILIES.iter().find(|family| family.model_type == model_type);
+    let family = found.ok_or_else(|| unknown(model_type, FAMILIES.iter().map(|family| family.model_type)))?;
+    Ok((family, family.architectures.first().copied().unwrap_or_default()))
+}
+
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> FamilyError {
+    let known: Vec<&str> = known.collect();
+    FamilyError::UnknownArchitecture { name: name.to_owned(), known: known.join(", ") }
 }

@@ -4,20 +4,38 @@
 use hub_nn::spec::{ModelSpec, Pairing};
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Decoder, Sizes, activation},
+    keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
 };
 
-pub(super) static SPEC: FamilySpec =
-    FamilySpec { name: "phi3", architectures: &["Phi3ForCausalLM"], gguf: &["phi3"], from_config, from_gguf };
+pub(super) static SPEC: FamilySpec = FamilySpec {
+    name: "phi3",
+    architectures: &["Phi3ForCausalLM"],
+    model_type: "phi3",
+    defaults: &[
+        ("hidden_act", DefaultValue::Text("silu")),
+        ("max_position_embeddings", DefaultValue::Whole(4_096)),
+        ("original_max_position_embeddings", DefaultValue::Whole(4_096)),
+        ("rms_norm_eps", DefaultValue::Number(1e-5)),
+    ],
+    from_config,
+    gguf: Some(Gguf { architecture: "phi3", read: from_gguf }),
+};
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_config(keys)?;
-    let rope = rope::from_config(keys, shape(&sizes))?;
+    let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
     keys.skip("original_max_position_embeddings");
-    keys.only("attention_bias", "false")?;
+    // Keys that the code beside the first files read, at the values that all files have.
+    for key in ["attention_bias", "lm_head_bias", "mlp_bias"] {
+        keys.only(key, "false")?;
+    }
+    for key in ["full_attn_mod", "interpolate_factor"] {
+        keys.only(key, "1")?;
+    }
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
         is_fused: true,
@@ -29,7 +47,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
-    let rope = rope::from_gguf(keys, files, Pairing::Halves, shape(&sizes))?;
+    let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
     // Phi-4's converted file says 0 where the model has no window.
     let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
     let decoder = Decoder {
@@ -38,8 +56,4 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         ..Decoder::new(Names::Gguf, sizes, window, rope)
     };
     Ok(decoder.spec("phi3", files))
-}
-
-fn shape(sizes: &Sizes) -> RopeShape {
-    RopeShape { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 10_000.0 }
 }

@@ -3,8 +3,9 @@
 use hub_nn::spec::{ModelSpec, Pairing};
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Biases, Decoder, Sizes, activation, windowed_layers},
+    keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
 };
@@ -12,9 +13,17 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "qwen2",
     architectures: &["Qwen2ForCausalLM"],
-    gguf: &["qwen2"],
+    model_type: "qwen2",
+    defaults: &[
+        ("hidden_act", DefaultValue::Text("silu")),
+        ("max_position_embeddings", DefaultValue::Whole(32_768)),
+        ("max_window_layers", DefaultValue::Whole(28)),
+        ("num_key_value_heads", DefaultValue::Whole(32)),
+        ("rms_norm_eps", DefaultValue::Number(1e-6)),
+        ("sliding_window", DefaultValue::Whole(4_096)),
+    ],
     from_config,
-    from_gguf,
+    gguf: Some(Gguf { architecture: "qwen2", read: from_gguf }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
@@ -26,7 +35,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 /// Reads what Qwen2 and Qwen3 have in common.
 pub(super) fn plain(keys: &Keys<'_>) -> Result<Decoder, FamilyError> {
     let sizes = Sizes::from_config(keys)?;
-    let rope = rope::from_config(keys, shape(&sizes))?;
+    let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
     let window = keys.maybe_size("sliding_window")?;
     let is_on = keys.flag("use_sliding_window", false)?;
     let first_windowed = keys.maybe_size("max_window_layers")?.unwrap_or(sizes.layers);
@@ -56,11 +65,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
 /// Reads what the GGUF files of Qwen2 and Qwen3 have in common.
 pub(super) fn plain_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<Decoder, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
-    let rope = rope::from_gguf(keys, files, Pairing::Halves, shape(&sizes))?;
+    let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
     let is_tied = !files.has(Names::Gguf.head());
     Ok(Decoder { is_tied, ..Decoder::new(Names::Gguf, sizes, None, rope) })
-}
-
-fn shape(sizes: &Sizes) -> RopeShape {
-    RopeShape { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 10_000.0 }
 }

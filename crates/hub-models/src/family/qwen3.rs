@@ -3,17 +3,27 @@
 use hub_nn::spec::ModelSpec;
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::Biases,
+    keys::DefaultValue,
     qwen2::{plain, plain_gguf},
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "qwen3",
     architectures: &["Qwen3ForCausalLM"],
-    gguf: &["qwen3"],
+    model_type: "qwen3",
+    defaults: &[
+        ("head_dim", DefaultValue::Whole(128)),
+        ("hidden_act", DefaultValue::Text("silu")),
+        ("max_position_embeddings", DefaultValue::Whole(32_768)),
+        ("max_window_layers", DefaultValue::Whole(28)),
+        ("num_key_value_heads", DefaultValue::Whole(32)),
+        ("rms_norm_eps", DefaultValue::Number(1e-6)),
+        ("sliding_window", DefaultValue::Whole(4_096)),
+    ],
     from_config,
-    from_gguf,
+    gguf: Some(Gguf { architecture: "qwen3", read: from_gguf }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -4,7 +4,7 @@ use hub_nn::spec::{
     Factors, Llama3Scaling, LongRope, Pairing, RopeScaling, RopeSpec, TensorRef, YarnScaling,
 };
 
-use super::{FamilyError, Files, Keys};
+use super::{FamilyError, Files, Keys, decoder::Sizes};
 
 /// What a rotation depends on besides its own keys.
 #[derive(Clone, Copy)]
@@ -15,58 +15,80 @@ pub(super) struct RopeShape {
     pub(super) default_base: f32,
 }
 
-/// Reads `rope_parameters` as `transformers` 5 writes it, or `rope_theta` and `rope_scaling` as version 4 did.
-pub(super) fn from_config(keys: &Keys<'_>, shape: RopeShape) -> Result<RopeSpec, FamilyError> {
-    if let Some(parameters) = keys.below("rope_parameters")? {
-        keys.skip("rope_theta");
-        keys.skip("rope_scaling");
-        let base = parameters.maybe_number("rope_theta")?.unwrap_or(shape.default_base);
-        return from_parameters(keys, &parameters, base, shape);
-    }
-    let base = keys.maybe_number("rope_theta")?.unwrap_or(shape.default_base);
-    match keys.below("rope_scaling")? {
-        Some(scaling) => from_parameters(keys, &scaling, base, shape),
-        None => plain(keys, base, shape),
+impl RopeShape {
+    /// The shape most families have.
+    pub(super) fn of(sizes: &Sizes) -> Self {
+        Self { head_dim: sizes.head_dim, context_tokens: sizes.context, default_base: 10_000.0 }
     }
 }
 
-/// Reads one object of parameters.
+/// Reads `rope_parameters` as `transformers` 5 writes it, or `rope_theta` and `rope_scaling` as version 4 did.
+pub(super) fn from_config(keys: &Keys<'_>, shape: RopeShape) -> Result<RopeSpec, FamilyError> {
+    let base = keys.maybe_number("rope_theta")?.unwrap_or(shape.default_base);
+    match (keys.below("rope_parameters")?, keys.below("rope_scaling")?) {
+        (Some(_), Some(_)) => Err(keys.bad("rope_scaling", "nothing beside `rope_parameters`")),
+        (Some(parameters), None) | (None, Some(parameters)) => {
+            from_parameters(keys, &parameters, base, shape)
+        }
+        (None, None) => plain(keys, base, shape),
+    }
+}
+
+/// Reads one object of parameters; `base` counts if it has none of its own.
 pub(super) fn from_parameters(
     keys: &Keys<'_>,
     parameters: &Keys<'_>,
     base: f32,
     shape: RopeShape,
 ) -> Result<RopeSpec, FamilyError> {
-    let old_name = parameters.text("type")?;
-    let kind = parameters.text("rope_type")?.or(old_name).unwrap_or("default");
-    let original = |keys: &Keys<'_>| keys.maybe_size("original_max_position_embeddings");
-    let original = original(parameters)?.or(original(keys)?);
-    let share = parameters.maybe_number("partial_rotary_factor")?;
+    let base = parameters.maybe_number("rope_theta")?.unwrap_or(base);
     let mut rope = plain(keys, base, shape)?;
-    if let Some(share) = share {
+    if let Some(share) = parameters.maybe_number("partial_rotary_factor")? {
         rope.dims = rotated(shape.head_dim, share);
     }
-    rope.scaling = match kind {
+    let own_original = parameters.maybe_size("original_max_position_embeddings")?;
+    // Phi-3 keeps it outside, and there it counts more.
+    let original = keys.maybe_size("original_max_position_embeddings")?.or(own_original);
+    let original = original.unwrap_or(shape.context_tokens);
+    let (old_name, name) = (parameters.text("type")?, parameters.text("rope_type")?);
+    rope.scaling = match name.or(old_name).unwrap_or("default") {
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: parameters.number("factor")? },
+        "dynamic" if own_original.is_some_and(|own| own != shape.context_tokens) => {
+            return Err(parameters.bad("original_max_position_embeddings", "`max_position_embeddings`"));
+        }
         "dynamic" => RopeScaling::Dynamic {
             factor: parameters.number("factor")?,
-            original_tokens: original.unwrap_or(shape.context_tokens),
+            original_tokens: shape.context_tokens,
         },
-        "yarn" => RopeScaling::Yarn(yarn(parameters, original.unwrap_or(shape.context_tokens))?),
+        // Phi-3's first files called LongRoPE so; no other kind has such lists.
+        "yarn" | "su" | "longrope" if parameters.has("long_factor") => {
+            RopeScaling::LongRope(long_rope(parameters, original, shape)?)
+        }
+        "longrope" | "su" => return Err(parameters.missing("long_factor")),
+        "yarn" => RopeScaling::Yarn(yarn(parameters, original, shape)?),
         "llama3" => RopeScaling::Llama3(Llama3Scaling {
             factor: parameters.number("factor")?,
             low_freq_factor: parameters.number("low_freq_factor")?,
             high_freq_factor: parameters.number("high_freq_factor")?,
-            original_tokens: original
-                .ok_or_else(|| parameters.missing("original_max_position_embeddings"))?,
+            original_tokens: original,
         }),
-        // "su" is what Phi-3's first files called it.
-        "longrope" | "su" => RopeScaling::LongRope(long_rope(parameters, original, shape)?),
-        _ => return Err(parameters.bad("rope_type", "default, linear, dynamic, yarn, llama3 or longrope")),
+        _ => {
+            let key = if name.is_some() { "rope_type" } else { "type" };
+            return Err(parameters.unsupported(key, "default, linear, dynamic, yarn, llama3 or longrope"));
+        }
     };
     parameters.finish()?;
     Ok(rope)
+}
+
+/// Returns the longest sequence a rotation was made for, where files name the context before it was stretched.
+pub(super) fn stretched(context_tokens: usize, rope: &RopeSpec) -> usize {
+    match &rope.scaling {
+        RopeScaling::Dynamic { factor, .. } => (context_tokens as f32 * factor) as usize,
+        RopeScaling::Yarn(yarn) => context_tokens.max((yarn.original_tokens as f32 * yarn.factor) as usize),
+        _ => context_tokens,
+    }
 }
 
 fn plain(keys: &Keys<'_>, base: f32, shape: RopeShape) -> Result<RopeSpec, FamilyError> {
@@ -79,13 +101,11 @@ fn rotated(head_dim: usize, share: f32) -> usize {
     (head_dim as f32 * share) as usize
 }
 
-fn yarn(keys: &Keys<'_>, original_tokens: usize) -> Result<YarnScaling, FamilyError> {
-    let factor = keys.number("factor")?;
-    let growth = |mscale: f32| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 };
-    let (mscale, all) = (keys.maybe_number("mscale")?, keys.maybe_number("mscale_all_dim")?);
-    let computed = match (mscale, all) {
-        (Some(mscale), Some(all)) if mscale != 0.0 && all != 0.0 => growth(mscale) / growth(all),
-        _ => growth(1.0),
+fn yarn(keys: &Keys<'_>, original_tokens: usize, shape: RopeShape) -> Result<YarnScaling, FamilyError> {
+    let factor = keys.maybe_number("factor")?.unwrap_or(growth(shape, original_tokens));
+    let computed = match (keys.maybe_number("mscale")?, keys.maybe_number("mscale_all_dim")?) {
+        (Some(mscale), Some(all)) => yarn_multiplier(factor, mscale) / yarn_multiplier(factor, all),
+        _ => yarn_multiplier(factor, 1.0),
     };
     Ok(YarnScaling {
         factor,
@@ -97,13 +117,13 @@ fn yarn(keys: &Keys<'_>, original_tokens: usize) -> Result<YarnScaling, FamilyEr
     })
 }
 
-fn long_rope(keys: &Keys<'_>, original: Option<usize>, shape: RopeShape) -> Result<LongRope, FamilyError> {
-    let told = keys.maybe_number("factor")?;
-    let original_tokens = original.unwrap_or(shape.context_tokens);
-    let factor = match original {
-        Some(original) => shape.context_tokens as f32 / original.max(1) as f32,
-        None => told.unwrap_or(1.0),
-    };
+/// YaRN's multiplier of cosine and sine. Source: Peng et al. 2023, <https://arxiv.org/abs/2309.00071>, section 3.4.
+fn yarn_multiplier(factor: f32, weight: f32) -> f32 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 }
+}
+
+fn long_rope(keys: &Keys<'_>, original_tokens: usize, shape: RopeShape) -> Result<LongRope, FamilyError> {
+    let factor = keys.maybe_number("factor")?.unwrap_or(growth(shape, original_tokens));
     let computed =
         if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original_tokens as f32).ln()).sqrt() };
     Ok(LongRope {
@@ -112,6 +132,11 @@ fn long_rope(keys: &Keys<'_>, original: Option<usize>, shape: RopeShape) -> Resu
         original_tokens,
         attention_factor: keys.maybe_number("attention_factor")?.unwrap_or(computed),
     })
+}
+
+/// How many times longer the context is than the one the model was trained on.
+fn growth(shape: RopeShape, original_tokens: usize) -> f32 {
+    shape.context_tokens as f32 / original_tokens.max(1) as f32
 }
 
 /// Reads the keys of GGUF metadata, and the tensors of divisors that some files carry.
@@ -123,37 +148,57 @@ pub(super) fn from_gguf(
 ) -> Result<RopeSpec, FamilyError> {
     let base = keys.maybe_number("rope.freq_base")?.unwrap_or(shape.default_base);
     let dims = keys.maybe_size("rope.dimension_count")?.unwrap_or(shape.head_dim);
-    let original = keys.maybe_size("rope.scaling.original_context_length")?.unwrap_or(shape.context_tokens);
-    let factor = keys.maybe_number("rope.scaling.factor")?;
+    let original_tokens =
+        keys.maybe_size("rope.scaling.original_context_length")?.unwrap_or(shape.context_tokens);
     // Older files knew only one kind of scaling, and named its factor so.
     let linear = keys.maybe_number("rope.scale_linear")?;
-    let attention = keys.maybe_number("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    let factor = keys.maybe_number("rope.scaling.factor")?.or(linear);
+    let attention_factor = keys.maybe_number("rope.scaling.attn_factor")?.unwrap_or(1.0);
     keys.skip("rope.scaling.finetuned");
-    let kind = keys.text("rope.scaling.type")?;
-    let scaling = if files.has("rope_factors_long.weight") {
-        RopeScaling::LongRope(LongRope {
-            short: Factors::Tensor(TensorRef::new("rope_factors_short.weight")),
-            long: Factors::Tensor(TensorRef::new("rope_factors_long.weight")),
-            original_tokens: original,
-            attention_factor: attention,
-        })
-    } else if files.has("rope_freqs.weight") {
-        RopeScaling::Factors(Factors::Tensor(TensorRef::new("rope_freqs.weight")))
-    } else {
-        match (kind, factor.or(linear)) {
-            (Some("none"), _) | (None, None | Some(1.0)) => RopeScaling::None,
-            (Some("linear") | None, Some(factor)) => RopeScaling::Linear { factor },
-            (Some("yarn"), Some(factor)) => RopeScaling::Yarn(YarnScaling {
-                factor,
-                original_tokens: original,
-                beta_fast: keys.maybe_number("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
-                beta_slow: keys.maybe_number("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
-                attention_factor: attention * (0.1 * factor.ln() + 1.0),
-                truncate: true,
-            }),
-            (Some(_), None) => return Err(keys.missing("rope.scaling.factor")),
-            (Some(_), Some(_)) => return Err(keys.bad("rope.scaling.type", "none, linear or yarn")),
+    let is_whole = matches!(factor, None | Some(1.0));
+    let has_divisors = files.has("rope_freqs.weight");
+    let scaling = match keys.text("rope.scaling.type")? {
+        None | Some("none" | "longrope") if is_whole && files.has("rope_factors_long.weight") => {
+            RopeScaling::LongRope(LongRope {
+                short: Factors::Tensor(TensorRef::new("rope_factors_short.weight")),
+                long: Factors::Tensor(TensorRef::new("rope_factors_long.weight")),
+                original_tokens,
+                attention_factor,
+            })
         }
+        None | Some("none" | "linear") if is_whole && has_divisors => {
+            RopeScaling::Factors(Factors::Tensor(TensorRef::new("rope_freqs.weight")))
+        }
+        _ if has_divisors => {
+            return Err(keys
+                .unsupported("rope.scaling.type", "no scaling beside the divisors of `rope_freqs.weight`"));
+        }
+        Some("none") => RopeScaling::None,
+        None | Some("linear") if is_whole => RopeScaling::None,
+        None | Some("linear") => RopeScaling::Linear { factor: factor.unwrap_or(1.0) },
+        Some("yarn") => {
+            let factor = factor.ok_or_else(|| keys.missing("rope.scaling.factor"))?;
+            RopeScaling::Yarn(gguf_yarn(keys, factor, original_tokens, attention_factor)?)
+        }
+        Some(_) => return Err(keys.unsupported("rope.scaling.type", "none, linear or yarn")),
     };
     Ok(RopeSpec { base, dims, pairing, scaling })
+}
+
+fn gguf_yarn(
+    keys: &Keys<'_>,
+    factor: f32,
+    original_tokens: usize,
+    attention_factor: f32,
+) -> Result<YarnScaling, FamilyError> {
+    keys.only("rope.scaling.yarn_ext_factor", "1")?;
+    let told = keys.maybe_number("rope.scaling.yarn_attn_factor")?;
+    Ok(YarnScaling {
+        factor,
+        original_tokens,
+        beta_fast: keys.maybe_number("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+        beta_slow: keys.maybe_number("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+        attention_factor: attention_factor * told.unwrap_or(yarn_multiplier(factor, 1.0)),
+        truncate: true,
+    })
 }

@@ -5,20 +5,21 @@ use hub_nn::spec::{Head, ModelSpec};
 
 use super::{
     FamilyError, FamilySpec, Files, Keys,
-    bert::{Encoder, buffers, linear},
+    bert::{DEFAULTS, Encoder, buffers, linear},
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "xlm-roberta",
     architectures: &["XLMRobertaModel", "XLMRobertaForSequenceClassification"],
-    gguf: &[],
+    model_type: "xlm-roberta",
+    defaults: DEFAULTS,
     from_config,
-    from_gguf: |keys, _| Err(keys.missing("block_count")),
+    gguf: None,
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let prefix = if files.has("roberta.embeddings.word_embeddings.weight") { "roberta." } else { "" };
-    let offset = keys.size("pad_token_id")?.saturating_add(1);
+    let offset = keys.maybe_size("pad_token_id")?.unwrap_or(1) + 1;
     let encoder = Encoder::from_config(keys, offset, prefix)?;
     let mut spec = encoder.spec();
     if files.architecture == "XLMRobertaForSequenceClassification" {
