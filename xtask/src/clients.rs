@@ -15,10 +15,14 @@ pub(crate) const ALL: &[(&str, fn() -> Result<(), Error>)] =
 /// The profile whose `hub` is asked: the one that the tests have built already.
 const PROFILE: &str = "debug";
 
+/// The models that the clients ask.
+const CHAT: &str = "hub-guide";
+const EMBED: &str = "minilm";
+
 fn python() -> Result<(), Error> {
     let (python, minilm) = tools::clients()?;
     let server = start(minilm)?;
-    run(command(python, &[&script("openai_check.py"), &server.url]))
+    run(command(python, &[&script("openai_check.py"), &base(&server), CHAT, EMBED]))
 }
 
 fn node() -> Result<(), Error> {
@@ -28,12 +32,16 @@ fn node() -> Result<(), Error> {
     // Node looks for packages beside the script, so the script lies beside the packages.
     let beside = modules.join("openai_check.mjs");
     std::fs::copy(script("openai_check.mjs"), &beside)?;
-    run(command(node, &[&beside.to_string_lossy(), &server.url]))
+    run(command(node, &[&beside.to_string_lossy(), &base(&server), CHAT, EMBED]))
+}
+
+fn base(server: &Server) -> String {
+    format!("{}/v1", server.url)
 }
 
 fn start(minilm: PathBuf) -> Result<Server, Error> {
     run(command("cargo", &["build", "--quiet", "--bin", "hub"]))?;
-    Server::start(PROFILE, &[(minilm, "minilm")])
+    Server::start(PROFILE, &[(minilm, EMBED)])
 }
 
 fn script(name: &str) -> String {

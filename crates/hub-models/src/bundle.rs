@@ -25,18 +25,6 @@ use crate::{
 /// The guide model, inside the program.
 static GUIDE: &[u8] = include_bytes!("../guide/hub-guide.gguf");
 
-/// What ends a turn in the chat formats people use, whatever a file forgets to say: many a GGUF file names only the end
-/// of a text.
-const TURN_ENDS: &[&str] = &[
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|end_of_text|>",
-    "<|endoftext|>",
-];
-
 /// The heads of a model's files, and the small files beside them.
 pub(crate) struct Bundle {
     pub(crate) weights: Weights,
@@ -75,8 +63,6 @@ impl Bundle {
         let spec = &self.spec;
         let context = spec.context_tokens;
         let groups = Group::of(spec);
-        let bytes =
-            |group: &Group| (group.blocks_for(context) * group.block_numbers() * size_of::<f32>()) as u64;
         ModelInfo {
             task: self.task(),
             family: spec.family,
@@ -91,7 +77,8 @@ impl Bundle {
             vocab_size: spec.vocab_size,
             hidden_size: spec.hidden_size,
             layers: spec.layers.len(),
-            context_bytes: groups.iter().map(bytes).sum(),
+            context_bytes: groups.iter().map(|group| group.bytes_for(context)).sum(),
+            groups,
             has_chat_template: self.special_tokens().is_ok_and(|special| special.chat_template.is_some()),
             left_out: spec.left_out.iter().map(left_out).collect(),
         }
@@ -126,14 +113,10 @@ impl Bundle {
         })
     }
 
-    /// Returns the tokens that end an answer: those the files name, those its authors recommend, and those of
-    /// [`TURN_ENDS`] the vocabulary has as special tokens.
+    /// Returns the tokens that end an answer: those the files name, and those its authors recommend.
     pub(crate) fn end_tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
         let mut ends = self.special_tokens()?.end_tokens(tokenizer);
         ends.extend_from_slice(self.generation_config()?.end_tokens());
-        ends.extend(
-            TURN_ENDS.iter().filter_map(|text| tokenizer.id_of(text)).filter(|id| tokenizer.is_special(*id)),
-        );
         ends.sort_unstable();
         ends.dedup();
         Ok(ends)

@@ -128,7 +128,7 @@ impl EmbeddingModel {
         let texts = texts.collect::<Result<Vec<Text>, Error>>()?;
         let prompt_tokens = texts.iter().map(|text| text.tokens.len()).sum();
         let wanted = Wanted { want: Want::Hidden, outputs: pooling.outputs() };
-        let rows = encoder.run(texts, wanted, options.priority)?;
+        let rows = encoder.run(texts, wanted, options.priority, options.cancel)?;
         let vectors = rows.iter().map(|rows| pooling.vector(rows, dimensions)).collect();
         Ok(Embeddings { vectors, prompt_tokens })
     }
@@ -136,7 +136,7 @@ impl EmbeddingModel {
     fn encode(&self, input: Input, too_long: TooLong) -> Result<Text, Error> {
         let limit = self.max_tokens();
         let mut tokens = match input {
-            Input::Text(text) => self.0.tokenizer.encode(&text, AddSpecial::Yes)?,
+            Input::Text(text) => self.0.tokenizer.encode(&self.0.pooling.prepare(text), AddSpecial::Yes)?,
             Input::Tokens(tokens) => tokens,
         };
         let asked = tokens.len();

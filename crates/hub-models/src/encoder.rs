@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_channel::Sender;
+use hub_base::CancelToken;
 use hub_nn::{
     Priority,
     executor::{Executor, Input, Output, Outputs, Segment, Want},
@@ -46,6 +47,7 @@ struct Job {
     texts: Vec<Text>,
     wanted: Wanted,
     priority: Priority,
+    cancel: CancelToken,
     tx: Sender<Result<Vec<Output>, Error>>,
 }
 
@@ -86,9 +88,10 @@ impl Encoder {
         texts: Vec<Text>,
         wanted: Wanted,
         priority: Priority,
+        cancel: CancelToken,
     ) -> Result<Vec<Output>, Error> {
         let (tx, rx) = async_channel::bounded(1);
-        self.worker.send(Job { texts, wanted, priority, tx }).map_err(|refused| match refused {
+        self.worker.send(Job { texts, wanted, priority, cancel, tx }).map_err(|refused| match refused {
             Refused::Full => Error::Busy { waiting: self.queue },
             Refused::Gone => Error::ModelGone,
         })?;
@@ -108,12 +111,20 @@ impl Running {
         let done = vec![Output::default(); job.texts.len()];
         Self { job, left, done }
     }
+
+    /// Tells whether the caller still waits, and answers one that cancelled.
+    fn is_wanted(&self) -> bool {
+        if self.job.cancel.is_cancelled() {
+            let _ = self.job.tx.try_send(Err(Error::Cancelled));
+        }
+        !self.job.cancel.is_cancelled() && !self.job.tx.is_closed()
+    }
 }
 
 impl Thread {
     fn run(mut self, inbox: &Inbox<Job>) {
         while self.receive(inbox) {
-            self.jobs.retain(|running| !running.job.tx.is_closed());
+            self.jobs.retain(Running::is_wanted);
             match catch_unwind(AssertUnwindSafe(|| self.step())) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => self.fail_all(|| error.share()),
@@ -147,29 +158,17 @@ impl Thread {
         true
     }
 
-    /// Runs one step for the jobs that want the same as the first, and answers those that are done.
+    /// Runs one step for the jobs that want the same as the first of the highest priority, and answers those that are
+    /// done.
     fn step(&mut self) -> Result<(), StepError> {
         if self.executor.is_none() {
             self.executor = Some((self.load)().map_err(|error| StepError::Load(Arc::new(error)))?);
         }
         let Some(executor) = &mut self.executor else { return Ok(()) };
-        let Some(wanted) = self.jobs.front().map(|running| running.job.wanted) else { return Ok(()) };
-        let mut rows = 0;
-        let mut chosen = Vec::new();
-        for (at, running) in
-            self.jobs.iter_mut().enumerate().filter(|(_, running)| running.job.wanted == wanted)
-        {
-            while let Some(&text) = running.left.last() {
-                let count = running.job.texts[text].tokens.len();
-                if rows > 0 && rows + count > STEP_ROWS {
-                    break;
-                }
-                rows += count;
-                running.left.pop();
-                chosen.push((at, text));
-            }
-        }
-        let priority = chosen.iter().map(|(at, _)| self.jobs[*at].job.priority).max().unwrap_or_default();
+        let first = self.jobs.iter().max_by_key(|running| running.job.priority);
+        let Some(Job { wanted, priority, .. }) = first.map(|running| &running.job) else { return Ok(()) };
+        let (wanted, priority) = (*wanted, *priority);
+        let chosen = choose(&mut self.jobs, |job| job.wanted == wanted && job.priority == priority);
         let segment = |(at, text): &(usize, usize)| {
             let Text { tokens, types } = &self.jobs[*at].job.texts[*text];
             Segment {
@@ -213,6 +212,29 @@ impl Thread {
     fn fail_all(&mut self, error: impl Fn() -> Error) {
         for running in self.jobs.drain(..) {
             let _ = running.job.tx.try_send(Err(error()));
+        }
+    }
+}
+
+/// Takes the texts of the next step, one from each job that may take part and again, so that a job of thousands of
+/// texts holds up no other. Returns the job and the text of each.
+fn choose(jobs: &mut VecDeque<Running>, may_join: impl Fn(&Job) -> bool) -> Vec<(usize, usize)> {
+    let mut rows = 0;
+    let mut chosen = Vec::new();
+    loop {
+        let before = chosen.len();
+        for (at, running) in jobs.iter_mut().enumerate().filter(|(_, running)| may_join(&running.job)) {
+            let Some(&text) = running.left.last() else { continue };
+            let count = running.job.texts[text].tokens.len();
+            if rows > 0 && rows + count > STEP_ROWS {
+                continue;
+            }
+            rows += count;
+            running.left.pop();
+            chosen.push((at, text));
+        }
+        if chosen.len() == before {
+            return chosen;
         }
     }
 }

@@ -127,6 +127,22 @@ pub enum Error {
         #[source]
         source: Arc<Error>,
     },
+    /// The answer was cut off: its reader took nothing for too long, or the model's thread ended.
+    #[error("the answer was cut off: it was not read for too long, or the model was stopped; ask again")]
+    Interrupted,
+    /// A file of the model asks for something that is not supported.
+    #[error("`{key}` of the model's {file} is {value}, which is not supported")]
+    ModelFile {
+        /// The file.
+        file: &'static str,
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// The caller stopped the work.
+    #[error("cancelled")]
+    Cancelled,
     /// The model's thread has ended.
     #[error("the model is no longer loaded: try again")]
     ModelGone,
@@ -160,7 +176,9 @@ impl Error {
             Self::Busy { .. } => ErrorKind::Busy,
             Self::Step { source } => source.kind(),
             Self::Reload { source } => source.kind(),
-            Self::ModelFailed | Self::ModelGone => ErrorKind::Unavailable,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::ModelFile { .. } => ErrorKind::Unsupported,
+            Self::ModelFailed | Self::ModelGone | Self::Interrupted => ErrorKind::Unavailable,
             Self::Thread { .. } => ErrorKind::Unavailable,
         }
     }

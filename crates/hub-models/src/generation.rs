@@ -2,14 +2,16 @@
 
 use hub_nn::weights::Metadata;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::{
+    Error,
     options::SamplingOptions,
     sample::{InvalidSampling, Sampling},
 };
 
-/// The part of `generation_config.json` that changes an answer; every other key of it is about training or about how
-/// `transformers` calls its own loop.
+/// The part of `generation_config.json` that is honoured. Keys of [`REFUSED`] change an answer in ways that are not
+/// implemented; every other key is a limit of `transformers`' own loop, or says nothing about the answer.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub(crate) struct GenerationConfig {
     #[serde(default)]
@@ -19,7 +21,27 @@ pub(crate) struct GenerationConfig {
     top_p: Option<f32>,
     min_p: Option<f32>,
     repetition_penalty: Option<f32>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
+
+/// Keys that change an answer and are not implemented, each accepted at the values that change nothing.
+const REFUSED: &[&str] = &[
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "encoder_repetition_penalty",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "exponential_decay_length_penalty",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "guidance_scale",
+    "no_repeat_ngram_size",
+    "num_beams",
+    "sequence_bias",
+    "suppress_tokens",
+    "typical_p",
+];
 
 /// One token id, or several.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -32,6 +54,30 @@ enum OneOrMany {
 }
 
 impl GenerationConfig {
+    /// Checks what the file says, once, so that no request is blamed for it.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] naming a key that is not implemented, or a value without meaning.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let refuse = |key: &str, value: String| Error::ModelFile {
+            file: "generation_config.json",
+            key: key.to_owned(),
+            value,
+        };
+        let says_nothing = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Array(values) => values.is_empty(),
+            value => matches!(value.as_f64(), Some(number) if number == 0.0 || number == 1.0),
+        };
+        for key in REFUSED {
+            if let Some(value) = self.others.get(*key).filter(|value| !says_nothing(value)) {
+                return Err(refuse(key, value.to_string()));
+            }
+        }
+        let sampling = self.sampling(&SamplingOptions::default(), 0);
+        sampling.map(drop).map_err(|invalid| refuse(invalid.name, invalid.value.to_string()))
+    }
+
     /// Reads what llama.cpp's converter keeps of it.
     pub(crate) fn from_gguf(metadata: &Metadata) -> Self {
         let number = |key: &str| metadata.f64(&format!("general.sampling.{key}")).map(|number| number as f32);
@@ -42,6 +88,7 @@ impl GenerationConfig {
             top_p: number("top_p"),
             min_p: number("min_p"),
             repetition_penalty: number("penalty_repeat"),
+            others: Map::new(),
         }
     }
 

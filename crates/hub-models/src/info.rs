@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use hub_base::Task;
+use hub_nn::state::Group;
 use serde::Serialize;
 
 use crate::{Error, Source, bundle::Bundle};
@@ -31,10 +32,20 @@ pub struct ModelInfo {
     pub layers: usize,
     /// Bytes that one sequence of `context_tokens` keeps between steps; 0 for encoders.
     pub context_bytes: u64,
+    /// Layers that cache alike, which is what a sequence takes memory for.
+    #[serde(skip)]
+    pub(crate) groups: Vec<Group>,
     /// Whether it carries a chat template.
     pub has_chat_template: bool,
     /// Tensors of the files that are not used.
     pub left_out: Vec<LeftOutTensor>,
+}
+
+impl ModelInfo {
+    /// Returns how many bytes one sequence of `tokens` keeps between steps at most; exact, windows included.
+    pub fn state_bytes(&self, tokens: usize) -> u64 {
+        self.groups.iter().map(|group| group.bytes_for(tokens)).sum()
+    }
 }
 
 /// A tensor of the files that is not used.

@@ -238,6 +238,8 @@ pub struct EmbedOptions {
     pub too_long: TooLong,
     /// Who goes first when the device is contended.
     pub priority: Priority,
+    /// Stops the work once it is set; the call then fails as cancelled.
+    pub cancel: CancelToken,
 }
 
 /// What happens to a text over a model's limit.
@@ -254,6 +256,12 @@ impl EmbedOptions {
     /// Keeps this many of a vector's first numbers.
     pub fn dimensions(mut self, dimensions: usize) -> Self {
         self.dimensions = Some(dimensions);
+        self
+    }
+
+    /// Stops the work once `token` is set.
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = token;
         self
     }
 

@@ -7,9 +7,13 @@ use serde_json::{Map, Value};
 use crate::{Error, bundle::Bundle};
 
 /// From rows to a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pooling {
     mode: Mode,
+    /// Whether texts are lower-cased before the tokenizer sees them.
+    lowers: bool,
+    /// What the model's authors put before each text.
+    prompt: String,
     /// Whether vectors are scaled to length one.
     normalizes: bool,
     /// The longest text the model was made for, in tokens.
@@ -41,6 +45,16 @@ struct Module {
 #[derive(Default, Deserialize)]
 struct Limits {
     max_seq_length: Option<usize>,
+    #[serde(default)]
+    do_lower_case: bool,
+}
+
+/// The part of `config_sentence_transformers.json` that changes a vector.
+#[derive(Default, Deserialize)]
+struct Prompts {
+    #[serde(default)]
+    prompts: Map<String, Value>,
+    default_prompt_name: Option<String>,
 }
 
 impl Pooling {
@@ -52,7 +66,14 @@ impl Pooling {
         };
         let limits: Limits = bundle.beside("sentence_bert_config.json")?.unwrap_or_default();
         let max_tokens = limits.max_seq_length.unwrap_or(context).min(context);
-        let mut pooling = Self { mode: Mode::Mean, normalizes: false, max_tokens };
+        let prompts: Prompts = bundle.beside("config_sentence_transformers.json")?.unwrap_or_default();
+        let mut pooling = Self {
+            mode: Mode::Mean,
+            lowers: limits.do_lower_case,
+            prompt: prompts.chosen()?,
+            normalizes: false,
+            max_tokens,
+        };
         for module in &modules {
             match module.kind.rsplit('.').next() {
                 Some("Transformer") => {}
@@ -61,7 +82,7 @@ impl Pooling {
                     pooling.mode = Mode::from_config(&config)?;
                 }
                 Some("Normalize") => pooling.normalizes = true,
-                _ => return Err(unsupported("modules.json", &module.kind)),
+                _ => return Err(unsupported("modules.json", "type", &module.kind)),
             }
         }
         Ok(pooling)
@@ -75,11 +96,18 @@ impl Pooling {
             None | Some(1) => Mode::Mean,
             Some(2) => Mode::First,
             Some(3) => Mode::Last,
-            Some(other) => return Err(unsupported("pooling_type", &other.to_string())),
+            Some(other) => return Err(unsupported("metadata", "pooling_type", &other.to_string())),
         };
         // A GGUF file does not say whether vectors are scaled; llama.cpp's server scales them all.
         let normalizes = metadata.str("general.architecture").is_some();
-        Ok(Self { mode, normalizes, max_tokens: spec.context_tokens })
+        let (lowers, prompt) = (false, String::new());
+        Ok(Self { mode, lowers, prompt, normalizes, max_tokens: spec.context_tokens })
+    }
+
+    /// Returns a text as the tokenizer is to see it.
+    pub(crate) fn prepare(&self, text: String) -> String {
+        let text = if self.prompt.is_empty() { text } else { format!("{}{text}", self.prompt) };
+        if self.lowers { text.to_lowercase() } else { text }
     }
 
     /// Returns which rows of a text are needed.
@@ -119,6 +147,15 @@ impl Pooling {
     }
 }
 
+impl Prompts {
+    /// Returns the text of the prompt that is used where a caller names none.
+    fn chosen(&self) -> Result<String, Error> {
+        let Some(name) = &self.default_prompt_name else { return Ok(String::new()) };
+        let text = self.prompts.get(name).and_then(Value::as_str).map(str::to_owned);
+        text.ok_or_else(|| unsupported("config_sentence_transformers.json", "default_prompt_name", name))
+    }
+}
+
 impl Mode {
     /// Reads `1_Pooling/config.json`, in the form of version 5 (`pooling_mode`) and the older one (a flag a mode).
     fn from_config(config: &Map<String, Value>) -> Result<Self, Error> {
@@ -131,13 +168,13 @@ impl Mode {
             ["cls" | "cls_token"] => Ok(Self::First),
             ["lasttoken"] => Ok(Self::Last),
             ["max" | "max_tokens"] => Ok(Self::Max),
-            other => Err(unsupported("pooling_mode", &other.join(" and "))),
+            other => Err(unsupported("pooling configuration", "pooling_mode", &other.join(" and "))),
         }
     }
 }
 
-fn unsupported(name: &'static str, value: &str) -> Error {
-    Error::InvalidOption { name, reason: format!("`{value}` of the model's files is not supported") }
+fn unsupported(file: &'static str, key: &str, value: &str) -> Error {
+    Error::ModelFile { file, key: key.to_owned(), value: value.to_owned() }
 }
 
 fn normalize(vector: &mut [f32]) {

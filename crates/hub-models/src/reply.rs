@@ -16,6 +16,8 @@ use crate::{Error, engine::Engine};
 pub struct Reply {
     rx: Pin<Box<Receiver<Result<Delta, Error>>>>,
     prompt_tokens: usize,
+    /// Whether the last piece, or an error, was read.
+    is_over: bool,
     /// Keeps the model's thread alive until the last piece is read.
     _engine: Engine,
 }
@@ -79,7 +81,7 @@ pub struct Usage {
 
 impl Reply {
     pub(crate) fn new(rx: Receiver<Result<Delta, Error>>, prompt_tokens: usize, engine: Engine) -> Self {
-        Self { rx: Box::pin(rx), prompt_tokens, _engine: engine }
+        Self { rx: Box::pin(rx), prompt_tokens, is_over: false, _engine: engine }
     }
 
     /// Returns the number of tokens of the prompt.
@@ -88,8 +90,24 @@ impl Reply {
     }
 
     /// Iterates over the pieces, waiting for each.
-    pub fn blocking(self) -> impl Iterator<Item = Result<Delta, Error>> {
-        std::iter::from_fn(move || self.rx.recv_blocking().ok())
+    ///
+    /// An answer that was cut off ends with [`Error::Interrupted`], never as if it were whole.
+    pub fn blocking(mut self) -> impl Iterator<Item = Result<Delta, Error>> {
+        std::iter::from_fn(move || {
+            let next = self.rx.recv_blocking().ok();
+            self.check(next)
+        })
+    }
+
+    /// Tells an end from an interruption: the last piece of a whole answer carries its usage.
+    fn check(&mut self, next: Option<Result<Delta, Error>>) -> Option<Result<Delta, Error>> {
+        let next = match next {
+            None if self.is_over => return None,
+            None => Err(Error::Interrupted),
+            Some(next) => next,
+        };
+        self.is_over |= next.as_ref().map_or(true, |delta| delta.usage.is_some());
+        Some(next)
     }
 
     /// Waits for the whole answer and returns the text of its first choice.
@@ -112,6 +130,7 @@ impl Stream for Reply {
     type Item = Result<Delta, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.rx.as_mut().poll_next(cx)
+        let next = std::task::ready!(self.rx.as_mut().poll_next(cx));
+        Poll::Ready(self.check(next))
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use hub_base::{Account, Task};
+use hub_base::{Account, CancelToken, Task};
 use hub_nn::{
     Device, Priority,
     executor::{Outputs, Want},
@@ -63,14 +63,14 @@ impl Reranker {
         self.0.encoder.weight_bytes()
     }
 
-    /// Scores documents against a query. Blocks until all are done.
+    /// Scores documents against a query. Blocks until all are done, or `cancel` is set.
     ///
     /// Checked against the cross-encoders of sentence-transformers.
     ///
     /// # Errors
     /// [`Error::Empty`] if there is no document, [`Error::TooLarge`] if query and document are longer than the model
     /// takes, [`Error::Busy`] if too many requests wait.
-    pub fn rerank(&self, query: &str, documents: &[String]) -> Result<Ranking, Error> {
+    pub fn rerank(&self, query: &str, documents: &[String], cancel: CancelToken) -> Result<Ranking, Error> {
         if documents.is_empty() {
             return Err(Error::Empty { what: "the list of documents" });
         }
@@ -85,7 +85,7 @@ impl Reranker {
         let texts = texts.collect::<Result<Vec<Text>, Error>>()?;
         let prompt_tokens = texts.iter().map(|text| text.tokens.len()).sum();
         let wanted = Wanted { want: Want::Head, outputs: Outputs::First };
-        let rows = self.0.encoder.run(texts, wanted, Priority::Interactive)?;
+        let rows = self.0.encoder.run(texts, wanted, Priority::Interactive, cancel)?;
         let score = |row: &[f32]| 1.0 / (1.0 + (-row[0]).exp());
         let scores = rows.iter().flat_map(|output| output.rows().map(score)).collect();
         Ok(Ranking { scores, prompt_tokens })

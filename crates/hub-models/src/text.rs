@@ -68,6 +68,7 @@ impl TextModel {
         let info = bundle.info();
         let tokenizer = bundle.tokenizer()?;
         let generation = bundle.generation_config()?;
+        generation.check()?;
         let template = bundle.template()?;
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
@@ -132,16 +133,7 @@ impl TextModel {
             Prompt::Text(text) | Prompt::Question(text) => tokenizer.encode(text, AddSpecial::Yes)?,
             Prompt::Tokens(tokens) => tokens.clone(),
         };
-        if tokens.is_empty() {
-            return Err(Error::Empty { what: "the prompt" });
-        }
-        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.0.info.vocab_size) {
-            let reason = format!("names token {id}, outside the vocabulary of {}", self.0.info.vocab_size);
-            return Err(Error::InvalidOption { name: "prompt", reason });
-        }
-        if tokens.len() >= self.0.context_tokens {
-            return Err(Error::TooLarge { asked: tokens.len() + 1, limit: self.0.context_tokens });
-        }
+        self.check_prompt(&tokens)?;
         Ok(Prepared { tokens })
     }
 
@@ -151,7 +143,8 @@ impl TextModel {
     /// [`Error::InvalidOption`] or [`Error::Sampling`] for options without meaning, [`Error::TooLarge`] if prompt and
     /// answer do not fit the context, [`Error::Busy`] if too many requests wait.
     pub fn submit(&self, prepared: Prepared, options: GenerateOptions) -> Result<Reply, Error> {
-        let room = self.0.context_tokens - prepared.tokens.len();
+        // The prompt may have been prepared by another model.
+        let room = self.check_prompt(&prepared.tokens)?;
         check(&options, self.0.info.vocab_size)?;
         let max_tokens = options.max_tokens.unwrap_or(room);
         if max_tokens > room {
@@ -185,6 +178,21 @@ impl TextModel {
         self.submit(self.prepare(&prompt.into())?, options)
     }
 
+    /// Checks a prompt, and returns how many tokens of the context it leaves: at least one.
+    fn check_prompt(&self, tokens: &[u32]) -> Result<usize, Error> {
+        if tokens.is_empty() {
+            return Err(Error::Empty { what: "the prompt" });
+        }
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.0.info.vocab_size) {
+            let reason = format!("names token {id}, outside the vocabulary of {}", self.0.info.vocab_size);
+            return Err(Error::InvalidOption { name: "prompt", reason });
+        }
+        match self.0.context_tokens.checked_sub(tokens.len()) {
+            Some(room @ 1..) => Ok(room),
+            _ => Err(Error::TooLarge { asked: tokens.len() + 1, limit: self.0.context_tokens }),
+        }
+    }
+
     fn encode_chat(&self, chat: &ChatPrompt) -> Result<Vec<u32>, Error> {
         let template = self.0.template.as_ref().ok_or(Error::NoTemplate)?;
         if chat.messages.is_empty() {
@@ -202,6 +210,8 @@ fn check(options: &GenerateOptions, vocab_size: usize) -> Result<(), Error> {
         if holds { Ok(()) } else { Err(Error::InvalidOption { name, reason: reason.to_owned() }) }
     };
     rule(options.max_tokens != Some(0), "max_tokens", "must be at least 1")?;
+    let most = options.max_tokens.unwrap_or(usize::MAX);
+    rule(options.min_tokens <= most, "min_tokens", "must be at most `max_tokens`")?;
     rule(options.choices.get() <= MAX_CHOICES, "n", "must be at most 128")?;
     let logprobs = options.logprobs.max(options.prompt_logprobs).unwrap_or(0);
     rule(logprobs <= MAX_LOGPROBS, "top_logprobs", "must be at most 20")?;

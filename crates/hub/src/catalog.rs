@@ -139,15 +139,13 @@ const LENGTHS: [usize; 4] = [2_048, 8_192, 32_768, 131_072];
 
 impl ModelDetails {
     /// Returns how many bytes the model takes with one sequence of so many tokens, for a few lengths up to its
-    /// context. An upper estimate: layers with a window keep less.
+    /// context.
     pub fn memory(&self) -> Vec<(usize, u64)> {
         let context = self.info.context_tokens;
         let lengths = LENGTHS.into_iter().filter(|length| *length < context).chain([context]);
-        let state = |tokens: usize| {
-            let bytes = u128::from(self.info.context_bytes) * tokens as u128 / context.max(1) as u128;
-            u64::try_from(bytes).unwrap_or(u64::MAX)
-        };
-        lengths.map(|tokens| (tokens, self.info.file_bytes.saturating_add(state(tokens)))).collect()
+        lengths
+            .map(|tokens| (tokens, self.info.file_bytes.saturating_add(self.info.state_bytes(tokens))))
+            .collect()
     }
 }
 

@@ -243,14 +243,10 @@ impl Hub {
     }
 }
 
-/// Estimates what a sequence keeps between steps. Memory that idle models hold is made free for it; the model itself
-/// counts exactly and admits no sequence that does not fit.
+/// Says what a sequence keeps between steps when it has grown a little. Memory that idle models hold is made free for
+/// it; the model itself admits no sequence that does not fit.
 fn state_bytes(model: &TextModel, tokens: usize) -> u64 {
-    let (info, context) = (model.info(), model.info().context_tokens.max(1));
-    // Sequences keep whole blocks, hence more than is asked for.
-    let tokens = tokens.saturating_add(ROOM_TOKENS).min(context);
-    let bytes = u128::from(info.context_bytes) * tokens as u128 / context as u128;
-    u64::try_from(bytes).unwrap_or(u64::MAX)
+    model.info().state_bytes(tokens.saturating_add(ROOM_TOKENS).min(model.context_tokens()))
 }
 
 /// Estimates a prompt's tokens from above: the model counts exactly, later.

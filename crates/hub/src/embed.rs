@@ -5,7 +5,11 @@ use hub_models::{EmbedOptions, Input};
 use hub_router::Request;
 use tracing::instrument;
 
-use crate::{Caller, Hub, Result, caller::Meter, open::blocking};
+use crate::{
+    Caller, Hub, Result,
+    caller::Meter,
+    open::{CancelOnDrop, blocking},
+};
 
 /// Texts to turn into vectors.
 #[derive(Clone, Debug)]
@@ -86,6 +90,9 @@ impl Hub {
         meter.model(&planned.candidate.model);
         let lease = self.registry().get(&planned.installed, ProgressSink::default()).await?;
         let encoder = lease.embedding()?.clone();
+        // A caller that leaves drops this future, and with it the guard.
+        let guard = CancelOnDrop::default();
+        let options = options.cancel(guard.token());
         let embedded = blocking(move || encoder.embed(inputs, options)).await?;
         let embedded = embedded.inspect_err(|error| self.registry().reconsider(&lease, error))?;
         meter.prompt_tokens(embedded.prompt_tokens);

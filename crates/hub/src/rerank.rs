@@ -4,7 +4,11 @@ use hub_base::{ModelId, ProgressSink, Task};
 use hub_router::Request;
 use tracing::instrument;
 
-use crate::{Caller, Hub, Result, caller::Meter, open::blocking};
+use crate::{
+    Caller, Hub, Result,
+    caller::Meter,
+    open::{CancelOnDrop, blocking},
+};
 
 /// Documents to score against a query.
 #[derive(Clone, Debug)]
@@ -78,7 +82,10 @@ impl Hub {
         meter.model(&planned.candidate.model);
         let lease = self.registry().get(&planned.installed, ProgressSink::default()).await?;
         let reranker = lease.reranker()?.clone();
-        let ranked = blocking(move || reranker.rerank(&query, &documents)).await?;
+        // A caller that leaves drops this future, and with it the guard.
+        let guard = CancelOnDrop::default();
+        let cancel = guard.token();
+        let ranked = blocking(move || reranker.rerank(&query, &documents, cancel)).await?;
         let ranked = ranked.inspect_err(|error| self.registry().reconsider(&lease, error))?;
         meter.prompt_tokens(ranked.prompt_tokens);
         Ok(RerankReply {

@@ -61,12 +61,16 @@ async fn caller(access: &Access, hub: &Hub, headers: &HeaderMap) -> Result<Calle
         }
         None => None,
     };
+    let secret = secret_of(headers);
+    // One of ours that does not hold is refused everywhere, or revoking it would change nothing.
+    let is_ours = secret.is_some_and(|secret| secret.starts_with(KEY_PREFIX));
     match (found, access.keys) {
         (Some(caller), _) => Ok(caller),
-        (None, KeyPolicy::Optional) => Ok(Caller::Owner),
-        (None, KeyPolicy::Required) if secret_of(headers).is_some() => {
+        (None, KeyPolicy::Optional) if !is_ours => Ok(Caller::Owner),
+        (None, _) if secret.is_some() => {
             refuse("this API key is unknown or revoked; `hub keys create` makes one")
         }
+        (None, KeyPolicy::Optional) => Ok(Caller::Owner),
         (None, KeyPolicy::Required) => {
             refuse("an API key is needed: send `Authorization: Bearer hub_…`; `hub keys create` makes one")
         }
@@ -86,6 +90,8 @@ pub(crate) async fn guard_browser(
 ) -> Response {
     let headers = request.headers();
     let host = text(headers, header::HOST).or_else(|| request.uri().host());
+    // A host that is no text is nobody's name.
+    let host = if headers.contains_key(header::HOST) { Some(host.unwrap_or_default()) } else { host };
     if let Some(host) = host
         && !access.serves_host(host)
     {

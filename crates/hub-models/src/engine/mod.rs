@@ -95,7 +95,9 @@ impl Engine {
         rx: Receiver<Result<Delta, Error>>,
     ) -> Result<crate::Reply, Error> {
         let prompt_tokens = request.tokens.len();
-        self.stats.enqueue();
+        if !self.stats.enqueue(self.queue) {
+            return Err(Error::Busy { waiting: self.queue });
+        }
         match self.worker.send(request) {
             Ok(()) => Ok(crate::Reply::new(rx, prompt_tokens, self.clone())),
             Err(refused) => {

@@ -35,7 +35,8 @@ impl Sequence {
             state: SequenceState::default(),
             span: 0,
             sampler: Sampler::new(&request.sampling, &request.tokens),
-            text: TextStream::new(tokenizer, &request.stop),
+            // Before an answer has its least length no stop text ends it.
+            text: TextStream::new(tokenizer, if request.min_tokens == 0 { &request.stop } else { &[] }),
             reported_tokens: 0,
         }
     }

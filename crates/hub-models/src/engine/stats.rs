@@ -66,8 +66,10 @@ impl Stats {
         }
     }
 
-    pub(super) fn enqueue(&self) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+    /// Counts one more request that waits, unless `limit` do.
+    pub(super) fn enqueue(&self, limit: usize) -> bool {
+        let grow = |waiting: u64| (waiting < limit as u64).then_some(waiting + 1);
+        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok()
     }
 
     pub(super) fn dequeue(&self) {

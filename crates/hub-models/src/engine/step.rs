@@ -137,6 +137,11 @@ impl Thread {
     fn take(&mut self, rows: &[usize], output: &Output) {
         let mut logits = output.rows();
         for (mut sequence, &count) in std::mem::take(&mut self.sequences).into_iter().zip(rows) {
+            // A sibling has failed in this very step, and the request with it.
+            if !self.running.contains_key(&sequence.request) {
+                self.release(sequence);
+                continue;
+            }
             if count == 0 {
                 self.sequences.push(sequence);
                 continue;
@@ -198,6 +203,9 @@ impl Thread {
         self.stats.generate();
         running.count_token(now);
         sequence.tokens.push(sampled.id);
+        if sequence.generated() == running.request.min_tokens {
+            sequence.text.watch(&running.request.stop);
+        }
 
         let mut delta = Delta { choice: sequence.choice, ..Delta::default() };
         if may_end && end_tokens.contains(&sampled.id) {

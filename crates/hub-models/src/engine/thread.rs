@@ -167,12 +167,13 @@ impl Thread {
         }
         while let Some(index) = self.next_waiting() {
             let request = &self.waiting[index].1;
-            if self.sequences.len() + request.choices.get() as usize > self.settings.max_sequences.max(1)
-                && !self.sequences.is_empty()
-            {
+            // A request counts with all its choices before they fork.
+            let open: usize = self.running.values().map(|running| running.open).sum();
+            let choices = request.choices.get() as usize;
+            if open + choices > self.settings.max_sequences.max(1) && open > 0 {
                 return;
             }
-            let shortage = self.shortage(request.tokens.len());
+            let shortage = self.shortage(request.tokens.len() + (choices - 1) * BLOCK_TOKENS);
             if shortage.is_some() && !self.sequences.is_empty() {
                 return;
             }

@@ -1,5 +1,6 @@
 //! Embedding models and rerankers against sentence-transformers.
 
+use hub_base::CancelToken;
 use hub_fixtures::{Kind, TinyModel, expected_embeddings, expected_scores, gguf, gguf_models, models};
 use hub_models::{EmbedOptions, EmbeddingModel, Error, Input, LoadOptions, Reranker, TextModel, TooLong};
 
@@ -60,7 +61,8 @@ fn scores_are_those_of_the_cross_encoders() {
         let model = Reranker::open(folder.path(), LoadOptions::default()).unwrap();
         let expected = expected_scores(&name);
         for pair in expected.pairs.iter().filter(|pair| pair.ids.len() < expected.max_tokens) {
-            let ranking = model.rerank(&pair.query, &[pair.document.clone()]).unwrap();
+            let ranking =
+                model.rerank(&pair.query, std::slice::from_ref(&pair.document), CancelToken::new()).unwrap();
             let sigmoid = 1.0 / (1.0 + (-pair.logit).exp());
             assert!((ranking.scores[0] - sigmoid).abs() < 1e-4, "{name}: {:?}", pair.query);
             assert_eq!(ranking.prompt_tokens, pair.ids.len());
@@ -72,7 +74,8 @@ fn scores_are_those_of_the_cross_encoders() {
 fn a_text_in_a_crowd_gets_the_vector_it_gets_alone() {
     let folder = TinyModel::new("bert").write();
     let model = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap();
-    let texts: Vec<Input> = (1..40).map(|count| Input::from("xin chào hub ".repeat(count % 13 + 1))).collect();
+    let texts: Vec<Input> =
+        (1..40).map(|count| Input::from("xin chào hub ".repeat(count % 13 + 1))).collect();
     let together = model.embed(texts.clone(), cut()).unwrap().vectors;
     for (text, together) in texts.into_iter().zip(together) {
         let alone = model.embed(vec![text], cut()).unwrap().vectors.remove(0);
@@ -84,13 +87,17 @@ fn a_text_in_a_crowd_gets_the_vector_it_gets_alone() {
 fn dimensions_cut_and_normalise() {
     let folder = TinyModel::new("bert").write();
     let model = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap();
-    let embed = |options| model.embed(vec![Input::from("hello")], options).map(|made| made.vectors[0].clone());
+    let embed =
+        |options| model.embed(vec![Input::from("hello")], options).map(|made| made.vectors[0].clone());
     let (whole, short) = (embed(cut()).unwrap(), embed(cut().dimensions(8)).unwrap());
     assert_eq!((whole.len(), short.len()), (model.dimensions(), 8));
     assert!(cosine(&whole[..8], &short) > 0.999_999);
     assert!((short.iter().map(|number| number * number).sum::<f32>() - 1.0).abs() < 1e-5);
     for dimensions in [0, model.dimensions() + 1] {
-        assert!(matches!(embed(cut().dimensions(dimensions)), Err(Error::InvalidOption { name: "dimensions", .. })));
+        assert!(matches!(
+            embed(cut().dimensions(dimensions)),
+            Err(Error::InvalidOption { name: "dimensions", .. })
+        ));
     }
 }
 
@@ -101,7 +108,10 @@ fn what_cannot_be_embedded_is_refused() {
     let embed = |inputs| model.embed(inputs, EmbedOptions::default()).unwrap_err();
     assert!(matches!(embed(vec![]), Error::Empty { .. }));
     assert!(matches!(embed(vec![Input::Tokens(vec![])]), Error::Empty { .. }));
-    assert!(matches!(embed(vec![Input::Tokens(vec![1_000_000])]), Error::InvalidOption { name: "input", .. }));
+    assert!(matches!(
+        embed(vec![Input::Tokens(vec![1_000_000])]),
+        Error::InvalidOption { name: "input", .. }
+    ));
     let long = embed(vec![Input::from("dài ".repeat(1_000))]);
     assert!(matches!(long, Error::TooLarge { asked, limit } if asked > limit && limit == model.max_tokens()));
     assert!(matches!(TextModel::open(folder.path(), LoadOptions::default()), Err(Error::WrongTask { .. })));

@@ -39,6 +39,11 @@ impl TextStream {
         }
     }
 
+    /// Looks for these `stop` strings from here on, whatever was looked for before.
+    pub fn watch(&mut self, stop: &[String]) {
+        self.stops = Stops::new(stop);
+    }
+
     /// Takes the next token. After a stop string nothing more comes out.
     pub fn push(&mut self, id: u32) -> Piece {
         if self.tokenizer.is_special(id) {

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hub_base::{Progress, Task};
+use hub_base::{CancelToken, Progress, Task};
 use hub_models::{
     EmbedOptions, EmbeddingModel, EndTokens, GenerateOptions, Input, LoadOptions, Prompt, Reply, Reranker,
     Source, TextModel, TooLong, Usage,
@@ -101,8 +101,9 @@ impl Subject {
         let length = self.options.prompt_tokens.clamp(2, model.info().context_tokens) / 2;
         let documents: Vec<String> =
             (0..TEXTS).map(|at| ["one", "two", "ten"][at % 3].to_owned() + &" word".repeat(length)).collect();
-        let (rate, peak) =
-            self.texts(|_| Ok(model.rerank("which words are these", &documents)?.prompt_tokens))?;
+        let (rate, peak) = self.texts(|_| {
+            Ok(model.rerank("which words are these", &documents, CancelToken::new())?.prompt_tokens)
+        })?;
         (report.rerank, report.peak_bytes, report.prompt_tokens) = (Some(rate), peak, length);
         Ok(report)
     }

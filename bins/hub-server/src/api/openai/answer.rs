@@ -3,7 +3,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use futures_core::Stream;
 use futures_util::{StreamExt, future::try_join_all, stream::SelectAll};
 use hub::{
@@ -45,10 +45,20 @@ impl Answer {
         requests: Vec<ChatRequest>,
         choices: usize,
     ) -> Result<Self, ApiError> {
-        let replies = try_join_all(requests.into_iter().map(|request| hub.chat(request))).await?;
-        let first = replies.first();
-        let model = first.map(|reply| reply.model().to_string()).unwrap_or_default();
-        let route = first.map(|reply| reply.route().to_owned()).unwrap_or_default();
+        let mut requests = requests.into_iter();
+        let Some(first) = requests.next() else {
+            return Err(ApiError::invalid("prompt", "must not be empty"));
+        };
+        let first = hub.chat(first).await?;
+        let (model, route) = (first.model().to_string(), first.route().to_owned());
+        // The others go to the model that answers the first. Named, it has no rival, so each has its place at once and
+        // none waits for a token while nobody reads those that are ahead of it.
+        let others = requests.map(|mut request| {
+            request.model.clone_from(&model);
+            hub.chat(request)
+        });
+        let mut replies = vec![first];
+        replies.extend(try_join_all(others).await?);
         let open = replies.len();
         let number = |(at, reply)| Numbered { reply, first_choice: at * choices };
         let replies = replies.into_iter().enumerate().map(number).collect();
@@ -121,12 +131,8 @@ impl Stream for Answer {
         let delta = match ready!(this.replies.poll_next_unpin(cx)) {
             Some(Ok(delta)) => delta,
             Some(Err(error)) => return Poll::Ready(Some(Err(this.end_with(error.into())))),
-            // A reply whose reader took nothing for too long is ended without a word.
-            None => {
-                let message = "the answer was ended early: nobody read it for too long";
-                let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, message).code("stalled_reader");
-                return Poll::Ready(Some(Err(this.end_with(error))));
-            }
+            // Every reply ends with its usage or an error, and both are counted.
+            None => return Poll::Ready(None),
         };
         Poll::Ready(Some(Ok(this.settle(delta))))
     }

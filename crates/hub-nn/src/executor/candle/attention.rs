@@ -73,20 +73,23 @@ impl Attention {
     /// Mixes the rows of one sequence: `queries` `[heads, rows, head_dim]`, keys and values `[kv_heads, rows,
     /// head_dim]`. Returns `[rows, heads * head_dim]`.
     fn mix(&self, queries: &Tensor, keys: Tensor, values: Tensor, segment: &Rows<'_>) -> Result<Tensor> {
-        let Some(cache) = &segment.cache else {
-            let all = Span { keys, values };
-            return self.attend(queries, &[all], None);
-        };
-        cache.write(&keys, &values, segment.position)?;
+        if let Some(cache) = &segment.cache {
+            cache.write(&keys, &values, segment.position)?;
+        }
+        let own = Span { keys, values };
         let end = segment.position + segment.count;
         let tile = (SCORE_BYTES / (4 * self.heads * end)).clamp(1, segment.count);
         let mut pieces = Vec::new();
         for first in (0..segment.count).step_by(tile) {
             let count = tile.min(segment.count - first);
+            let queries = queries.narrow(1, first, count)?.contiguous()?;
+            let Some(cache) = &segment.cache else {
+                pieces.push(self.attend(&queries, std::slice::from_ref(&own), None)?);
+                continue;
+            };
             let (from, to) = (segment.position + first, segment.position + first + count);
             let seen = self.window.map_or(0, |window| (from + 1).saturating_sub(window));
             let mask = (count > 1).then(|| self.mask(from, count, seen, queries.device())).transpose()?;
-            let queries = queries.narrow(1, first, count)?.contiguous()?;
             pieces.push(self.attend(&queries, &cache.spans(seen, to)?, mask.as_ref())?);
         }
         Tensor::cat(&pieces, 0)

@@ -1,9 +1,6 @@
 use std::{collections::HashMap, sync::Arc};
 
-use candle_core::{
-    DType, Device as CandleDevice, Tensor,
-    quantized::{GgmlDType, QStorage, QTensor},
-};
+use candle_core::{DType, Device as CandleDevice, Tensor};
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
 
 use super::{
@@ -90,9 +87,10 @@ impl<'a> Loader<'a> {
 
     /// Pays for every tensor before the first is read.
     fn reserve(&mut self, spec: &ModelSpec) -> Result<Reservation, Error> {
-        self.total_bytes = weight_bytes(spec, self.weights, self.device.candle());
+        self.total_bytes = self.weights.total_bytes();
+        let bytes = weight_bytes(spec, self.weights, self.device.candle());
         let fail = |source| Error::Memory { what: "the weights", source };
-        self.device.account().reserve(self.total_bytes).map_err(fail)
+        self.device.account().reserve(bytes).map_err(fail)
     }
 
     fn layer(&mut self, layer: &LayerSpec, hidden_size: usize) -> Result<Layer, Error> {
@@ -194,10 +192,8 @@ impl<'a> Loader<'a> {
         let raw = self.raw(tensor, &[outputs, inputs])?;
         let matrix = match raw.kind {
             WeightKind::F16 | WeightKind::BF16 => Matrix::Half(self.half(&raw)?),
-            kind => match ggml_kind(kind) {
-                Some(ggml) => Matrix::Quantized(self.quantized(&raw, ggml)?),
-                None => Matrix::Full(self.tensor(tensor, &raw)?),
-            },
+            kind if kind.is_quantized() => Matrix::Quantized(Arc::new(raw.to_qtensor(self.candle())?)),
+            _ => Matrix::Full(self.tensor(tensor, &raw)?),
         };
         self.matrices.insert(tensor.clone(), matrix.clone());
         Ok(matrix)
@@ -207,12 +203,6 @@ impl<'a> Loader<'a> {
         let dtype = if raw.kind == WeightKind::F16 { DType::F16 } else { DType::BF16 };
         Tensor::from_raw_buffer(&raw.bytes, dtype, &raw.shape, self.candle())
             .map_err(|source| self.failed(source))
-    }
-
-    fn quantized(&self, raw: &RawTensor, kind: GgmlDType) -> Result<Arc<QTensor>, Error> {
-        let storage = QStorage::from_data((&raw.bytes[..]).into(), self.candle(), kind);
-        let tensor = storage.and_then(|storage| QTensor::new(storage, raw.shape.as_slice()));
-        tensor.map(Arc::new).map_err(|source| self.failed(source))
     }
 
     /// Reads a small tensor, or a table of positions, into `f32`.
@@ -313,21 +303,4 @@ fn has_vnni() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn has_vnni() -> bool {
     false
-}
-
-/// Returns candle's name of a kind of blocks; `None` for numbers that stand alone.
-fn ggml_kind(kind: WeightKind) -> Option<GgmlDType> {
-    Some(match kind {
-        WeightKind::Q4_0 => GgmlDType::Q4_0,
-        WeightKind::Q4_1 => GgmlDType::Q4_1,
-        WeightKind::Q5_0 => GgmlDType::Q5_0,
-        WeightKind::Q5_1 => GgmlDType::Q5_1,
-        WeightKind::Q8_0 => GgmlDType::Q8_0,
-        WeightKind::Q2K => GgmlDType::Q2K,
-        WeightKind::Q3K => GgmlDType::Q3K,
-        WeightKind::Q4K => GgmlDType::Q4K,
-        WeightKind::Q5K => GgmlDType::Q5K,
-        WeightKind::Q6K => GgmlDType::Q6K,
-        _ => return None,
-    })
 }

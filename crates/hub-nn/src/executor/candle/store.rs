@@ -63,7 +63,7 @@ impl Store {
     }
 
     pub(super) fn bytes_for(&self, tokens: usize) -> u64 {
-        self.groups.iter().map(|store| store.group.blocks_for(tokens) as u64 * store.block_bytes()).sum()
+        self.groups.iter().map(|store| store.group.bytes_for(tokens)).sum()
     }
 
     pub(super) fn copied_bytes(&self) -> u64 {
