@@ -8,9 +8,11 @@ use crate::{
     tools,
 };
 
+/// Runs one client against a hub of its own.
+pub(crate) type Client = fn() -> Result<(), Error>;
+
 /// The clients by name.
-pub(crate) const ALL: &[(&str, fn() -> Result<(), Error>)] =
-    &[("openai for Python", python), ("openai for Node.js", node)];
+pub(crate) const ALL: &[(&str, Client)] = &[("openai for Python", python), ("openai for Node.js", node)];
 
 /// The profile whose `hub` is asked: the one that the tests have built already.
 const PROFILE: &str = "debug";
