@@ -33,7 +33,7 @@ pub(crate) fn soak() -> Result<(), Error> {
     while start.elapsed() < TIME {
         round(&server)?;
         rounds += 1;
-        let resident = resident_bytes(server.pid());
+        let resident = resident_bytes(server.pid()).ok_or("this system does not say what a process holds")?;
         let first = *resident_after_first.get_or_insert(resident);
         println!("round {rounds}: {} MiB resident", resident >> 20);
         if resident as f64 > first as f64 * GROWTH {
@@ -84,9 +84,9 @@ fn stream(address: &str) -> Result<Duration, String> {
     }
 }
 
-/// Returns how much memory a process holds, where the system says so in `/proc`; 0 elsewhere.
-fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1_024
+/// Returns how much memory a process holds, where the system says so in `/proc`.
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1_024)
 }
