@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub(crate) output: Output,
     pub(crate) environment: Environment,
     config_path: PathBuf,
+    /// Whether somebody named the configuration file, who then expects it to be there.
+    is_config_named: bool,
     verbose: u8,
 }
 
@@ -32,7 +34,9 @@ impl Session {
             environment.home.clone_from(home);
         }
         let config_path = global.config.clone().unwrap_or_else(|| environment.home.join("hub.toml"));
-        Self { output: Output { is_json: global.json }, environment, config_path, verbose: global.verbose }
+        let output = Output { is_json: global.json };
+        let is_config_named = global.config.is_some();
+        Self { output, environment, config_path, is_config_named, verbose: global.verbose }
     }
 
     /// Returns the hub's directory, which need not exist.
@@ -50,7 +54,7 @@ impl Session {
         let path = self.config_path();
         let text = match fs::read_to_string(path) {
             Ok(text) => Some(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_config_named => None,
             Err(source) => return Err(Failure::Read { path: path.to_owned(), source }),
         };
         let file = text.as_deref().map(|text| (path, text));

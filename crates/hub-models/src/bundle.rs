@@ -47,6 +47,7 @@ impl Bundle {
             None => None,
         };
         let spec = family::spec_of(&weights, config.as_ref())?;
+        check_vocabulary(&weights, &spec)?;
         spec.check()?;
         spec.check_names(weights.names())?;
         Ok(Self { weights, spec, folder })
@@ -148,6 +149,19 @@ impl Bundle {
             Err(Error::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Refuses a GGUF file whose tokenizer has another number of tokens than its embedding has rows: its converter writes
+/// one text for each row, so one of the two belongs to another model. (In folders the embedding is often longer.)
+fn check_vocabulary(weights: &Weights, spec: &ModelSpec) -> Result<(), Error> {
+    match weights.metadata().strings("tokenizer.ggml.tokens") {
+        Some(tokens) if tokens.len() != spec.vocab_size => Err(Error::ModelFile {
+            file: "metadata",
+            key: "tokenizer.ggml.tokens".to_owned(),
+            value: format!("a list of {} tokens for an embedding of {} rows", tokens.len(), spec.vocab_size),
+        }),
+        _ => Ok(()),
     }
 }
 

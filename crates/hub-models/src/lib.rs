@@ -27,6 +27,7 @@ mod info;
 mod options;
 mod pooling;
 mod prompt;
+mod render;
 mod reply;
 mod rerank;
 pub mod sample;

@@ -13,9 +13,10 @@ use hub_nn::{
 use crate::{
     ChatPrompt, Error, GenerateOptions, Load, LoadOptions, ModelInfo, Prompt, Reply, Source,
     bundle::Bundle,
-    chat::{Message, RenderOptions, Template},
+    chat::{Message, RenderOptions},
     engine::{Engine, Request, Settings, executor_loader},
     generation::GenerationConfig,
+    render::Renderer,
 };
 
 /// The most answers one request may draw.
@@ -37,7 +38,7 @@ struct Inner {
     info: ModelInfo,
     context_tokens: usize,
     tokenizer: Tokenizer,
-    template: Option<Template>,
+    template: Option<Renderer>,
     generation: GenerationConfig,
     engine: Engine,
 }
@@ -69,7 +70,7 @@ impl TextModel {
         let tokenizer = bundle.tokenizer()?;
         let generation = bundle.generation_config()?;
         generation.check()?;
-        let template = bundle.template()?;
+        let template = bundle.template()?.map(Renderer::new);
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let context_tokens = options.context_tokens.unwrap_or(usize::MAX).min(info.context_tokens).max(1);
@@ -199,7 +200,7 @@ impl TextModel {
             return Err(Error::Empty { what: "the conversation" });
         }
         let options = RenderOptions::new(SystemTime::now()).kwargs(chat.template_kwargs.clone());
-        let text = template.render(&chat.messages, &options)?;
+        let text = template.render(&chat.messages, options)?;
         // The template has written every special token itself.
         Ok(self.0.tokenizer.encode(&text, AddSpecial::No)?)
     }

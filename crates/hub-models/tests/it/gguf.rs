@@ -149,3 +149,17 @@ fn quantized_weights_stay_quantized() {
     // 4.5 bits of 32, and on processors with AVX-512 VNNI candle's own copy of 8.5 bits.
     assert!(has_packed_copy < 0.45, "{has_packed_copy}");
 }
+
+#[test]
+fn a_vocabulary_of_another_length_than_the_embedding_is_refused() {
+    let weights = Weights::open(&gguf("llama")).unwrap();
+    let mut metadata = weights.metadata().clone();
+    let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap()[..100].to_vec();
+    metadata.insert("tokenizer.ggml.tokens", tokens);
+    let tensors: Vec<_> =
+        weights.names().map(|name| (name.to_owned(), weights.read(name).unwrap())).collect();
+    let file = tempfile::NamedTempFile::with_suffix(".gguf").unwrap();
+    write_gguf(file.as_file(), &metadata, &tensors).unwrap();
+    let error = inspect(&file.path().into()).unwrap_err().to_string();
+    assert!(error.contains("100 tokens for an embedding of 384 rows"), "{error}");
+}

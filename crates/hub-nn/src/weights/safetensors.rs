@@ -29,7 +29,24 @@ pub(super) fn read_head(source: &Source, index: usize) -> Result<IndexMap<String
     let Header(entries) = serde_json::from_slice(&json)
         .map_err(|error| source.corrupt(format!("its header cannot be understood: {error}")))?;
     let data = Data { source, index, start: 8 + len, len: room - len };
-    entries.into_iter().map(|(name, entry)| data.locate(&name, entry).map(|info| (name, info))).collect()
+    let located = entries.into_iter().map(|(name, entry)| data.locate(&name, entry).map(|info| (name, info)));
+    let tensors: Vec<(String, TensorInfo)> = located.collect::<Result<_, _>>()?;
+    check_apart(&tensors, source)?;
+    Ok(tensors.into_iter().collect())
+}
+
+/// Refuses tensors that share bytes: one of them would hold another's numbers.
+fn check_apart(tensors: &[(String, TensorInfo)], source: &Source) -> Result<(), Error> {
+    let mut by_place: Vec<&(String, TensorInfo)> = tensors.iter().filter(|(_, info)| info.len > 0).collect();
+    by_place.sort_by_key(|(_, info)| info.offset);
+    for pair in by_place.windows(2) {
+        if let [(first, before), (second, after)] = pair
+            && before.offset + before.len as u64 > after.offset
+        {
+            return Err(source.corrupt(format!("tensors `{first}` and `{second}` share bytes")));
+        }
+    }
+    Ok(())
 }
 
 /// The part of a file that follows the header.

@@ -306,6 +306,8 @@ fn headers_of_safetensors_are_checked() {
     refused_safetensors("{", ErrorKind::Corrupt, "header");
     let entry = r#""t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
     refused_safetensors(&format!("{{{entry},{entry}}}"), ErrorKind::Corrupt, "two tensors `t`");
+    let inside = r#""u":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}"#;
+    refused_safetensors(&format!("{{{entry},{inside}}}"), ErrorKind::Corrupt, "share bytes");
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), [&(1_u64 << 50).to_le_bytes()[..], b"{}"].concat()).unwrap();
     refused(file.path(), ErrorKind::Corrupt, "1125899906842624 bytes");
