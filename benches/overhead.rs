@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let hub = runtime.block_on(Hub::open(config, home.path()))?;
     let server = runtime.block_on(hub_server::Server::bind(hub.clone()))?;
     let address = server.address();
-    runtime.spawn(server.run(std::future::pending(), Duration::ZERO));
+    runtime.spawn(server.run(std::future::pending(), async {}));
 
     let (mut over_http, mut direct) = (Vec::new(), Vec::new());
     for round in 0..REQUESTS + REQUESTS / 10 {

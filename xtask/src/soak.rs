@@ -3,28 +3,36 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use crate::{
-    run::{Error, command, run},
+    run::{Error, cache, command, run},
     server::Server,
+    tools,
 };
 
 /// How many streams run at the same time.
 const STREAMS: usize = 64;
 /// How long they are kept up.
 const TIME: Duration = Duration::from_secs(600);
+/// How long each fuzz target runs.
+const FUZZ: Duration = Duration::from_secs(60);
+/// The fuzz targets, each with the folder of files it begins with.
+const TARGETS: [(&str, &str); 2] =
+    [("gguf", "fixtures/models/gguf"), ("safetensors", "fuzz/seeds/safetensors")];
 /// How much the memory of the process may grow after the first round.
 const GROWTH: f64 = 1.05;
 
-/// Keeps 64 streams on the guide model for ten minutes, and damages model files by the thousand.
+/// Damages model files by the thousand, runs the fuzz targets, and keeps 64 streams on the guide model for ten minutes.
 ///
 /// # Errors
 /// If a stream does not complete, the slowest takes more than three times the median, memory grows, or a damaged file
 /// does anything but fail with an error.
 pub(crate) fn soak() -> Result<(), Error> {
     run(command("cargo", &["test", "--release", "--package", "hub-nn", "--test", "it", "--", "--ignored"]))?;
+    fuzz()?;
     run(command("cargo", &["build", "--release", "--bin", "hub"]))?;
     let server = Server::start("release", &[])?;
     let start = Instant::now();
@@ -41,6 +49,32 @@ pub(crate) fn soak() -> Result<(), Error> {
         }
     }
     println!("{rounds} rounds of {STREAMS} streams, all complete");
+    Ok(())
+}
+
+/// Runs every fuzz target for a while, beginning with the tiny models of the fixtures.
+fn fuzz() -> Result<(), Error> {
+    if run(command("rustc", &["+nightly", "--version"])).is_err() {
+        println!(
+            "fuzz targets are not run: they need a nightly compiler (`rustup toolchain install nightly`)"
+        );
+        return Ok(());
+    }
+    let program = tools::cargo_fuzz()?;
+    let time = format!("-max_total_time={}", FUZZ.as_secs());
+    for (target, seeds) in TARGETS {
+        let corpus = cache()?.join("corpus").join(target);
+        std::fs::create_dir_all(&corpus)?;
+        let corpus = corpus.to_string_lossy();
+        let limits = [time.as_str(), "-rss_limit_mb=4096", "-timeout=20"];
+        let args = [&["+nightly", "fuzz", "run", target, &corpus, seeds, "--"], &limits[..]].concat();
+        let mut fuzz = command("cargo", &args);
+        // Cargo finds its subcommands on the path.
+        let folders = program.parent().map(Path::to_owned).into_iter();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        fuzz.env("PATH", std::env::join_paths(folders.chain(std::env::split_paths(&path)))?);
+        run(fuzz)?;
+    }
     Ok(())
 }
 

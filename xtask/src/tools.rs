@@ -12,6 +12,7 @@ const LLAMA_CPP: &str = "llama_cpp_python-0.3.36";
 const PYTHON_CLIENTS: &[&str] = &["openai==3.54.0", "httpx"];
 const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "node@22"];
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_FUZZ: &str = "0.13.2";
 
 /// Returns the interpreter of a virtual environment with the given packages, made at the first call.
 ///
@@ -85,22 +86,25 @@ pub(crate) fn llama_cpp() -> Result<PathBuf, Error> {
 /// # Errors
 /// If it cannot be fetched or built.
 pub(crate) fn cargo_deny() -> Result<PathBuf, Error> {
+    installed("cargo-deny", CARGO_DENY)
+}
+
+/// Returns cargo-fuzz, built at the first call.
+///
+/// # Errors
+/// If it cannot be fetched or built.
+pub(crate) fn cargo_fuzz() -> Result<PathBuf, Error> {
+    installed("cargo-fuzz", CARGO_FUZZ)
+}
+
+/// Builds a program of crates.io at the first call, and returns its path.
+fn installed(name: &str, version: &str) -> Result<PathBuf, Error> {
     let folder = cache()?.join("tools");
-    let program = folder.join("bin").join(format!("cargo-deny{}", std::env::consts::EXE_SUFFIX));
+    let program = folder.join("bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if !program.exists() {
         let root = folder.to_string_lossy();
         // It runs for a second, so an optimised build would cost more than it saves.
-        let args = [
-            "install",
-            "--quiet",
-            "--locked",
-            "--debug",
-            "--root",
-            &root,
-            "cargo-deny",
-            "--version",
-            CARGO_DENY,
-        ];
+        let args = ["install", "--quiet", "--locked", "--debug", "--root", &root, name, "--version", version];
         run(command("cargo", &args))?;
     }
     Ok(program)

@@ -16,8 +16,9 @@ const MAX_BYTES: usize = 8 << 20;
 /// before they read the answer; one that is cut off would never learn why.
 const MAX_DRAINED_BYTES: usize = 256 << 20;
 
-/// How long the next piece of a body may take.
+/// How long the next piece of a body may take, and all of them together.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_TIME: Duration = Duration::from_secs(300);
 
 /// The JSON object in the body of a request, whatever its `content-type` says.
 pub(crate) struct JsonBody(pub(crate) Fields);
@@ -27,7 +28,8 @@ impl<S: Sync> FromRequest<S> for JsonBody {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body).await?;
+        let bytes = tokio::time::timeout(MAX_TIME, read(&parts.headers, body)).await;
+        let bytes = bytes.unwrap_or_else(|_| Err(too_slow()))?;
         Fields::parse(&bytes).map(Self)
     }
 }
@@ -72,8 +74,12 @@ async fn next(pieces: &mut BodyDataStream) -> Result<Option<axum::body::Bytes>, 
         Ok(piece) => piece.transpose().map_err(|_| {
             ApiError::new(StatusCode::BAD_REQUEST, "the body ended before its announced length")
         }),
-        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
+        Err(_) => Err(too_slow()),
     }
+}
+
+fn too_slow() -> ApiError {
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive").code("timeout")
 }
 
 fn too_large() -> ApiError {

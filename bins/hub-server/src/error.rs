@@ -19,6 +19,8 @@ pub(crate) struct ApiError {
     code: Option<&'static str>,
     param: Option<String>,
     message: String,
+    /// Whether the same request may be answered later.
+    is_passing: bool,
 }
 
 /// OpenAI's envelope. All four keys are always there.
@@ -38,7 +40,8 @@ struct Body<'a> {
 impl ApiError {
     /// Makes an error with nothing but a status and a message.
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: None, param: None, message: message.into() }
+        let is_passing = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        Self { status, code: None, param: None, message: message.into(), is_passing }
     }
 
     /// Makes the 400 for a field whose value cannot be meant.
@@ -65,9 +68,11 @@ impl ApiError {
         self
     }
 
-    /// Says which field is at fault, where that is not known yet.
+    /// Says which field is at fault, where one is and that is not known yet.
     pub(crate) fn about(mut self, param: &str) -> Self {
-        self.param.get_or_insert_with(|| param.to_owned());
+        if self.status == StatusCode::BAD_REQUEST {
+            self.param.get_or_insert_with(|| param.to_owned());
+        }
         self
     }
 
@@ -131,7 +136,8 @@ impl From<hub::Error> for ApiError {
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
         }
-        Self { status, code, param: param_of(&error).map(str::to_owned), message: chain(&error) }
+        let param = param_of(&error).map(str::to_owned);
+        Self { status, code, param, message: chain(&error), is_passing: error.is_passing() }
     }
 }
 
@@ -165,7 +171,7 @@ fn chain(error: &hub::Error) -> String {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = json::response(self.status, self.envelope());
-        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        if self.is_passing {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -209,7 +215,7 @@ mod tests {
         check(hub::models::Error::TooLarge { asked: 9_000, limit: 2_048 }, 400, "9000");
         check(hub::models::Error::Busy { waiting: 256 }, 429, "rate_limit_error");
         let over = hub::base::Account::new(10).reserve(11).unwrap_err();
-        check(hub::models::Error::Memory { what: "weights", source: over }, 503, "11 bytes");
+        check(hub::models::Error::Memory { what: "weights", source: over }, 503, "11 B");
         let invalid = hub::models::Error::InvalidOption { name: "stop", reason: "is empty".to_owned() };
         check(invalid, 400, r#""param":"stop""#);
     }
@@ -220,5 +226,10 @@ mod tests {
             let response = ApiError::new(StatusCode::from_u16(status).unwrap(), "").into_response();
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), told, "{status}");
         }
+        let over = hub::base::Account::new(10).reserve(11).unwrap_err();
+        let never = hub::Error::from(hub::models::Error::Memory { what: "weights", source: over });
+        let response = ApiError::from(never).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!response.headers().contains_key(header::RETRY_AFTER));
     }
 }

@@ -31,7 +31,7 @@ mod sse;
 mod state;
 mod trace;
 
-pub use access::{Access, InvalidOrigin};
+pub use access::Access;
 pub use metrics::Metrics;
 pub use server::{Error, Server, serve};
 pub use state::AppState;

@@ -1,6 +1,8 @@
 use std::{
+    future::IntoFuture,
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     time::Duration,
 };
 
@@ -8,10 +10,13 @@ use axum::Router;
 use hub::Hub;
 use tokio::{net::TcpListener, sync::oneshot};
 
-use crate::{Access, AppState, InvalidOrigin, app, os, socket::Sockets};
+use crate::{Access, AppState, app, os, socket::Sockets};
 
-/// How long open requests may go on once the program is told to stop.
+/// How long open requests may go on once the program is told to stop; told again, it waits no longer.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long answers that were cut off may take to be sent.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Serves the hub at the address of its settings until the program is told to stop (Ctrl-C, or `SIGTERM` on Unix).
 ///
@@ -24,7 +29,14 @@ pub async fn serve(hub: Hub, ready: impl FnOnce(&Server)) -> Result<(), Error> {
     // Whoever is told that the server is ready may stop it at once.
     let stop = os::told_to_stop();
     ready(&server);
-    server.run(stop, GRACE).await;
+    let patience = async {
+        // Begins to listen when it is first asked, so the word that stopped the server is not heard twice.
+        tokio::select! {
+            () = tokio::time::sleep(GRACE) => {}
+            () = os::told_to_stop() => {}
+        }
+    };
+    server.run(stop, patience).await;
     Ok(())
 }
 
@@ -37,6 +49,8 @@ pub struct Server {
     address: SocketAddr,
     router: Router,
     stalled: Duration,
+    hub: Hub,
+    wants_keys: bool,
 }
 
 /// Why a server cannot start.
@@ -46,9 +60,6 @@ pub enum Error {
     /// A part of the hub does not answer.
     #[error(transparent)]
     Hub(#[from] hub::Error),
-    /// An allowed origin is none.
-    #[error(transparent)]
-    Origin(#[from] InvalidOrigin),
     /// The address is reachable from other machines and nobody has a key.
     #[error(
         "{host} can be reached from other machines, and there is no key to tell callers apart: make one with \
@@ -86,7 +97,6 @@ impl Error {
         use hub::base::ErrorKind;
         match self {
             Self::Hub(error) => error.kind(),
-            Self::Origin(_) => ErrorKind::InvalidInput,
             Self::NoKey { .. } => ErrorKind::Denied,
             Self::PortTaken { .. } | Self::Bind { .. } => ErrorKind::Unavailable,
         }
@@ -100,11 +110,11 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::NoKey`] for an address that other machines reach while no key exists; [`Error::PortTaken`] with who
-    /// has the port; [`Error::Origin`] for a setting that is no origin.
+    /// has the port.
     pub async fn bind(hub: Hub) -> Result<Self, Error> {
         let config = hub.config();
         let (host, port) = (config.server.host, config.server.port);
-        let access = Access::new(&config.server, config.auth.local)?;
+        let access = Access::new(&config.server, config.auth.local);
         let stalled = Duration::from_secs(config.models.stalled_reader_s);
         if access.is_public() && !has_key(&hub).await? {
             return Err(Error::NoKey { host });
@@ -116,7 +126,9 @@ impl Server {
         };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        Ok(Self { listener, address, router: app(AppState::new(hub, access)), stalled })
+        let wants_keys = access.wants_keys();
+        let router = app(AppState::new(hub.clone(), access));
+        Ok(Self { listener, address, router, stalled, hub, wants_keys })
     }
 
     /// Returns the address, with the port that was taken.
@@ -124,15 +136,24 @@ impl Server {
         self.address
     }
 
+    /// Tells whether every caller needs a key.
+    pub fn wants_keys(&self) -> bool {
+        self.wants_keys
+    }
+
     /// Returns the address as programs on this machine use it: `http://127.0.0.1:8484`.
     pub fn url(&self) -> String {
         url(self.address)
     }
 
-    /// Serves until `shutdown` is ready, and then lets open requests end within `grace`.
+    /// Serves until `shutdown` is ready, and then lets open requests end until `patience` is.
     ///
-    /// Requests that are still open afterwards end with the hub's own shutdown.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static, grace: Duration) {
+    /// Those that are still open then are cut off: the hub is shut down, and each is told so in its own form.
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+        patience: impl Future<Output = ()>,
+    ) {
         let (stopping, stopped) = oneshot::channel();
         let signal = async {
             shutdown.await;
@@ -140,16 +161,21 @@ impl Server {
             let _ = stopping.send(());
         };
         let sockets = Sockets::new(self.listener, self.stalled);
-        let serving = axum::serve(sockets, self.router).with_graceful_shutdown(signal);
+        // It has no way to fail: a connection that breaks is that connection's end.
+        let serving = axum::serve(sockets, self.router).with_graceful_shutdown(signal).into_future();
+        let mut serving = pin!(serving);
         let overdue = async {
             // Fails only if serving ended, which the other branch sees.
             let _ = stopped.await;
-            tokio::time::sleep(grace).await;
+            patience.await;
         };
         tokio::select! {
-            // It has no way to fail: a connection that breaks is that connection's end.
-            _ = serving => {}
-            () = overdue => tracing::warn!("requests were still open when the server stopped"),
+            _ = &mut serving => return,
+            () = overdue => tracing::warn!("requests are still open and are cut off"),
+        }
+        let cut = async { tokio::join!(self.hub.shutdown(Duration::ZERO), serving) };
+        if tokio::time::timeout(FLUSH, cut).await.is_err() {
+            tracing::warn!("not every open request could be told that the server stops");
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Environment {
     pub(crate) home: PathBuf,
     /// `HUB_URL`: a running server to ask.
     pub(crate) url: Option<String>,
+    /// `HUB_API_KEY`: what a running server is shown.
+    pub(crate) key: Option<String>,
     /// Every `HUB_*` variable.
     pub(crate) variables: Vec<(String, String)>,
 }
@@ -28,6 +30,7 @@ impl Environment {
         Self {
             home: set("HUB_HOME").map_or_else(|| data_directory(set), PathBuf::from),
             url: set("HUB_URL").and_then(|url| url.into_string().ok()),
+            key: set("HUB_API_KEY").and_then(|key| key.into_string().ok()),
             variables: variables.collect(),
         }
     }

@@ -1,6 +1,7 @@
 use std::{error::Error, io, path::PathBuf, process::ExitCode};
 
 use hub_base::ErrorKind;
+use serde_json::json;
 
 /// Why a command failed, with the next step to take.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +65,7 @@ pub(crate) enum Failure {
         asked: String,
     },
     /// The model has no chat template.
-    #[error("{model} has no chat template: it continues texts")]
+    #[error("{model} has no chat template")]
     NoTemplate {
         /// The model.
         model: String,
@@ -86,8 +87,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 impl Failure {
-    /// Prints one line to standard error, and the causes below it if they are wanted.
-    pub(crate) fn report(&self, with_causes: bool) -> ExitCode {
+    /// Prints one line to standard error, as JSON for programs, and the causes below it if they are wanted.
+    pub(crate) fn report(&self, is_json: bool, with_causes: bool) -> ExitCode {
         match self {
             // Whoever read the output has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
@@ -95,18 +96,30 @@ impl Failure {
             Self::Interrupted => return ExitCode::from(self.code()),
             _ => {}
         }
-        let mut text = format!("error: {self}{}", self.next_step());
-        let mut cause = self.source();
-        if with_causes {
-            while let Some(error) = cause {
-                text.push_str(&format!("\n  because {error}"));
-                cause = error.source();
+        let message = format!("{self}{}", self.next_step());
+        let causes = self.causes();
+        let text = match causes.first() {
+            _ if is_json => json!({ "error": { "message": message, "causes": causes } }).to_string(),
+            Some(_) if with_causes => format!("error: {message}\n  because {}", causes.join("\n  because ")),
+            // What the operating system says is as short as it is telling.
+            Some(cause) if self.source().is_some_and(|source| source.is::<io::Error>()) => {
+                format!("error: {message}: {cause}")
             }
-        } else if cause.is_some() {
-            text.push_str(" (-v shows why)");
-        }
+            Some(_) => format!("error: {message} (-v shows why)"),
+            None => format!("error: {message}"),
+        };
         crate::output::complain(&text);
         ExitCode::from(self.code())
+    }
+
+    fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        causes
     }
 
     /// Says what to do next where the hub itself cannot know: it has no command line.
@@ -119,6 +132,7 @@ impl Failure {
                 "; `hub import PATH` adds one"
             }
             Error::NoName { .. } => " with --name",
+            Error::Gone { .. } => " with `hub rm`",
             _ => "",
         }
     }

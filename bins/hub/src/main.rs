@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod environment;
 mod failure;
+mod os;
 mod output;
 mod progress;
 mod session;
@@ -21,6 +22,6 @@ fn main() -> ExitCode {
     let session = Session::new(&args.global, Environment::read());
     match args.command.run(&session) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(is_verbose),
+        Err(failure) => failure.report(session.output.is_json, is_verbose),
     }
 }

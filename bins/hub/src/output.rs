@@ -1,4 +1,7 @@
-use std::io::{self, IsTerminal, Read, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Read, Write},
+};
 
 use serde::Serialize;
 
@@ -36,13 +39,27 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 /// Prints a piece of text at once.
 pub(crate) fn piece(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
+    let text = harmless(text, out.is_terminal());
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
 /// Prints a line to standard error.
 pub(crate) fn complain(text: &str) {
+    let mut err = io::stderr().lock();
+    let text = harmless(text, err.is_terminal());
     // Where standard error is closed there is nobody left to tell.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(err, "{text}");
+}
+
+/// Makes a text harmless for a terminal: models, their files and their names may hold sequences that move its cursor,
+/// rename its window or type for its user. A pipe gets every byte.
+fn harmless(text: &str, is_terminal: bool) -> Cow<'_, str> {
+    let is_harmful = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !is_terminal || !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |c: char| if is_harmful(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.replace("\r\n", "\n").chars().map(shown).collect())
 }
 
 /// Tells whether somebody sits at both ends.
@@ -100,6 +117,13 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["a".to_owned(), "tiếng Việt".to_owned()], ["long name".to_owned(), "b".to_owned()]];
         assert_eq!(table(["NAME", "X"], rows), "NAME       X\na          tiếng Việt\nlong name  b\n");
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_sequence_and_a_pipe_every_byte() {
+        let text = "Tiếng Việt\t\u{1b}[2J\u{9b}1m\r\n\u{7}";
+        assert_eq!(harmless(text, true), "Tiếng Việt\t\\u{1b}[2J\\u{9b}1m\n\\u{7}");
+        assert_eq!(harmless(text, false), text);
     }
 
     #[test]

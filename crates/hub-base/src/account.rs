@@ -3,6 +3,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use crate::Size;
+
 /// The one counter of memory: a limit, and what is reserved of it.
 ///
 /// It has no policy. Whoever is about to allocate reserves first and keeps the [`Reservation`] for as long as the
@@ -25,7 +27,10 @@ pub struct Reservation {
 
 /// A reservation that would pass the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{asked} bytes of memory are needed and {free} of the budget of {limit} are free")]
+#[error(
+    "{} of memory are needed and {} of the budget of {} are free",
+    Size(*asked), Size(*free), Size(*limit)
+)]
 pub struct OverBudget {
     /// How many bytes were asked for.
     pub asked: u64,
@@ -71,6 +76,13 @@ impl Account {
     /// Returns how many bytes can still be reserved.
     pub fn free_bytes(&self) -> u64 {
         self.0.limit - self.used_bytes()
+    }
+}
+
+impl OverBudget {
+    /// Tells whether the account could never hold this much, whatever else gives its memory back.
+    pub fn is_hopeless(&self) -> bool {
+        self.asked > self.limit
     }
 }
 

@@ -1,7 +1,8 @@
 //! What every crate of the hub shares, and nothing that does anything.
 //!
 //! A type lives here only when three crates need it: the kinds of error a frontend can tell apart, names that were
-//! checked once, a flag that stops long work, a sink for its progress, and the one counter of memory.
+//! checked once, a flag that stops long work, a sink for its progress, the one counter of memory, and sizes as people
+//! read them.
 //!
 //! ```
 //! use hub_base::Account;
@@ -19,6 +20,7 @@ mod cancel;
 mod kind;
 mod name;
 mod progress;
+mod size;
 mod task;
 
 pub use account::{Account, OverBudget, Reservation};
@@ -26,4 +28,5 @@ pub use cancel::CancelToken;
 pub use kind::ErrorKind;
 pub use name::{InvalidName, ModelId};
 pub use progress::{Progress, ProgressSink};
+pub use size::Size;
 pub use task::Task;

@@ -2,9 +2,6 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// The longest name a model can have, in bytes.
-const MAX_BYTES: usize = 128;
-
 /// A model's name, checked once at construction.
 ///
 /// Letters, digits and `- _ . : /` (as in `qwen3:8b` or `org/model`), 1 to 128 bytes, beginning with a letter or a
@@ -24,6 +21,9 @@ pub struct InvalidName {
 }
 
 impl ModelId {
+    /// The longest name a model can have, in bytes.
+    pub const MAX_LEN: usize = 128;
+
     /// Checks a name.
     ///
     /// # Errors
@@ -32,7 +32,7 @@ impl ModelId {
         if is_valid(name) {
             Ok(Self(name.into()))
         } else {
-            Err(InvalidName { name: name.chars().take(MAX_BYTES).collect() })
+            Err(InvalidName { name: name.chars().take(Self::MAX_LEN).collect() })
         }
     }
 
@@ -44,7 +44,7 @@ impl ModelId {
 
 fn is_valid(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/');
-    name.len() <= MAX_BYTES
+    name.len() <= ModelId::MAX_LEN
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(allowed)
         && name.split('/').all(|part| !matches!(part, "" | "." | ".."))

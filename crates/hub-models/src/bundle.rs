@@ -20,6 +20,7 @@ use crate::{
     chat::{Template, TemplateTokens},
     family,
     generation::GenerationConfig,
+    pooling::Pooling,
 };
 
 /// The guide model, inside the program.
@@ -49,7 +50,7 @@ impl Bundle {
         let spec = family::spec_of(&weights, config.as_ref())?;
         check_vocabulary(&weights, &spec)?;
         spec.check()?;
-        spec.check_names(weights.names())?;
+        spec.check_tensors(weights.shapes())?;
         Ok(Self { weights, spec, folder })
     }
 
@@ -62,7 +63,7 @@ impl Bundle {
             parameters += info.shape.iter().map(|dim| *dim as u64).product::<u64>();
         }
         let spec = &self.spec;
-        let context = spec.context_tokens;
+        let context = self.context_tokens();
         let groups = Group::of(spec);
         ModelInfo {
             task: self.task(),
@@ -82,6 +83,15 @@ impl Bundle {
             groups,
             has_chat_template: self.special_tokens().is_ok_and(|special| special.chat_template.is_some()),
             left_out: spec.left_out.iter().map(left_out).collect(),
+        }
+    }
+
+    /// Returns the longest sequence the model was made for: what its files say of texts counts, where they do.
+    fn context_tokens(&self) -> usize {
+        let all = self.spec.context_tokens;
+        match self.task() {
+            Task::Embed => Pooling::of(self).map_or(all, |pooling| pooling.max_tokens),
+            Task::Chat | Task::Rerank => all,
         }
     }
 

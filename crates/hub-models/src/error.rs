@@ -82,10 +82,11 @@ pub enum Error {
     },
     /// More tokens than the context holds.
     #[error(
-        "{asked} tokens are asked for and the limit is {limit}: shorten the prompt or ask for fewer tokens"
+        "the maximum context length is {limit} tokens and {asked} are asked for: shorten the prompt or ask for fewer \
+         tokens"
     )]
     TooLarge {
-        /// Tokens of the prompt, and of the answer if a number was asked for.
+        /// Tokens of the prompt, and of the answer: as many as were asked for, at least one.
         asked: usize,
         /// The longest sequence.
         limit: usize,

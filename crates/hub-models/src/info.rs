@@ -4,7 +4,7 @@ use hub_base::Task;
 use hub_nn::state::Group;
 use serde::Serialize;
 
-use crate::{Error, Source, bundle::Bundle};
+use crate::{Error, Source, bundle::Bundle, pooling::Pooling};
 
 /// What a model is, read from its files without loading it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,6 +63,26 @@ pub struct LeftOutTensor {
 /// Where the files are missing, damaged or of an unknown kind.
 pub fn inspect(source: &Source) -> Result<ModelInfo, Error> {
     Ok(Bundle::open(source)?.info())
+}
+
+/// Reads everything of a model but its weights, as opening it does, so that what is wrong is known before its first
+/// use.
+///
+/// # Errors
+/// As [`inspect`], and where the tokenizer, the chat template or the defaults for generating cannot be used.
+pub fn verify(source: &Source) -> Result<ModelInfo, Error> {
+    let bundle = Bundle::open(source)?;
+    let tokenizer = bundle.tokenizer()?;
+    match bundle.task() {
+        Task::Chat => {
+            bundle.generation_config()?.check()?;
+            bundle.template()?;
+            bundle.end_tokens(&tokenizer)?;
+        }
+        Task::Embed => drop(Pooling::of(&bundle)?),
+        Task::Rerank => {}
+    }
+    Ok(bundle.info())
 }
 
 /// Reads a model's chat template, as its authors wrote it; `None` if it has none.

@@ -38,7 +38,7 @@ pub use embed::{EmbeddingModel, Embeddings, Input};
 pub use engine::Load;
 pub use error::Error;
 pub use family::{FamilyError, spec_of};
-pub use info::{LeftOutTensor, ModelInfo, chat_template, inspect};
+pub use info::{LeftOutTensor, ModelInfo, chat_template, inspect, verify};
 pub use options::{EmbedOptions, EndTokens, GenerateOptions, LoadOptions, SamplingOptions, TooLong};
 pub use prompt::{ChatPrompt, Prompt};
 pub use reply::{Delta, FinishReason, Reply, TokenLogprob, Usage};

@@ -210,7 +210,6 @@ fn check(options: &GenerateOptions, vocab_size: usize) -> Result<(), Error> {
     let rule = |holds: bool, name: &'static str, reason: &str| {
         if holds { Ok(()) } else { Err(Error::InvalidOption { name, reason: reason.to_owned() }) }
     };
-    rule(options.max_tokens != Some(0), "max_tokens", "must be at least 1")?;
     let most = options.max_tokens.unwrap_or(usize::MAX);
     rule(options.min_tokens <= most, "min_tokens", "must be at most `max_tokens`")?;
     rule(options.choices.get() <= MAX_CHOICES, "n", "must be at most 128")?;

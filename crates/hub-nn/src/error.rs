@@ -20,16 +20,6 @@ pub enum Error {
     /// The specification contradicts itself or the files.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// A tensor of the files has another shape than the configuration says.
-    #[error("tensor `{name}` has shape {found:?} where the configuration asks for {expected:?}")]
-    Shape {
-        /// Its name.
-        name: String,
-        /// What the configuration asks for.
-        expected: Vec<usize>,
-        /// What the files hold.
-        found: Vec<usize>,
-    },
     /// A tensor is stored in a way that cannot be computed with.
     #[error("tensor `{name}` is stored as {kind}, which cannot be a weight")]
     WeightKind {
@@ -74,7 +64,6 @@ impl Error {
             Self::Device { .. } => ErrorKind::Unsupported,
             Self::Weights(error) => error.kind(),
             Self::Spec(error) => error.kind(),
-            Self::Shape { .. } => ErrorKind::Corrupt,
             Self::WeightKind { .. } => ErrorKind::Unsupported,
             Self::Memory { .. } => ErrorKind::Unavailable,
             Self::Cancelled => ErrorKind::Cancelled,

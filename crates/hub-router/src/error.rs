@@ -76,13 +76,12 @@ pub enum Error {
         alias: String,
     },
     /// An alias leads to something that cannot be a model's name.
-    #[error("alias {alias:?} leads to an impossible name")]
+    #[error("alias {alias:?} leads to an impossible name: {reason}")]
     BadAlias {
         /// The alias.
         alias: String,
         /// What is wrong with the name.
-        #[source]
-        source: InvalidName,
+        reason: InvalidName,
     },
 }
 
@@ -99,6 +98,17 @@ impl Error {
             | Self::EmptyAlias { .. }
             | Self::ReservedAlias { .. }
             | Self::BadAlias { .. } => ErrorKind::InvalidInput,
+        }
+    }
+
+    /// Returns the alias that is at fault, where one is.
+    pub fn alias(&self) -> Option<&str> {
+        match self {
+            Self::AliasLoop { chain } => chain.first().map(String::as_str),
+            Self::EmptyAlias { alias } | Self::ReservedAlias { alias } | Self::BadAlias { alias, .. } => {
+                Some(alias)
+            }
+            _ => None,
         }
     }
 }

@@ -1,7 +1,12 @@
+use hub_base::ModelId;
+
 use crate::{
     Decision, Request, Result, RouterOptions, Target,
     draft::{Case, Draft},
-    rules::{RULES, alias::AliasTable},
+    rules::{
+        RULES,
+        alias::{AliasTable, Leaf},
+    },
 };
 
 /// Chooses models by its settings alone.
@@ -18,6 +23,12 @@ impl Router {
     /// [`ReservedAlias`](crate::Error::ReservedAlias) or [`BadAlias`](crate::Error::BadAlias), each naming the alias.
     pub fn new(options: RouterOptions) -> Result<Self> {
         Ok(Self { aliases: AliasTable::new(&options.aliases)? })
+    }
+
+    /// Iterates over the aliases by name, each with the models it leads to in the end; the router's own choice
+    /// (`auto`) is none of them.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, Vec<&ModelId>)> {
+        self.aliases.iter().map(|(alias, leaves)| (alias, leaves.iter().filter_map(Leaf::model).collect()))
     }
 
     /// Decides which of `targets` may answer `request`, best first.

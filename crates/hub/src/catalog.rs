@@ -8,7 +8,7 @@ use hub_router::{AUTO, Candidate, Request, Target};
 use hub_store::ModelRow;
 use serde::Serialize;
 
-use crate::{Error, Hub, Result, caller::now_ms, open::blocking};
+use crate::{Error, Hub, Result, caller::now_ms, open::blocking, registry::explained};
 
 /// The name of the model inside the program.
 const GUIDE: &str = "hub-guide";
@@ -175,7 +175,7 @@ impl Hub {
             Some(at) => Ok(models.swap_remove(at)),
             None => {
                 let installed = models.into_iter().map(|model| model.name.to_string()).collect();
-                Err(Error::NoSuchModel { name: name.to_owned(), installed })
+                Err(Error::NoSuchModel { name: name.chars().take(ModelId::MAX_LEN).collect(), installed })
             }
         }
     }
@@ -187,7 +187,8 @@ impl Hub {
     pub async fn details(&self, name: &str) -> Result<ModelDetails> {
         let installed = self.model(name).await?;
         let source = installed.source();
-        let info = blocking(move || hub_models::inspect(&source)).await??;
+        let info = blocking(move || hub_models::inspect(&source)).await?;
+        let info = info.map_err(|error| explained(&installed, error.into()))?;
         Ok(ModelDetails { installed, info })
     }
 
@@ -196,13 +197,15 @@ impl Hub {
     /// # Errors
     /// As [`Hub::details`].
     pub async fn chat_template(&self, name: &str) -> Result<Option<String>> {
-        let source = self.model(name).await?.source();
-        Ok(blocking(move || hub_models::chat_template(&source)).await??)
+        let installed = self.model(name).await?;
+        let source = installed.source();
+        let template = blocking(move || hub_models::chat_template(&source)).await?;
+        template.map_err(|error| explained(&installed, error.into()))
     }
 
     /// Makes a Hugging Face folder or a GGUF file usable where it lies.
     ///
-    /// It is read enough to know what it is, and not copied. Without `name` it is called after its file or folder.
+    /// It is not copied. Everything but its weights is read, so that what would fail at its first use fails now. Without `name` it is called after its file or folder.
     ///
     /// # Errors
     /// [`Error::NoModelAt`] if nothing is there, [`Error::Models`] if it is no model this hub can run,
@@ -220,7 +223,7 @@ impl Hub {
         }
         let text = path.to_str().ok_or_else(|| Error::PathNotText { path: path.clone() })?.to_owned();
         let source = Source::Path(path);
-        let info = blocking(move || hub_models::inspect(&source)).await??;
+        let info = blocking(move || hub_models::verify(&source)).await??;
         let row = ModelRow {
             name,
             source: IMPORT.to_owned(),

@@ -13,7 +13,13 @@ use hub_models::{Delta, GenerateOptions, Prompt, Reply, TextModel, chat::Message
 use hub_router::{Candidate, Request};
 use tracing::instrument;
 
-use crate::{Caller, Error, Hub, Installed, Result, caller::Meter, open::blocking, registry::Lease};
+use crate::{
+    Caller, Error, Hub, Installed, Result,
+    catalog::Planned,
+    meter::Meter,
+    open::blocking,
+    registry::{Cut, Lease},
+};
 
 /// A conversation or a text to go on with.
 #[derive(Clone, Debug)]
@@ -72,6 +78,9 @@ pub struct ChatReply {
     route: String,
     request_id: String,
     meter: Meter,
+    /// Ready when the hub stops.
+    cut: Cut,
+    is_cut: bool,
     // Last, so that the model counts as in use until its sequence is gone.
     _lease: Lease,
 }
@@ -123,17 +132,21 @@ impl Stream for ChatReply {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
+        if this.is_cut {
+            return Poll::Ready(None);
+        }
+        this.is_cut = this.cut.poll(cx).is_ready();
         let item = match this.first.take() {
+            _ if this.is_cut => Some(Err(Error::ShuttingDown)),
             Some(delta) => Some(Ok(delta)),
-            None => ready!(Pin::new(&mut this.reply).poll_next(cx)),
+            None => ready!(Pin::new(&mut this.reply).poll_next(cx)).map(|item| item.map_err(Error::from)),
         };
-        Poll::Ready(item.map(|item| {
-            item.inspect(|delta| this.meter.delta(delta)).map_err(|error| {
-                let error = Error::from(error);
-                this.meter.fail(error.kind());
-                error
-            })
-        }))
+        match &item {
+            Some(Ok(delta)) => this.meter.delta(delta),
+            Some(Err(error)) => this.meter.fail(error.kind()),
+            None => {}
+        }
+        Poll::Ready(item)
     }
 }
 
@@ -158,19 +171,53 @@ impl Hub {
     /// [`Error::Router`] if no model can answer; otherwise what the first candidate failed of.
     #[instrument(name = "hub.chat", skip_all, fields(model = %request.model))]
     pub async fn chat(&self, request: ChatRequest) -> Result<ChatReply> {
+        let (reply, _) = self.begin(request).await?;
+        Ok(reply)
+    }
+
+    /// Starts an answer to the prompt of `request` and one to each of `others`, all by the same model and on one usage
+    /// row.
+    ///
+    /// # Errors
+    /// As [`Hub::chat`], for the first prompt that is refused; the other answers are withdrawn.
+    pub async fn chat_each(&self, request: ChatRequest, others: Vec<Prompt>) -> Result<Vec<ChatReply>> {
+        let options = request.options.clone();
+        let (first, installed) = self.begin(request).await?;
+        let (model, route) = (first.model.clone(), first.route.clone());
+        let mut replies = Vec::with_capacity(1 + others.len());
+        for prompt in others {
+            let mut meter = first.meter.part();
+            // Without a rival: none waits for a token while nobody reads those that are ahead of it.
+            let placed = self.attempt(&installed, &Arc::new(prompt), &options, true).await;
+            let placed = placed.inspect_err(|error| meter.fail(error.kind()))?;
+            meter.prompt_tokens(placed.reply.prompt_tokens());
+            replies.push(self.reply(placed, model.clone(), route.clone(), meter));
+        }
+        replies.insert(0, first);
+        Ok(replies)
+    }
+
+    async fn begin(&self, request: ChatRequest) -> Result<(ChatReply, Installed)> {
         let ChatRequest { model, prompt, options, caller } = request;
         let mut meter = Meter::new(self.store(), caller, Task::Chat, &model);
         let placed = self.place(&model, prompt, &options, &mut meter).await;
-        let (candidate, placed) = placed.inspect_err(|error| meter.fail(error.kind()))?;
-        Ok(ChatReply {
+        let (planned, placed) = placed.inspect_err(|error| meter.fail(error.kind()))?;
+        let Candidate { model, reason, .. } = planned.candidate;
+        Ok((self.reply(placed, model, reason, meter), planned.installed))
+    }
+
+    fn reply(&self, placed: Placed, model: ModelId, route: String, meter: Meter) -> ChatReply {
+        ChatReply {
             first: placed.first,
             reply: placed.reply,
-            model: candidate.model,
-            route: candidate.reason,
+            model,
+            route,
             request_id: meter.request_id().to_owned(),
             meter,
+            cut: self.registry().cut(),
+            is_cut: false,
             _lease: placed.lease,
-        })
+        }
     }
 
     /// Tries the candidates in order until one takes the request.
@@ -180,23 +227,23 @@ impl Hub {
         prompt: Prompt,
         options: &GenerateOptions,
         meter: &mut Meter,
-    ) -> Result<(Candidate, Placed)> {
+    ) -> Result<(Planned, Placed)> {
         let max_tokens = options.max_tokens.map(|tokens| tokens as u64);
         let request = Request { model, task: Task::Chat, prompt_tokens: estimate(&prompt), max_tokens };
         let plan = self.plan(&request).await?;
         let prompt = Arc::new(prompt);
         let mut first_error = None;
-        for (at, planned) in plan.iter().enumerate() {
-            let is_last = at + 1 == plan.len();
+        let mut candidates = plan.into_iter().peekable();
+        while let Some(mut planned) = candidates.next() {
+            let is_last = candidates.peek().is_none();
             meter.model(&planned.candidate.model);
             let error = match self.attempt(&planned.installed, &prompt, options, is_last).await {
                 Ok(placed) => {
                     meter.prompt_tokens(placed.reply.prompt_tokens());
-                    let mut candidate = planned.candidate.clone();
                     if first_error.is_some() {
-                        candidate.reason.push_str(", fallback");
+                        planned.candidate.reason.push_str(", fallback");
                     }
-                    return Ok((candidate, placed));
+                    return Ok((planned, placed));
                 }
                 Err(error) => error,
             };

@@ -1,8 +1,8 @@
 use std::{io, path::PathBuf};
 
-use hub_base::{ErrorKind, InvalidName, ModelId, OverBudget, Task};
+use hub_base::{ErrorKind, InvalidName, ModelId, OverBudget, Size, Task};
 
-use crate::{Size, config::ConfigError};
+use crate::config::ConfigError;
 
 /// What this crate's fallible functions return.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -86,6 +86,17 @@ pub enum Error {
         /// What is installed, sorted.
         installed: Vec<String>,
     },
+    /// The files of an imported model are not where they were.
+    #[error("the files of {name} are no longer at {}: put them back, or forget the model", path.display())]
+    Gone {
+        /// The model.
+        name: ModelId,
+        /// Where they were.
+        path: PathBuf,
+        /// What was found missing.
+        #[source]
+        source: Box<hub_models::Error>,
+    },
     /// The built-in model cannot be removed.
     #[error("{name} is part of this program and cannot be removed")]
     Builtin {
@@ -107,9 +118,9 @@ pub enum Error {
     },
     /// The budget does not hold the model, although every idle one was unloaded.
     #[error(
-        "{model} needs {} more of memory and {} of the budget of {} are free: wait for other models, or raise \
-         `memory.budget`",
-        Size(over.asked), Size(over.free), Size(over.limit)
+        "{model} needs {} more of memory and {} of the budget of {} are free: {}raise `memory.budget`",
+        Size(over.asked), Size(over.free), Size(over.limit),
+        if over.is_hopeless() { "" } else { "wait for other models, or " }
     )]
     OverBudget {
         /// The model.
@@ -137,6 +148,7 @@ impl Error {
             Self::Home { .. }
             | Self::HomeInUse { .. }
             | Self::MemoryUnknown
+            | Self::Gone { .. }
             | Self::OverBudget { .. }
             | Self::ShuttingDown => ErrorKind::Unavailable,
             Self::NoModelAt { .. } | Self::NoSuchModel { .. } => ErrorKind::NotFound,
@@ -146,6 +158,16 @@ impl Error {
             | Self::Builtin { .. } => ErrorKind::InvalidInput,
             Self::Changed { .. } => ErrorKind::Corrupt,
             Self::Stopped => ErrorKind::Internal,
+        }
+    }
+
+    /// Tells whether the same request can succeed later although nobody changes anything: what is busy gets done.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::OverBudget { over, .. } => !over.is_hopeless(),
+            Self::Models(hub_models::Error::Memory { source, .. }) => !source.is_hopeless(),
+            Self::Gone { .. } | Self::MemoryUnknown | Self::Home { .. } => false,
+            error => matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Cancelled),
         }
     }
 }

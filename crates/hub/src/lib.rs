@@ -20,6 +20,7 @@
 //! Everything is asynchronous and needs a tokio runtime of several threads; nothing computes on its threads. Nothing
 //! reads the environment: a program does, and hands the text to [`config::resolve`].
 
+mod aliases;
 pub mod bench;
 mod caller;
 mod catalog;
@@ -28,13 +29,14 @@ pub mod config;
 mod embed;
 mod error;
 mod home;
+mod meter;
 mod open;
 mod os;
 mod registry;
 mod rerank;
-mod size;
 
-pub use caller::{Caller, StatusTable};
+pub use aliases::Alias;
+pub use caller::{Caller, StatusTable, now_ms};
 pub use catalog::{Installed, ModelDetails, ModelOrigin};
 pub use chat::{ChatReply, ChatRequest};
 pub use config::HubConfig;
@@ -44,7 +46,6 @@ pub use home::{Home, HomeLock};
 pub use open::Hub;
 pub use registry::LoadedModel;
 pub use rerank::{RerankReply, RerankRequest};
-pub use size::Size;
 
 pub use hub_base as base;
 pub use hub_models as models;

@@ -6,7 +6,7 @@ use tracing::instrument;
 
 use crate::{
     Caller, Hub, Result,
-    caller::Meter,
+    meter::Meter,
     open::{CancelOnDrop, blocking},
 };
 

@@ -28,13 +28,17 @@ impl Caller {
     }
 }
 
-/// Returns the secret that a request carries: `Authorization: Bearer`, or `x-api-key` as Anthropic's clients send it.
+/// Where clients put a key: `x-api-key` Anthropic's, `api-key` Azure's.
+const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
+
+/// Returns the secret that a request carries: `Authorization: Bearer`, or a header of its own.
 pub(super) fn secret_of(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, secret) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
     });
-    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok()).filter(|secret| !secret.is_empty())
+    let own = || KEY_HEADERS.into_iter().find_map(|name| headers.get(name)?.to_str().ok());
+    bearer.or_else(own).filter(|secret| !secret.is_empty())
 }
 
 #[cfg(test)]
@@ -49,11 +53,12 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_comes_in_either_header() {
+    fn a_secret_comes_in_any_of_the_headers() {
         check("authorization", "Bearer hub_1", Some("hub_1"));
         check("authorization", "bearer  hub_1", Some("hub_1"));
         check("authorization", "Basic aHVi", None);
         check("authorization", "Bearer ", None);
         check("x-api-key", "hub_1", Some("hub_1"));
+        check("api-key", "hub_1", Some("hub_1"));
     }
 }

@@ -1,7 +1,4 @@
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -9,7 +6,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use hub::Hub;
+use hub::{Hub, now_ms};
 
 use super::{
     Access,
@@ -77,11 +74,6 @@ async fn caller(access: &Access, hub: &Hub, headers: &HeaderMap) -> Result<Calle
     }
 }
 
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// Keeps pages of other sites out (DNS rebinding, cross-site requests) and lets allowed ones in (CORS).
 pub(crate) async fn guard_browser(
     State(access): State<Arc<Access>>,
@@ -89,15 +81,15 @@ pub(crate) async fn guard_browser(
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    let host = text(headers, header::HOST).or_else(|| request.uri().host());
-    // A host that is no text is nobody's name.
-    let host = if headers.contains_key(header::HOST) { Some(host.unwrap_or_default()) } else { host };
-    if let Some(host) = host
-        && !access.serves_host(host)
-    {
+    let hosts: Vec<&str> = match hosts(&request) {
+        Ok(hosts) => hosts,
+        Err(error) => return error.into_response(),
+    };
+    if let Some(host) = hosts.iter().find(|host| !access.serves_host(host)) {
         let message = format!("{host:?} is not a name of this server; add its origin to `[server] origins`");
         return ApiError::new(StatusCode::FORBIDDEN, message).code("host_not_allowed").into_response();
     }
+    let host = hosts.first().copied();
     let Some(origin) = headers.get(header::ORIGIN).cloned() else { return next.run(request).await };
     if !origin.to_str().is_ok_and(|origin| access.allows_origin(origin, host)) {
         let message = format!("pages from {origin:?} may not call this server; add it to `[server] origins`");
@@ -111,6 +103,23 @@ pub(crate) async fn guard_browser(
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     response
+}
+
+/// Returns the names a request calls this server by: its `Host`, and the one in its target where that is a whole URL.
+/// A request without either comes from no browser.
+///
+/// # Errors
+/// 400 for several `Host` headers, of which a proxy may have read another than we would.
+fn hosts(request: &Request) -> Result<Vec<&str>, ApiError> {
+    let mut headers = request.headers().get_all(header::HOST).iter();
+    let header = headers.next();
+    if headers.next().is_some() {
+        let message = "the request names several hosts";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, message).code("invalid_host"));
+    }
+    // A host that is no text is nobody's name.
+    let header = header.map(|host| host.to_str().unwrap_or_default());
+    Ok(header.into_iter().chain(request.uri().authority().map(|authority| authority.as_str())).collect())
 }
 
 /// Answers a browser that asks before it sends: every method, and the headers it named.
@@ -127,8 +136,4 @@ fn preflight(asked: &HeaderMap) -> Response {
     }
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
-}
-
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
 }

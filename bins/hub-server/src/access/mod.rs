@@ -2,18 +2,15 @@
 
 mod caller;
 mod layer;
-mod origin;
 
 pub(crate) use caller::Caller;
 pub(crate) use layer::{authenticate, guard_browser};
-pub use origin::InvalidOrigin;
 
 use std::net::IpAddr;
 
-use hub::config::{LocalAccess, ServerOptions};
+use hub::config::{LocalAccess, PageOrigin, ServerOptions, host_of, is_loopback_name};
 
 use caller::KeyPolicy;
-use origin::{Origin, host_of, is_loopback_name};
 
 /// What decides whether a call is let in.
 #[derive(Clone, Debug)]
@@ -21,7 +18,7 @@ pub struct Access {
     keys: KeyPolicy,
     reach: Reach,
     host: IpAddr,
-    origins: Vec<Origin>,
+    origins: Vec<PageOrigin>,
 }
 
 /// Who can connect to the address that is served.
@@ -38,22 +35,23 @@ impl Access {
     ///
     /// Where other machines reach the server every caller needs a key, whatever `local` says: behind a proxy on this
     /// machine, all of them look local.
-    ///
-    /// # Errors
-    /// [`InvalidOrigin`] naming the first of the allowed origins that is none.
-    pub fn new(options: &ServerOptions, local: LocalAccess) -> Result<Self, InvalidOrigin> {
+    pub fn new(options: &ServerOptions, local: LocalAccess) -> Self {
         let reach = if options.host.to_canonical().is_loopback() { Reach::Loopback } else { Reach::Network };
         let keys = match (reach, local) {
             (Reach::Loopback, LocalAccess::Allow) => KeyPolicy::Optional,
             (Reach::Loopback, LocalAccess::Require) | (Reach::Network, _) => KeyPolicy::Required,
         };
-        let origins = options.origins.iter().map(|origin| origin.parse()).collect::<Result<_, _>>()?;
-        Ok(Self { keys, reach, host: options.host, origins })
+        Self { keys, reach, host: options.host, origins: options.origins.clone() }
     }
 
     /// Tells whether other machines can connect.
     pub(crate) fn is_public(&self) -> bool {
         self.reach == Reach::Network
+    }
+
+    /// Tells whether every caller needs a key.
+    pub(crate) fn wants_keys(&self) -> bool {
+        self.keys == KeyPolicy::Required
     }
 
     /// Tells whether a `Host` header names this server.
@@ -73,7 +71,7 @@ impl Access {
         if self.origins.iter().any(|allowed| allowed.matches(origin)) {
             return true;
         }
-        let Ok(origin) = origin.parse::<Origin>() else { return false };
+        let Ok(origin) = origin.parse::<PageOrigin>() else { return false };
         // A page that this server handed out itself calls it under the name it was reached by.
         origin.is_loopback() || host.is_some_and(|host| origin.authority().eq_ignore_ascii_case(host))
     }
@@ -86,8 +84,8 @@ mod tests {
     fn access(host: &str, origins: &[&str]) -> Access {
         let mut options = ServerOptions::default();
         options.host = host.parse().unwrap();
-        options.origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
-        Access::new(&options, LocalAccess::Allow).unwrap()
+        options.origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
+        Access::new(&options, LocalAccess::Allow)
     }
 
     #[test]

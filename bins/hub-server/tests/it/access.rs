@@ -63,9 +63,19 @@ async fn a_rebound_name_reaches_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_name_a_request_uses_must_be_this_server() {
+    let world = World::new().await;
+    let local = ("host", "127.0.0.1:8484");
+    get(&world, &[local, local]).await.check_error(400, &Value::Null, Some("invalid_host"));
+    let whole_url = Request::get("http://evil.example/v1/models").header(local.0, local.1);
+    let refused = world.send(whole_url.body(Body::empty()).unwrap()).await;
+    refused.check_error(403, &Value::Null, Some("host_not_allowed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_this_machine_may_call_and_others_are_told_the_setting() {
     let mut config = HubConfig::default();
-    config.server.origins = vec!["https://chat.example".to_owned()];
+    config.server.origins = vec!["https://chat.example".parse().unwrap()];
     let world = World::with(config).await;
     for origin in ["http://localhost:5173", "https://chat.example"] {
         let answer = get(&world, &[("origin", origin)]).await;

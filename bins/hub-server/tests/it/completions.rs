@@ -49,6 +49,46 @@ async fn prompts_and_choices_are_numbered_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_prompts_are_one_request() {
+    let world = World::new().await;
+    let json = world.post(PATH, &ask(&json!({"prompt": ["How do", "What is"], "n": 2}))).await.json(200);
+    world.hub.store().usage().flush().await;
+    let summary = world.hub.store().usage().summary(0).await.unwrap();
+    assert_eq!((summary[0].requests, summary[0].failed), (1, 0));
+    assert_eq!(summary[0].completion_tokens, json["usage"]["completion_tokens"].as_u64().unwrap());
+    assert_eq!(summary[0].prompt_tokens, json["usage"]["prompt_tokens"].as_u64().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_is_scored_without_an_answer() {
+    let world = World::new().await;
+    let mut body =
+        ask(&json!({"prompt": "How do I import a model?", "max_tokens": 0, "echo": true, "logprobs": 1}));
+    let json = world.post(PATH, &body).await.json(200);
+    let choice = &json["choices"][0];
+    assert_eq!((&choice["text"], &choice["finish_reason"]), (&body["prompt"], &json!("length")));
+    assert_eq!(json["usage"]["completion_tokens"], 0);
+    let tokens = choice["logprobs"]["token_logprobs"].as_array().unwrap();
+    assert_eq!(tokens.len() as u64, json["usage"]["prompt_tokens"].as_u64().unwrap());
+    assert!(tokens[0].is_null() && tokens[1..].iter().all(|logprob| logprob.as_f64().unwrap() <= 0.0));
+    body["stream"] = true.into();
+    assert_eq!(joined(&world.post(PATH, &body).await.events(), 1), [body["prompt"].as_str().unwrap()]);
+    let chat =
+        json!({"model": "hub-guide", "max_tokens": 0, "messages": [{"role": "user", "content": "hi"}]});
+    world.post("/v1/chat/completions", &chat).await.check_error(400, &"max_tokens".into(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_llama_cpp_mean_the_same() {
+    let world = World::new().await;
+    let json = world.post(PATH, &ask(&json!({"max_tokens": null, "n_predict": 2}))).await.json(200);
+    assert!(json["usage"]["completion_tokens"].as_u64().unwrap() <= 2);
+    let both = ask(&json!({"repetition_penalty": 1.2, "repeat_penalty": 1.3}));
+    world.post(PATH, &both).await.check_error(400, &"repeat_penalty".into(), None);
+    world.post(PATH, &ask(&json!({"n_predict": -1}))).await.json(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_prompt_comes_back_if_it_is_wanted() {
     let world = World::new().await;
     let plain = world.post(PATH, &ask(&json!({}))).await.json(200);

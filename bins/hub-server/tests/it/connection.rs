@@ -28,13 +28,19 @@ struct Serving {
 
 impl Serving {
     async fn start() -> Self {
+        Self::start_with(Duration::from_secs(5)).await
+    }
+
+    /// Starts a server that lets open requests go on for `patience` once it is stopped.
+    async fn start_with(patience: Duration) -> Self {
         let mut config = HubConfig::default();
         config.server.port = 0;
         let world = World::with(config).await;
         let server = Server::bind(world.hub.clone()).await.unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(server.run(async { drop(stopped.await) }, Duration::from_secs(5)));
+        let patience = async move { tokio::time::sleep(patience).await };
+        let task = tokio::spawn(server.run(async { drop(stopped.await) }, patience));
         Self { world, address, stop, task }
     }
 
@@ -96,6 +102,23 @@ async fn a_client_that_leaves_stops_its_generation() {
     .expect("the sequence ends");
     let generated = serving.model().await["load"]["generated_tokens"].as_u64().unwrap();
     assert!(generated < TOKENS as u64, "{generated} tokens were generated for nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_cut_off_says_so() {
+    let serving = Serving::start_with(Duration::ZERO).await;
+    let mut reader = BufReader::new(serving.chat(400).await);
+    let mut text = String::new();
+    while !text.contains("\"content\":\"") {
+        timeout(LIMIT, reader.read_line(&mut text)).await.unwrap().unwrap();
+    }
+    serving.stop.send(()).unwrap();
+    timeout(LIMIT, reader.read_to_string(&mut text)).await.expect("the connection closes").unwrap();
+    assert!(
+        text.contains("event: error\ndata: {\"error\":{\"message\":\"the hub is shutting down\""),
+        "{text}"
+    );
+    timeout(LIMIT, serving.task).await.expect("the server ends").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
 use axum::{body::Body, http::Request};
+use hub::HubConfig;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -48,6 +49,18 @@ async fn models_are_listed_and_found() {
     let missing = world.get("/v1/models/org%2Fnothing").await;
     missing.check_error(404, &"model".into(), Some("model_not_found"));
     assert!(missing.text.contains("org/nothing") && missing.text.contains("hub-guide"), "{}", missing.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_is_a_model_to_whoever_looks_for_it() {
+    let config = HubConfig::default().alias("gpt-4o-mini", "hub-guide").alias("o9", "not-here");
+    let world = World::with(config).await;
+    let list = world.get("/v1/models").await.json(200);
+    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(ids, ["hub-guide", "gpt-4o-mini"]);
+    assert_eq!(world.get("/v1/models/gpt-4o-mini").await.json(200)["owned_by"], "alias");
+    world.get("/v1/models/o9").await.check_error(404, &"model".into(), Some("model_not_found"));
+    world.get("/v1/models/%ff%fe").await.check_error(404, &"model".into(), Some("model_not_found"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

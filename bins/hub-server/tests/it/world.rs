@@ -40,7 +40,7 @@ impl World {
     pub(crate) async fn with(config: HubConfig) -> Self {
         let home = tempfile::tempdir().unwrap();
         let hub = Hub::open(config, home.path()).await.unwrap();
-        let access = Access::new(&hub.config().server, hub.config().auth.local).unwrap();
+        let access = Access::new(&hub.config().server, hub.config().auth.local);
         let app = app(AppState::new(hub.clone(), access));
         Self { hub, app, _home: home, models: Vec::new() }
     }

@@ -1,11 +1,9 @@
 use std::{fmt::Write, num::NonZeroUsize};
 
-use hub::{
-    Size,
-    bench::{BenchOptions, BenchReport, Rate, Spread},
-};
+use hub::bench::{BenchOptions, BenchReport, Rate, Spread};
+use hub_base::Size;
 
-use crate::{failure::Failure, progress::ProgressLine, session::Session};
+use crate::{failure::Failure, output::complain, progress::ProgressLine, session::Session};
 
 /// Measures how fast a model is here
 #[derive(Debug, clap::Args)]
@@ -42,6 +40,17 @@ impl Args {
             options.progress = progress.sink();
             Ok(hub.bench(&self.model, options).await?)
         })?;
+        let lengths = [
+            ("prompt", self.prompt_tokens.get(), report.prompt_tokens),
+            ("answer", self.gen_tokens.get(), report.gen_tokens),
+        ];
+        for (what, asked, taken) in
+            lengths.into_iter().filter(|(_, asked, taken)| 0 < *taken && taken < asked)
+        {
+            complain(&format!(
+                "note: {asked} tokens of {what} do not fit this model, so {taken} were measured"
+            ));
+        }
         session.output.emit(&report, text)
     }
 }

@@ -25,17 +25,37 @@ impl Args {
         let path = session.config_path();
         match self.action {
             Action::Show => show(session, &session.settings(Vec::new())?),
-            Action::Check => {
-                session.settings(Vec::new())?;
-                let exists = path.exists();
-                session.output.emit(&json!({ "ok": true, "file": path, "exists": exists }), |_| {
-                    let place = path.display();
-                    if exists { format!("{place} is right") } else { format!("right; there is no {place}") }
-                })
-            }
+            Action::Check => check(session),
             Action::Path => session.output.emit(&json!({ "file": path }), |_| path.display().to_string()),
         }
     }
+}
+
+fn check(session: &Session) -> Result<(), Failure> {
+    let path = session.config_path();
+    let notes = match session.settings(Vec::new())?.config.aliases.is_empty() {
+        true => Vec::new(),
+        false => session.with_hub(Vec::new(), async |hub| Ok(notes(&hub.aliases().await?)))?,
+    };
+    let exists = path.exists();
+    session.output.emit(&json!({ "ok": true, "file": path, "exists": exists, "notes": notes }), |_| {
+        let place = path.display();
+        let verdict =
+            if exists { format!("{place} is right") } else { format!("right; there is no {place}") };
+        let notes = notes.iter().map(|note| format!("\nnote: {note}"));
+        std::iter::once(verdict).chain(notes).collect()
+    })
+}
+
+/// Says what of the aliases can hardly be meant.
+fn notes(aliases: &[hub::Alias]) -> Vec<String> {
+    let missing =
+        aliases.iter().flat_map(|alias| alias.missing.iter().map(move |model| (&alias.name, model)));
+    let missing =
+        missing.map(|(alias, model)| format!("alias {alias:?} leads to {model}, which is not installed"));
+    let hiding = aliases.iter().filter(|alias| alias.hides_model);
+    let hiding = hiding.map(|alias| format!("alias {0:?} hides the model {0}", alias.name));
+    missing.chain(hiding).collect()
 }
 
 fn show(session: &Session, settings: &Resolved) -> Result<(), Failure> {

@@ -1,6 +1,4 @@
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use hub::store::KeyRow;
+use hub::{now_ms, store::KeyRow};
 use serde_json::json;
 
 use crate::{
@@ -85,9 +83,4 @@ fn revoke(session: &Session, asked: String) -> Result<(), Failure> {
     };
     let Some(key) = session.with_hub(Vec::new(), revoke)? else { return Err(Failure::NoKey { asked }) };
     session.output.emit(&key, |key| format!("{} ({}) is revoked", key.name, key.id))
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

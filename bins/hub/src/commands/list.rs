@@ -1,4 +1,4 @@
-use hub::Size;
+use hub_base::Size;
 use serde_json::json;
 
 use crate::{
@@ -13,8 +13,9 @@ pub(crate) struct Args {}
 
 impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
-        let models = session.with_hub(Vec::new(), async |hub| Ok(hub.models().await?))?;
-        session.output.emit(&json!({ "models": models }), |_| {
+        let both = async |hub: &hub::Hub| Ok((hub.models().await?, hub.aliases().await?));
+        let (models, aliases) = session.with_hub(Vec::new(), both)?;
+        session.output.emit(&json!({ "models": models, "aliases": aliases }), |_| {
             let row = |model: &hub::Installed| {
                 [
                     model.name.to_string(),
@@ -26,7 +27,20 @@ impl Args {
                     model.path.as_ref().map_or("built in".to_owned(), |path| path.display().to_string()),
                 ]
             };
-            table(["NAME", "TASK", "PARAMS", "SIZE", "CONTEXT", "WEIGHTS", "FROM"], models.iter().map(row))
+            let head = ["NAME", "TASK", "PARAMS", "SIZE", "CONTEXT", "WEIGHTS", "FROM"];
+            let models = table(head, models.iter().map(row));
+            if aliases.is_empty() {
+                return models;
+            }
+            format!("{models}\n{}", table(["ALIAS", "LEADS TO"], aliases.iter().map(alias)))
         })
     }
+}
+
+/// Writes an alias and what it leads to, in order.
+fn alias(alias: &hub::Alias) -> [String; 2] {
+    let models = alias.models.iter().map(ToString::to_string);
+    let missing = alias.missing.iter().map(|model| format!("{model} (not installed)"));
+    let names: Vec<String> = models.chain(missing).collect();
+    [alias.name.clone(), if names.is_empty() { "auto".to_owned() } else { names.join(", ") }]
 }

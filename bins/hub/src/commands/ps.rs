@@ -1,4 +1,4 @@
-use hub::Size;
+use hub_base::Size;
 use serde_json::Value;
 
 use crate::{client, failure::Failure, output::table, session::Session};
@@ -9,12 +9,16 @@ pub(crate) struct Args {
     /// The server to ask [default: HUB_URL, or the one that serves the home directory]
     #[arg(long)]
     url: Option<String>,
+    /// The key to send [default: HUB_API_KEY]
+    #[arg(long)]
+    key: Option<String>,
 }
 
 impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
         let server = client::server(session, self.url.as_deref())?;
-        let answer = client::get(&server, "/hub/v1/ps")?;
+        let answer =
+            client::get(&server, "/hub/v1/ps", self.key.as_deref().or(session.environment.key.as_deref()))?;
         session.output.emit(&answer, |answer| {
             let models = answer["models"].as_array().map_or(&[] as &[Value], Vec::as_slice);
             if models.is_empty() {

@@ -1,4 +1,5 @@
 mod conversation;
+mod piped;
 
 use std::pin::pin;
 
@@ -19,7 +20,7 @@ use crate::{
 /// Asks a model: once with a prompt, else as a conversation
 ///
 /// Runs in this process, beside any server. Ctrl-C stops an answer; at an empty prompt, Ctrl-C twice, Ctrl-D or /bye
-/// leave. What is piped in is one prompt.
+/// leave. What is piped in is the prompt, or stands before it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The model, an alias, or auto
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// 0 takes the likeliest token each time, 1 draws freely
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// The longest answer, in tokens
     #[arg(long, value_name = "N")]
@@ -69,7 +70,10 @@ impl Args {
             [] if is_interactive() && !output.is_json => return Ok(None),
             [] => read_input()?,
             [dash] if dash == "-" => read_input()?,
-            words => words.join(" "),
+            words => match piped::read()? {
+                Some(text) => format!("{}\n\n{}", text.trim_end(), words.join(" ")),
+                None => words.join(" "),
+            },
         };
         if prompt.trim().is_empty() {
             return Err(Failure::Nothing { what: "no prompt" });

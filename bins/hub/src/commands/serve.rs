@@ -27,7 +27,7 @@ impl Args {
         let lock = Home::create(&session.environment.home)?.lock()?;
         session.with_hub(port.into_iter().chain(host).collect(), async |hub| {
             preload(hub, &self.models).await?;
-            let ready = |server: &Server| announce(session.output, &lock, &server.url());
+            let ready = |server: &Server| announce(session.output, &lock, server);
             hub_server::serve(hub.clone(), ready).await?;
             Ok(())
         })
@@ -44,12 +44,14 @@ async fn preload(hub: &Hub, models: &[String]) -> Result<(), Failure> {
 }
 
 /// Says where the server listens: to whoever started it, and to the other commands.
-fn announce(output: Output, lock: &HomeLock, url: &str) {
+fn announce(output: Output, lock: &HomeLock, server: &Server) {
+    let url = &server.url();
+    let key = if server.wants_keys() { " -H 'authorization: Bearer hub_…'" } else { "" };
     let told = lock.announce(url).map_err(Failure::from).and_then(|()| {
         output.emit(&json!({ "listening": url }), |_| {
             let body = r#"{"model":"auto","messages":[{"role":"user","content":"How do I import a model?"}]}"#;
             format!(
-                "listening on {url}\n\n  curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+                "listening on {url}\n\n  curl {url}/v1/chat/completions -H 'content-type: application/json'{key} -d '{body}'\n"
             )
         })
     });

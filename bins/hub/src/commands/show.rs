@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
-use hub::{ModelDetails, Size};
+use hub::ModelDetails;
+use hub_base::Size;
 
 use crate::{
     failure::Failure,

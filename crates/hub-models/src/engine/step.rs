@@ -164,7 +164,7 @@ impl Thread {
     fn draw(&mut self, sequence: Sequence, logits: &[f32]) {
         let siblings = self.siblings(&sequence);
         for mut sequence in std::iter::once(sequence).chain(siblings) {
-            match self.next_token(&mut sequence, logits) {
+            match self.advance(&mut sequence, logits) {
                 Ok(true) => self.sequences.push(sequence),
                 Ok(false) => self.release(sequence),
                 Err(error) => {
@@ -189,6 +189,22 @@ impl Thread {
             first.sibling(choice, executor.fork(&first.state), &running.request, &self.settings.tokenizer)
         };
         choices.map(fork).collect()
+    }
+
+    /// Draws a token if one was asked for; false once the choice has ended.
+    fn advance(&mut self, sequence: &mut Sequence, logits: &[f32]) -> Result<bool, Error> {
+        let Some(running) = self.running.get_mut(&sequence.request) else { return Ok(false) };
+        if running.request.max_tokens > 0 {
+            return self.next_token(sequence, logits);
+        }
+        // Only the prompt was to be read.
+        let (choice, finish) = (sequence.choice, Some(FinishReason::Length));
+        let usage = running.close_choice(Instant::now());
+        running.send(Delta { choice, finish, usage, ..Delta::default() });
+        if usage.is_some() {
+            self.end(sequence.request, None);
+        }
+        Ok(false)
     }
 
     /// Draws one token and sends the text it completes; false once the choice has ended.

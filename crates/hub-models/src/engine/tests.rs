@@ -21,7 +21,7 @@ use hub_nn::{
 };
 
 use super::{Engine, LoadExecutor, Request, Settings};
-use crate::{Delta, Error, FinishReason, Reply, family, options::EndTokens, sample::Sampling};
+use crate::{Delta, Error, FinishReason, Reply, TokenLogprob, family, options::EndTokens, sample::Sampling};
 
 /// A step that carries this token panics.
 const POISON: u32 = 300;
@@ -126,6 +126,9 @@ fn start(state_blocks: u64, change: impl FnOnce(&mut Settings)) -> Fixture {
 struct Ask {
     prompt: Vec<u32>,
     max_tokens: usize,
+    min_tokens: usize,
+    stop: Vec<String>,
+    prompt_logprobs: Option<u8>,
     sampling: Sampling,
     choices: u32,
 }
@@ -133,7 +136,16 @@ struct Ask {
 /// A prompt that differs from every other number's.
 fn ask(number: u32, length: u32) -> Ask {
     let prompt = (0..length).map(|index| (index * 31 + number * 57 + index * index) % 290 + 5).collect();
-    Ask { prompt, max_tokens: 24, sampling: Sampling::default().temperature(0.0).unwrap(), choices: 1 }
+    let sampling = Sampling::default().temperature(0.0).unwrap();
+    Ask {
+        prompt,
+        max_tokens: 24,
+        min_tokens: 0,
+        stop: Vec::new(),
+        prompt_logprobs: None,
+        sampling,
+        choices: 1,
+    }
 }
 
 impl Fixture {
@@ -148,11 +160,11 @@ impl Fixture {
             tokens: ask.prompt,
             sampling: ask.sampling,
             max_tokens: ask.max_tokens,
-            min_tokens: 0,
-            stop: Vec::new(),
+            min_tokens: ask.min_tokens,
+            stop: ask.stop,
             end: EndTokens::Ignore,
             logprobs: Some(0),
-            prompt_logprobs: None,
+            prompt_logprobs: ask.prompt_logprobs,
             choices,
             priority: Priority::Interactive,
             submitted: Instant::now(),
@@ -265,6 +277,51 @@ fn sequences_that_outgrow_the_memory_step_back_and_finish() {
         assert_eq!(tokens(reply).unwrap(), expected);
     }
     assert!(tight.engine.stats().read().rows > 4 * (100 + 149), "something was computed twice");
+}
+
+#[test]
+fn choices_that_outgrow_the_memory_step_back_and_finish() {
+    // Drawn at random, and fed back, the poison would be met.
+    let sampling = Sampling::default().seed(5).logit_bias(vec![(POISON, -100.0)]).unwrap();
+    let long = || Ask { choices: 3, max_tokens: 150, sampling: sampling.clone(), ..ask(1, 100) };
+    let expected = tokens(start(1_000, |_| {}).submit(long())).unwrap();
+    let tight = start(4, |_| {});
+    assert_eq!(tokens(tight.submit(long())).unwrap(), expected);
+    assert!(tight.engine.stats().read().rows > 100 + 3 * 149, "something was computed twice");
+}
+
+#[test]
+fn a_prompt_is_reported_with_the_numbers_it_was_generated_by() {
+    let fixture = start(1_000, |_| {});
+    let logprobs = |reply: Reply| -> (Vec<TokenLogprob>, Vec<TokenLogprob>) {
+        let deltas: Vec<Delta> = reply.blocking().collect::<Result<_, _>>().unwrap();
+        let flat = |of: fn(&Delta) -> &Vec<TokenLogprob>| deltas.iter().flat_map(of).cloned().collect();
+        (flat(|delta| &delta.prompt_logprobs), flat(|delta| &delta.logprobs))
+    };
+    let (_, generated) = logprobs(fixture.submit(ask(1, 90)));
+    let mut prompt = ask(1, 90).prompt;
+    prompt.extend(generated.iter().map(|token| token.id));
+    let whole = Ask { prompt: prompt.clone(), max_tokens: 0, prompt_logprobs: Some(2), ..ask(1, 1) };
+    let (reported, nothing) = logprobs(fixture.submit(whole));
+    assert!(nothing.is_empty(), "no token was asked for");
+    assert_eq!(reported.iter().map(|token| token.id).collect::<Vec<_>>(), prompt);
+    assert!(reported[0].logprob.is_nan(), "the first token has nothing before it");
+    for (reported, generated) in reported[90..].iter().zip(&generated) {
+        assert!((reported.logprob - generated.logprob).abs() < 1e-4, "{reported:?}, not {generated:?}");
+        assert_eq!(reported.top[0].id, generated.id, "it was the likeliest");
+    }
+}
+
+#[test]
+fn no_stop_text_ends_an_answer_before_its_least_length() {
+    let fixture = start(1_000, |_| {});
+    let text = |ask: Ask| fixture.submit(ask).text().unwrap();
+    let whole = text(ask(1, 20));
+    let stop: Vec<String> = whole.chars().take(1).map(String::from).collect();
+    assert_eq!(text(Ask { stop: stop.clone(), ..ask(1, 20) }), "");
+    let late = Ask { stop, min_tokens: 20, ..ask(1, 20) };
+    assert!(tokens(fixture.submit(late.clone())).unwrap()[0].len() >= 20);
+    assert!(whole.starts_with(&text(late)));
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let mut spec = encoder.spec();
     if files.architecture == "BertForSequenceClassification" {
         let hidden = encoder.hidden;
-        let labels = files.rows("classifier.weight").ok_or_else(|| keys.missing("classifier.weight"))?;
+        let labels = one_score(keys, files, "classifier.weight")?;
         spec.head = Head::Classifier {
             dense: linear("bert.pooler.dense", hidden, hidden),
             out: linear("classifier", hidden, labels),
@@ -80,6 +80,18 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     }
     spec.left_out.extend(buffers(files));
     Ok(spec)
+}
+
+/// Returns how many scores a classifier gives a text: one, or it sorts texts into classes, which nothing here asks for.
+pub(super) fn one_score(keys: &Keys<'_>, files: &Files<'_>, weight: &str) -> Result<usize, FamilyError> {
+    match files.rows(weight).ok_or_else(|| keys.missing(weight))? {
+        1 => Ok(1),
+        labels => Err(FamilyError::Unsupported {
+            key: "num_labels".to_owned(),
+            value: labels.to_string(),
+            supported: "1, as a reranker has".to_owned(),
+        }),
+    }
 }
 
 /// Numbers that older files keep beside the weights.
@@ -122,7 +134,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let mut spec = encoder.spec();
     spec.context_tokens = context.min(spec.context_tokens);
     if files.has("cls.output.weight") {
-        let labels = files.rows("cls.output.weight").unwrap_or(0);
+        let labels = one_score(keys, files, "cls.output.weight")?;
         spec.head = Head::Classifier {
             dense: linear("cls", encoder.hidden, encoder.hidden),
             out: linear("cls.output", encoder.hidden, labels),

@@ -5,7 +5,7 @@ use hub_nn::spec::{Head, ModelSpec};
 
 use super::{
     FamilyError, FamilySpec, Files, Keys,
-    bert::{DEFAULTS, Encoder, buffers, linear},
+    bert::{DEFAULTS, Encoder, buffers, linear, one_score},
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -24,8 +24,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let mut spec = encoder.spec();
     if files.architecture == "XLMRobertaForSequenceClassification" {
         let hidden = encoder.hidden;
-        let out = "classifier.out_proj.weight";
-        let labels = files.rows(out).ok_or_else(|| keys.missing(out))?;
+        let labels = one_score(keys, files, "classifier.out_proj.weight")?;
         spec.head = Head::Classifier {
             dense: linear("classifier.dense", hidden, hidden),
             out: linear("classifier.out_proj", hidden, labels),

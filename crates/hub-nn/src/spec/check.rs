@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use hub_base::ErrorKind;
 
@@ -32,6 +32,16 @@ pub enum SpecError {
         /// The family that needs it.
         family: &'static str,
     },
+    /// A tensor of the files has another shape than the configuration says.
+    #[error("tensor `{name}` has shape {found:?} where the configuration asks for {expected}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// What the configuration asks for.
+        expected: String,
+        /// What the files hold.
+        found: Vec<usize>,
+    },
     /// A tensor of the files is neither used nor listed as left out.
     #[error(
         "tensor `{name}` is not known to the family `{family}`; running without it would give wrong answers"
@@ -48,7 +58,7 @@ impl SpecError {
     /// Classifies the error for frontends.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Inconsistent { .. } | Self::MissingTensor { .. } => ErrorKind::Corrupt,
+            Self::Inconsistent { .. } | Self::MissingTensor { .. } | Self::Shape { .. } => ErrorKind::Corrupt,
             Self::UnknownTensor { .. } => ErrorKind::Unsupported,
         }
     }
@@ -96,23 +106,33 @@ impl ModelSpec {
         }
     }
 
-    /// Checks the tensor names of the files against the specification: all that is needed is there, and all that is
-    /// there is used or listed as left out.
+    /// Checks the tensors of the files against the specification: all that is needed is there and has its shape, and
+    /// all that is there is used or listed as left out.
     ///
     /// # Errors
-    /// [`SpecError::MissingTensor`] or [`SpecError::UnknownTensor`], naming the first in the order of use, or of the
-    /// files.
-    pub fn check_names<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), SpecError> {
-        let names: Vec<&str> = names.into_iter().collect();
-        let there: HashSet<&str> = names.iter().copied().collect();
-        let used: HashSet<&str> = self.tensors().into_iter().map(|tensor| tensor.name.as_str()).collect();
-        let left_out: HashSet<&str> = self.left_out.iter().map(|left| left.name.as_str()).collect();
-        if let Some(missing) = self.tensors().into_iter().find(|tensor| !there.contains(tensor.name.as_str()))
-        {
-            return Err(SpecError::MissingTensor { name: missing.name.clone(), family: self.family });
+    /// [`SpecError::MissingTensor`], [`SpecError::Shape`] or [`SpecError::UnknownTensor`], naming the first in the
+    /// order of use, or of the files.
+    pub fn check_tensors<'a>(
+        &self,
+        tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    ) -> Result<(), SpecError> {
+        let in_order: Vec<(&str, &[usize])> = tensors.into_iter().collect();
+        let shapes: HashMap<&str, &[usize]> = in_order.iter().copied().collect();
+        let uses = self.tensors();
+        for used in &uses {
+            let name = || used.tensor.name.clone();
+            let Some(shape) = shapes.get(used.tensor.name.as_str()) else {
+                return Err(SpecError::MissingTensor { name: name(), family: self.family });
+            };
+            if !used.fits(shape) {
+                let (expected, found) = (used.shape(), shape.to_vec());
+                return Err(SpecError::Shape { name: name(), expected, found });
+            }
         }
-        match names.into_iter().find(|name| !used.contains(name) && !left_out.contains(name)) {
-            Some(name) => Err(SpecError::UnknownTensor { name: name.to_owned(), family: self.family }),
+        let used = uses.iter().map(|used| used.tensor.name.as_str());
+        let known: HashSet<&str> = used.chain(self.left_out.iter().map(|left| left.name.as_str())).collect();
+        match in_order.into_iter().find(|(name, _)| !known.contains(name)) {
+            Some((name, _)) => Err(SpecError::UnknownTensor { name: name.to_owned(), family: self.family }),
             None => Ok(()),
         }
     }

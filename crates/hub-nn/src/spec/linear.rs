@@ -36,9 +36,53 @@ pub struct LinearSpec {
     pub outputs: usize,
 }
 
+/// A tensor that a specification names, and the shape it must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorUse<'a> {
+    /// Where it lies.
+    pub tensor: &'a TensorRef,
+    /// How many rows are used; `None` if their number means nothing.
+    pub rows: Option<usize>,
+    /// How wide a row of a matrix is; `None` for a vector.
+    pub width: Option<usize>,
+}
+
+impl<'a> TensorUse<'a> {
+    pub(super) fn vector(tensor: &'a TensorRef, len: usize) -> Self {
+        Self { tensor, rows: Some(len), width: None }
+    }
+
+    pub(super) fn matrix(tensor: &'a TensorRef, rows: impl Into<Option<usize>>, width: usize) -> Self {
+        Self { tensor, rows: rows.into(), width: Some(width) }
+    }
+
+    /// Tells whether a tensor of this shape can be used so.
+    pub fn fits(&self, shape: &[usize]) -> bool {
+        let (found, has_width) = match (shape, self.width) {
+            (&[len], None) => (len, true),
+            (&[rows, width], Some(wanted)) => (rows, width == wanted),
+            _ => return false,
+        };
+        let has_rows = match &self.tensor.rows {
+            Some(range) => self.rows.is_none_or(|rows| rows == range.len()) && range.end <= found,
+            None => self.rows.is_none_or(|rows| rows == found),
+        };
+        has_width && has_rows
+    }
+
+    /// Writes the shape that is wanted: `[4096, 1024]`.
+    pub(super) fn shape(&self) -> String {
+        let rows = self.rows.map_or_else(|| "any".to_owned(), |rows| rows.to_string());
+        match self.width {
+            Some(width) => format!("[{rows}, {width}]"),
+            None => format!("[{rows}]"),
+        }
+    }
+}
+
 impl LinearSpec {
-    pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
-        all.push(&self.weight);
-        all.extend(&self.bias);
+    pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
+        all.push(TensorUse::matrix(&self.weight, self.outputs, self.inputs));
+        all.extend(self.bias.as_ref().map(|bias| TensorUse::vector(bias, self.outputs)));
     }
 }

@@ -1,4 +1,4 @@
-use super::{LinearSpec, NormSpec, RopeSpec, TensorRef};
+use super::{LinearSpec, NormSpec, RopeSpec, TensorUse};
 
 /// Attention: each row reads a mean of the values of the rows it may see, weighed by how its query meets their keys.
 ///
@@ -35,13 +35,15 @@ pub struct AttentionSpec {
 }
 
 impl AttentionSpec {
-    pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
+    pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
         for linear in [&self.query, &self.key, &self.value, &self.output] {
             linear.collect(all);
         }
         for norm in [&self.query_norm, &self.key_norm].into_iter().flatten() {
-            norm.collect(all);
+            norm.collect(self.head_dim, all);
         }
-        all.extend(self.rope.as_ref().into_iter().flat_map(RopeSpec::tensors));
+        if let Some(rope) = &self.rope {
+            all.extend(rope.tensors().into_iter().map(|tensor| TensorUse::vector(tensor, rope.dims / 2)));
+        }
     }
 }

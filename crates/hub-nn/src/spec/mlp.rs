@@ -1,4 +1,4 @@
-use super::{LinearSpec, TensorRef};
+use super::{LinearSpec, TensorUse};
 
 /// What works on each row alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +39,7 @@ pub enum Activation {
 }
 
 impl Mlp {
-    pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
+    pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
         match self {
             Self::Gated { gate, up, down, .. } => {
                 [gate, up, down].into_iter().for_each(|linear| linear.collect(all))

@@ -11,7 +11,7 @@ mod norm;
 mod position;
 
 pub use check::SpecError;
-pub use linear::{LinearSpec, TensorRef};
+pub use linear::{LinearSpec, TensorRef, TensorUse};
 pub use mixer::AttentionSpec;
 pub use mlp::{Activation, Mlp};
 pub use norm::{NormKind, NormSpec, SublayerNorms};
@@ -119,14 +119,14 @@ pub struct LeftOut {
 
 impl ModelSpec {
     /// Returns every tensor the specification names, in the order of use; a tied tensor comes twice.
-    pub fn tensors(&self) -> Vec<&TensorRef> {
+    pub fn tensors(&self) -> Vec<TensorUse<'_>> {
         let mut all = Vec::new();
-        self.embedding.collect(&mut all);
+        self.collect_embedding(&mut all);
         for layer in &self.layers {
-            layer.collect(&mut all);
+            layer.collect(self.hidden_size, &mut all);
         }
         if let Some(norm) = &self.final_norm {
-            norm.collect(&mut all);
+            norm.collect(self.hidden_size, &mut all);
         }
         match &self.head {
             Head::None => {}
@@ -137,6 +137,18 @@ impl ModelSpec {
             }
         }
         all
+    }
+
+    fn collect_embedding<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
+        let (embedding, width) = (&self.embedding, self.hidden_size);
+        all.push(TensorUse::matrix(&embedding.table, self.vocab_size, width));
+        let positions = embedding.positions.as_ref();
+        all.extend(positions.map(|positions| TensorUse::matrix(&positions.table, positions.count, width)));
+        // How many types there are is the files' own business.
+        all.extend(embedding.token_types.as_ref().map(|types| TensorUse::matrix(types, None, width)));
+        if let Some(norm) = &embedding.norm {
+            norm.collect(width, all);
+        }
     }
 
     /// Tells whether the head reads the embedding's own table.
@@ -153,22 +165,11 @@ impl ModelSpec {
     }
 }
 
-impl EmbeddingSpec {
-    fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
-        all.push(&self.table);
-        all.extend(self.positions.as_ref().map(|positions| &positions.table));
-        all.extend(&self.token_types);
-        if let Some(norm) = &self.norm {
-            norm.collect(all);
-        }
-    }
-}
-
 impl LayerSpec {
-    fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
-        self.mixer_norms.collect(all);
+    fn collect<'a>(&'a self, hidden_size: usize, all: &mut Vec<TensorUse<'a>>) {
+        self.mixer_norms.collect(hidden_size, all);
         self.mixer.collect(all);
-        self.mlp_norms.collect(all);
+        self.mlp_norms.collect(hidden_size, all);
         self.mlp.collect(all);
     }
 }

@@ -1,4 +1,4 @@
-use super::TensorRef;
+use super::{TensorRef, TensorUse};
 
 /// A normalisation of each row (or of each head, for queries and keys).
 #[derive(Clone, Debug, PartialEq)]
@@ -36,9 +36,9 @@ pub struct SublayerNorms {
 }
 
 impl NormSpec {
-    pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
-        all.push(&self.weight);
-        all.extend(&self.bias);
+    pub(super) fn collect<'a>(&'a self, width: usize, all: &mut Vec<TensorUse<'a>>) {
+        let tensors = [Some(&self.weight), self.bias.as_ref()].into_iter().flatten();
+        all.extend(tensors.map(|tensor| TensorUse::vector(tensor, width)));
     }
 }
 
@@ -53,9 +53,9 @@ impl SublayerNorms {
         Self { last: Some(norm), ..Self::default() }
     }
 
-    pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a TensorRef>) {
+    pub(super) fn collect<'a>(&'a self, width: usize, all: &mut Vec<TensorUse<'a>>) {
         for norm in [&self.before, &self.after, &self.last].into_iter().flatten() {
-            norm.collect(all);
+            norm.collect(width, all);
         }
     }
 }

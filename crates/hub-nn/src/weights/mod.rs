@@ -88,6 +88,11 @@ impl Weights {
         self.0.tensors.keys().map(String::as_str)
     }
 
+    /// Iterates over the names and shapes of the tensors, in the order of the files.
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.0.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
+    }
+
     /// Returns what is known about a tensor without reading it.
     pub fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.0.tensors.get(name)

@@ -82,9 +82,10 @@ fn add_all<'a>(case: &Case<'a>, draft: &mut Draft<'a>, reason: &str) {
 }
 
 fn not_installed(case: &Case<'_>) -> Error {
-    let asked = case.request.model.to_owned();
+    // A caller's text can have any length; an error shows as much of it as a name can be long.
+    let asked = case.request.model.chars().take(ModelId::MAX_LEN).collect();
     let installed = case.installed();
-    let wanted: Vec<ModelId> = match case.aliases.0.get(&asked) {
+    let wanted: Vec<ModelId> = match case.aliases.0.get(case.request.model) {
         None => Vec::new(),
         Some(leaves) => leaves.iter().filter_map(Leaf::model).cloned().collect(),
     };
@@ -100,11 +101,11 @@ impl Leaf {
         if name == AUTO {
             return Ok(Self::Auto);
         }
-        let bad = |source| Error::BadAlias { alias: alias.to_owned(), source };
+        let bad = |reason| Error::BadAlias { alias: alias.to_owned(), reason };
         Ok(Self::Model(ModelId::new(name).map_err(bad)?))
     }
 
-    fn model(&self) -> Option<&ModelId> {
+    pub(crate) fn model(&self) -> Option<&ModelId> {
         match self {
             Self::Model(model) => Some(model),
             Self::Auto => None,
@@ -128,6 +129,13 @@ impl AliasTable {
             table.insert(alias.clone(), walk.leaves);
         }
         Ok(Self(table))
+    }
+}
+
+impl AliasTable {
+    /// Iterates over every alias and what it leads to in the end, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[Leaf])> {
+        self.0.iter().map(|(alias, leaves)| (alias.as_str(), leaves.as_slice()))
     }
 }
 

@@ -96,7 +96,11 @@ fn a_ladder_of_doubled_aliases_is_walked_once() {
 fn aliases_without_a_meaning_are_refused() {
     check_refused("a = []", "alias \"a\" names no model");
     check_refused(r#"auto = "big""#, "\"auto\" is a reserved name and cannot be an alias");
-    check_refused(r#"a = "no such name""#, "alias \"a\" leads to an impossible name");
+    check_refused(
+        r#"a = "no such name""#,
+        "alias \"a\" leads to an impossible name: \"no such name\" is not a model name: use 1 to 128 letters, digits and `-_.:/`, \
+         beginning with a letter or a digit",
+    );
 }
 
 #[test]

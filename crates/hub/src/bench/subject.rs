@@ -32,6 +32,7 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn language_model(&self) -> Result<BenchReport> {
+        self.check_parallel()?;
         let (model, mut report) = self.loaded(Task::Chat, TextModel::open)?;
         let vocab = model.info().vocab_size;
         let room = model.context_tokens();
@@ -78,6 +79,17 @@ impl Subject {
         report.peak_bytes = Spread::of(peaks);
         (report.prompt_tokens, report.gen_tokens) = (prompt_tokens, gen_tokens);
         Ok(report)
+    }
+
+    /// Refuses more requests at once than the model's queue holds.
+    fn check_parallel(&self) -> Result<()> {
+        let most = self.load.queue;
+        if self.options.parallel.iter().all(|parallel| parallel.get() <= most) {
+            return Ok(());
+        }
+        let reason =
+            format!("must be at most {most}, which is how many requests may wait in front of a model");
+        Err(hub_models::Error::InvalidOption { name: "parallel", reason }.into())
     }
 
     pub(super) fn embedding_model(&self) -> Result<BenchReport> {

@@ -46,9 +46,14 @@ pub enum ConfigError {
         /// What is wrong with the value.
         reason: String,
     },
-    /// The aliases contradict each other.
-    #[error("`[aliases]` cannot be used")]
-    Aliases(#[source] hub_router::Error),
+    /// An alias leads nowhere, or back to itself.
+    #[error("{at}: {reason}")]
+    Alias {
+        /// Where it was set.
+        at: Origin,
+        /// What is wrong with it.
+        reason: hub_router::Error,
+    },
 }
 
 impl ConfigError {

@@ -7,6 +7,7 @@ mod budget;
 mod error;
 mod nearest;
 mod options;
+mod origin;
 mod resolve;
 mod settings;
 
@@ -16,5 +17,6 @@ pub use options::{
     AuthOptions, ComputeOptions, ExecutorChoice, HubConfig, LocalAccess, MemoryOptions, ModelsOptions,
     ServerOptions,
 };
+pub use origin::{InvalidOrigin, PageOrigin, host_of, is_loopback_name};
 pub use resolve::{Entry, Origin, Resolved, resolve};
 pub use settings::{SETTINGS, Setting};

@@ -10,7 +10,7 @@ use hub_router::{OneOrMany, RouterOptions};
 use hub_store::StoreOptions;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::Budget;
+use crate::config::{Budget, PageOrigin};
 
 /// The settings of every part, side by side: one field a section of `hub.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub struct ServerOptions {
     /// The port; 0 takes a free one.
     pub port: u16,
     /// Origins of pages that may call from a browser, besides any port of this machine: `https://chat.example`.
-    pub origins: Vec<String>,
+    pub origins: Vec<PageOrigin>,
 }
 
 /// How much memory models may use together.

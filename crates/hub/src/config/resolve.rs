@@ -182,7 +182,11 @@ fn merge(values: Values) -> Result<Resolved, ConfigError> {
         at: Origin::Default,
         reason: error.message().to_owned(),
     })?;
-    Router::new(config.router_options()).map_err(ConfigError::Aliases)?;
+    let placed = |reason: hub_router::Error| {
+        let key = format!("{ALIASES}.{}", reason.alias().unwrap_or_default());
+        ConfigError::Alias { at: origins.get(&key).cloned().unwrap_or(Origin::Default), reason }
+    };
+    Router::new(config.router_options()).map_err(placed)?;
     Ok(Resolved { config, origins })
 }
 

@@ -1,5 +1,6 @@
 //! The models in memory: each is loaded once, on first use, and leaves when its memory is needed.
 
+mod cut;
 mod loaded;
 mod slot;
 
@@ -13,13 +14,14 @@ use std::{
     time::Duration,
 };
 
-use hub_base::{ModelId, OverBudget, ProgressSink};
+use hub_base::{CancelToken, ErrorKind, ModelId, OverBudget, ProgressSink};
 use hub_models::LoadOptions;
 use hub_nn::Device;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{Error, Installed, Result, open::blocking};
 
+pub(crate) use cut::Cut;
 pub(crate) use loaded::Loaded;
 pub use loaded::LoadedModel;
 pub(crate) use slot::Lease;
@@ -39,18 +41,28 @@ struct Shared {
     /// Wakes a shutdown when a lease ends.
     freed: Arc<Notify>,
     is_closed: AtomicBool,
+    /// Stops loads when the hub shuts down.
+    cancel: CancelToken,
+    /// Turns true when answers that still run are to be cut off.
+    cut: watch::Sender<bool>,
 }
+
+/// How long answers that are cut off have for telling their callers.
+const CUT: Duration = Duration::from_secs(1);
 
 impl Registry {
     /// Makes a registry whose models run on `device`, within its account.
     pub(crate) fn new(device: Device, options: LoadOptions) -> Self {
+        let cancel = CancelToken::new();
         Self(Arc::new(Shared {
             device,
-            options,
+            options: options.cancel(cancel.clone()),
             slots: Mutex::default(),
             uses: AtomicU64::new(0),
             freed: Arc::default(),
             is_closed: AtomicBool::new(false),
+            cancel,
+            cut: watch::Sender::new(false),
         }))
     }
 
@@ -93,16 +105,32 @@ impl Registry {
                 tracing::info!(model = %installed.name, "loaded");
                 return opened;
             };
-            let Some(over) = over_budget(&error) else { return Err(error) };
-            if !self.evict() {
+            let Some(over) = over_budget(&error) else { return Err(explained(installed, error)) };
+            // Whoever cannot be helped costs nobody their model.
+            if over.asked > self.within_reach() || !self.evict() {
                 return Err(Error::OverBudget { model: installed.name.clone(), over });
             }
         }
     }
 
     /// Unloads idle models until `bytes` are free, or none is left. Blocks until their threads have ended.
+    ///
+    /// Nothing is unloaded if that would not be enough.
     pub(crate) fn make_room(&self, bytes: u64) {
-        while self.device().account().free_bytes() < bytes && self.evict() {}
+        while self.device().account().free_bytes() < bytes && bytes <= self.within_reach() && self.evict() {}
+    }
+
+    /// Returns how many bytes would be free if every idle model were unloaded.
+    fn within_reach(&self) -> u64 {
+        let slots = self.slots();
+        let idle = slots.iter().filter(|(_, slot)| slot.is_idle());
+        let held = idle.filter_map(|(name, slot)| slot.describe(name)).map(|model| model.memory_bytes);
+        self.device().account().free_bytes().saturating_add(held.sum())
+    }
+
+    /// Returns what is ready once answers that still run are to be cut off.
+    pub(crate) fn cut(&self) -> Cut {
+        Cut::new(self.0.cut.subscribe())
     }
 
     /// Unloads the model whose last use is longest ago among those that nobody uses; `false` if there is none.
@@ -155,9 +183,25 @@ impl Registry {
         &self.0.device
     }
 
-    /// Refuses new uses, waits up to `grace` for those that go on, and unloads every model.
+    /// Refuses new uses and stops loads, waits up to `grace` for answers that go on, cuts off the rest, and unloads
+    /// every model.
     pub(crate) async fn close(&self, grace: Duration) {
         self.0.is_closed.store(true, Ordering::Release);
+        self.0.cancel.cancel();
+        if !self.drained(grace).await {
+            tracing::warn!("answers that still run are cut off");
+            self.0.cut.send_replace(true);
+            if !self.drained(CUT).await {
+                tracing::warn!("models are unloaded while requests still use them");
+            }
+        }
+        let slots = std::mem::take(&mut *self.slots());
+        // Unloading waits for the models' threads. The runtime may be going away as well, and then nobody waits.
+        let _ = blocking(move || slots.values().for_each(|slot| drop(slot.unload()))).await;
+    }
+
+    /// Waits until nobody uses a model, for `patience` at most; tells whether it came to that.
+    async fn drained(&self, patience: Duration) -> bool {
         let drained = async {
             loop {
                 let freed = self.0.freed.notified();
@@ -167,12 +211,7 @@ impl Registry {
                 freed.await;
             }
         };
-        if tokio::time::timeout(grace, drained).await.is_err() {
-            tracing::warn!("models are unloaded while requests still use them");
-        }
-        let slots = std::mem::take(&mut *self.slots());
-        // Unloading waits for the models' threads. The runtime may be going away as well, and then nobody waits.
-        let _ = blocking(move || slots.values().for_each(|slot| drop(slot.unload()))).await;
+        tokio::time::timeout(patience, drained).await.is_ok()
     }
 
     /// Begins to use a model, loaded or not.
@@ -199,6 +238,16 @@ impl Registry {
     /// What the lock guards is whole between any two statements, so a poisoned one is as good as any.
     fn slots(&self) -> MutexGuard<'_, HashMap<ModelId, Arc<Slot>>> {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says of files that were there at the import, and are not now, what can be done about it.
+pub(crate) fn explained(installed: &Installed, error: Error) -> Error {
+    match (error, &installed.path) {
+        (Error::Models(source), Some(path)) if source.kind() == ErrorKind::NotFound => {
+            Error::Gone { name: installed.name.clone(), path: path.clone(), source: Box::new(source) }
+        }
+        (error, _) => error,
     }
 }
 

@@ -53,7 +53,8 @@ fn a_variable_takes_the_form_its_setting_needs() {
     ];
     let config = resolved("", &variables, &[]).unwrap().config;
     assert_eq!(config.memory.budget, Budget::Bytes(4_096));
-    assert_eq!(config.server.origins, ["https://a.example", "https://b.example"]);
+    let origins: Vec<_> = config.server.origins.iter().map(ToString::to_string).collect();
+    assert_eq!(origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.server.host.to_string(), "127.0.0.1");
     assert_eq!(config.compute.device, "cpu");
     assert_eq!(config.store.database_url.to_string(), "sqlite:other.db");
@@ -134,7 +135,10 @@ fn aliases_are_names_of_ones_own() {
         resolved("[aliases]\n\"gpt-4o-mini\" = \"qwen3-8b\"\nfast = [\"a\", \"b\"]\n", &[], &[]).unwrap();
     assert_eq!(origin(&found, "aliases.gpt-4o-mini"), ("\"qwen3-8b\"".into(), "hub.toml:2".into()));
     assert_eq!(found.config.aliases["fast"].names(), ["a", "b"]);
-    assert!(matches!(resolved("[aliases]\na = \"b\"\nb = \"a\"\n", &[], &[]), Err(ConfigError::Aliases(_))));
+    let error = resolved("[aliases]\na = \"b\"\nb = \"a\"\n", &[], &[]).unwrap_err().to_string();
+    assert!(error.contains("hub.toml:2: aliases lead in a circle: a -> b -> a"), "{error}");
+    let error = resolved("[server]\norigins = [\"chat.example\"]\n", &[], &[]).unwrap_err().to_string();
+    assert!(error.contains("hub.toml:2: `server.origins`: \"chat.example\" is not an origin"), "{error}");
 }
 
 #[test]

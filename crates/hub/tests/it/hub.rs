@@ -4,7 +4,7 @@ use hub::{
     ChatRequest, Error, Hub, HubConfig,
     base::{ErrorKind, ModelId, ProgressSink, Task},
     config::Budget,
-    models::GenerateOptions,
+    models::{EndTokens, GenerateOptions},
 };
 
 /// What the guide model reserves when it is loaded, in bytes: enough to tell what a budget must hold.
@@ -122,6 +122,78 @@ async fn an_idle_model_makes_room_for_a_conversation() {
     assert_eq!(hub.loaded().len(), 2);
     hub.chat(ask("hub-guide")).await.unwrap().text().await.unwrap();
     assert_eq!(hub.loaded().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_be_helped_costs_nobody_their_model() {
+    let home = tempfile::tempdir().unwrap();
+    let once = guide_bytes(home.path()).await;
+    let config = HubConfig::default().budget(Budget::Bytes(once + once / 2));
+    let hub = Hub::open(config, home.path()).await.unwrap();
+    import_guide(&hub, home.path(), "other").await;
+    let _busy = hub.chat(ask("hub-guide")).await.unwrap();
+    let error = hub.chat(ask("other")).await.unwrap_err();
+    assert!(error.is_passing(), "the busy model will be idle: {error}");
+
+    let hub = Hub::open(HubConfig::default().budget(Budget::Bytes(once / 2)), home.path()).await.unwrap();
+    let error = hub.chat(ask("other")).await.unwrap_err();
+    assert!(!error.is_passing() && !error.to_string().contains("wait"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_gone_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    import_guide(&hub, home.path(), "other").await;
+    let path = hub.model("other").await.unwrap().path.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    for error in [hub.chat(ask("other")).await.unwrap_err(), hub.details("other").await.unwrap_err()] {
+        assert!(matches!(&error, Error::Gone { name, .. } if name.as_str() == "other"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_fail_at_its_first_use_is_not_imported() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    let damages: [(&str, &[u8]); 4] = [
+        ("tokenizer.json", b"{}"),
+        ("tokenizer_config.json", br#"{"chat_template": "{% for %}"}"#),
+        ("generation_config.json", br#"{"num_beams": 4}"#),
+        ("config.json", b"[]"),
+    ];
+    for (file, content) in damages {
+        let folder = hub_fixtures::tiny_model("llama");
+        std::fs::write(folder.path().join(file), content).unwrap();
+        hub.import(folder.path(), Some(ModelId::new("llama").unwrap())).await.expect_err(file);
+    }
+    let folder = hub_fixtures::tiny_model("llama");
+    std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
+    let error = hub.import(folder.path(), Some(ModelId::new("llama").unwrap())).await.unwrap_err();
+    assert!(error.to_string().contains("tokenizer.json"), "{error}");
+    assert_eq!(hub.models().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_still_runs_is_cut_off_by_the_shutdown() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    let mut request = ask("hub-guide");
+    request.options.max_tokens = Some(400);
+    request.options.end = EndTokens::Ignore;
+    let mut reply = hub.chat(request).await.unwrap();
+    let reading = tokio::spawn(async move {
+        let mut last = None;
+        while let Some(delta) = reply.next().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            last = Some(delta);
+        }
+        last
+    });
+    hub.shutdown(Duration::ZERO).await;
+    assert!(matches!(reading.await.unwrap(), Some(Err(Error::ShuttingDown))));
+    assert_eq!(hub.account().used_bytes(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

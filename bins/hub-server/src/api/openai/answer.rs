@@ -5,10 +5,10 @@ use std::{
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use futures_core::Stream;
-use futures_util::{StreamExt, future::try_join_all, stream::SelectAll};
+use futures_util::{StreamExt, stream::SelectAll};
 use hub::{
     ChatReply, ChatRequest, Hub,
-    models::{Delta, FinishReason, TokenLogprob, Usage},
+    models::{Delta, FinishReason, Prompt, TokenLogprob, Usage},
 };
 
 use crate::{error::ApiError, metrics::Metrics};
@@ -35,30 +35,22 @@ struct Numbered {
 }
 
 impl Answer {
-    /// Asks the hub each of these, to be answered with `choices` choices each.
+    /// Asks the hub to go on with the prompt of `request` and with each of `others`, in `choices` ways each.
     ///
     /// # Errors
-    /// That of the first request which is refused; the others are withdrawn.
+    /// As [`Hub::chat_each`].
     pub(crate) async fn open(
         hub: Hub,
         metrics: Metrics,
-        requests: Vec<ChatRequest>,
+        request: ChatRequest,
+        others: Vec<Prompt>,
         choices: usize,
     ) -> Result<Self, ApiError> {
-        let mut requests = requests.into_iter();
-        let Some(first) = requests.next() else {
-            return Err(ApiError::invalid("prompt", "must not be empty"));
-        };
-        let first = hub.chat(first).await?;
-        let (model, route) = (first.model().to_string(), first.route().to_owned());
-        // The others go to the model that answers the first. Named, it has no rival, so each has its place at once and
-        // none waits for a token while nobody reads those that are ahead of it.
-        let others = requests.map(|mut request| {
-            request.model.clone_from(&model);
-            hub.chat(request)
-        });
-        let mut replies = vec![first];
-        replies.extend(try_join_all(others).await?);
+        let asked = request.model.clone();
+        let replies = hub.chat_each(request, others).await?;
+        let first = replies.first();
+        let model = first.map_or(asked, |reply| reply.model().to_string());
+        let route = first.map(|reply| reply.route().to_owned()).unwrap_or_default();
         let open = replies.len();
         let number = |(at, reply)| Numbered { reply, first_choice: at * choices };
         let replies = replies.into_iter().enumerate().map(number).collect();

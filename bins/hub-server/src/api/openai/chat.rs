@@ -37,7 +37,7 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let call = Call::try_from(fields)?;
     let choices = call.request.options.choices.get() as usize;
-    let opening = Answer::open(hub, metrics, vec![call.request.caller(asker)], choices);
+    let opening = Answer::open(hub, metrics, call.request.caller(asker), Vec::new(), choices);
     let opening = async { opening.await.map_err(|error| error.about("messages")) };
     let head = Head::new("chatcmpl-");
     match call.form {
@@ -97,7 +97,7 @@ impl TryFrom<Fields> for Call {
         let model: String = fields.require("model")?;
         let messages = messages::take(&mut fields)?;
         let kwargs = fields.take("chat_template_kwargs")?.unwrap_or_default();
-        let mut options = sampling::take_options(&mut fields)?;
+        let mut options = sampling::take_options(&mut fields, 1)?;
         let newer_name = fields.number("max_completion_tokens", 1..=usize::MAX)?;
         if newer_name.is_some() && options.max_tokens.is_some() && newer_name != options.max_tokens {
             let message =

@@ -3,7 +3,7 @@
 use axum::{Router, extract::State, http::HeaderMap, http::StatusCode, response::Response, routing::post};
 use hub::{
     ChatRequest, Hub,
-    models::{Delta, GenerateOptions, Prompt, TokenLogprob},
+    models::{Delta, Prompt, TokenLogprob},
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,11 +40,11 @@ async fn create(
     Asker(asker): Asker,
     JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
-    let Call { model, prompts, options, form, echo } = Call::try_from(fields)?;
-    let shape = Shape { prompts: prompts.len(), choices: options.choices.get() as usize, echo };
-    let has_logprobs = options.logprobs.is_some();
-    let ask = |prompt| ChatRequest::new(&model, prompt).options(options.clone()).caller(asker.clone());
-    let opening = Answer::open(hub, metrics, prompts.into_iter().map(ask).collect(), shape.choices);
+    let Call { request, others, form, echo } = Call::try_from(fields)?;
+    let choices = request.options.choices.get() as usize;
+    let shape = Shape { prompts: 1 + others.len(), choices, echo };
+    let has_logprobs = request.options.logprobs.is_some();
+    let opening = Answer::open(hub, metrics, request.caller(asker), others, choices);
     let opening = async { opening.await.map_err(|error| error.about("prompt")) };
     let head = Head::new("cmpl-");
     match form {
@@ -59,9 +59,9 @@ async fn create(
 
 /// A request in the hub's own terms.
 struct Call {
-    model: String,
-    prompts: Vec<Prompt>,
-    options: GenerateOptions,
+    request: ChatRequest,
+    /// The prompts after the first.
+    others: Vec<Prompt>,
     form: Form,
     echo: Echo,
 }
@@ -104,8 +104,8 @@ impl TryFrom<Fields> for Call {
     type Error = ApiError;
 
     fn try_from(mut fields: Fields) -> Result<Self, ApiError> {
-        let model = fields.require("model")?;
-        let prompts: Vec<Prompt> = match fields.require("prompt")? {
+        let model: String = fields.require("model")?;
+        let mut prompts: Vec<Prompt> = match fields.require("prompt")? {
             WirePrompt::Text(text) => vec![Prompt::Text(text)],
             WirePrompt::Texts(texts) => texts.into_iter().map(Prompt::Text).collect(),
             WirePrompt::Tokens(tokens) => vec![Prompt::Tokens(tokens)],
@@ -116,7 +116,7 @@ impl TryFrom<Fields> for Call {
                 format!("`prompt` must hold from 1 to {MAX_PROMPTS} prompts, not {}", prompts.len());
             return Err(ApiError::invalid("prompt", message));
         }
-        let mut options = sampling::take_options(&mut fields)?;
+        let mut options = sampling::take_options(&mut fields, 0)?;
         options.max_tokens.get_or_insert(DEFAULT_MAX_TOKENS);
         options.logprobs = fields.number("logprobs", 0..=20)?;
         let choices = options.choices.get();
@@ -131,7 +131,9 @@ impl TryFrom<Fields> for Call {
         options.prompt_logprobs = echo.prompt_logprobs();
         let form = sampling::take_form(&mut fields)?;
         fields.finish(&[UNSERVED, sampling::UNSERVED])?;
-        Ok(Self { model, prompts, options, form, echo })
+        let others = prompts.split_off(1);
+        let request = ChatRequest::new(model, prompts.swap_remove(0)).options(options);
+        Ok(Self { request, others, form, echo })
     }
 }
 

@@ -2,12 +2,12 @@
 
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
     response::Response,
     routing::get,
 };
-use hub::{Hub, Installed, ModelOrigin};
+use hub::{Alias, Hub, Installed, ModelOrigin};
 use serde::Serialize;
 
 use crate::{error::ApiError, json, state::AppState};
@@ -18,14 +18,32 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(State(hub): State<Hub>) -> Result<Response, ApiError> {
-    let models = hub.models().await?;
-    let list = List { object: "list", data: models.iter().map(Model::from).collect() };
+    let (models, aliases) = (hub.models().await?, hub.aliases().await?);
+    let aliases = aliases.iter().filter(|alias| is_listed(alias)).map(Model::from);
+    let list = List { object: "list", data: models.iter().map(Model::from).chain(aliases).collect() };
     Ok(json::response(StatusCode::OK, json::to_vec(&list)))
 }
 
-async fn retrieve(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn retrieve(
+    State(hub): State<Hub>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let Ok(Path(id)) = id else {
+        let message = "the name of the model is no text";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, message).param("model").code("model_not_found"));
+    };
+    let aliases = hub.aliases().await?;
+    if let Some(alias) = aliases.iter().find(|alias| alias.name == id && is_listed(alias)) {
+        return Ok(json::response(StatusCode::OK, json::to_vec(&Model::from(alias))));
+    }
     let model = hub.model(&id).await?;
     Ok(json::response(StatusCode::OK, json::to_vec(&Model::from(&model))))
+}
+
+/// An alias is a model to whoever looks for its name, if anything installed is behind it. One that hides a model
+/// stands in the list as that model already.
+fn is_listed(alias: &Alias) -> bool {
+    !alias.models.is_empty() && !alias.hides_model
 }
 
 #[derive(Serialize)]
@@ -49,5 +67,11 @@ impl<'a> From<&'a Installed> for Model<'a> {
             ModelOrigin::Imported => "user",
         };
         Self { id: model.name.as_str(), object: "model", created: model.created_at_ms / 1_000, owned_by }
+    }
+}
+
+impl<'a> From<&'a Alias> for Model<'a> {
+    fn from(alias: &'a Alias) -> Self {
+        Self { id: &alias.name, object: "model", created: 0, owned_by: "alias" }
     }
 }

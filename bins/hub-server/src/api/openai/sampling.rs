@@ -35,11 +35,11 @@ pub(crate) enum StreamUsage {
     Untold,
 }
 
-/// Takes the fields that say how an answer is generated.
+/// Takes the fields that say how an answer is generated; `least_tokens` is the shortest answer that can be asked for.
 ///
 /// # Errors
 /// 400 naming the field that is of the wrong type or out of range.
-pub(crate) fn take_options(fields: &mut Fields) -> Result<GenerateOptions, ApiError> {
+pub(crate) fn take_options(fields: &mut Fields, least_tokens: usize) -> Result<GenerateOptions, ApiError> {
     let mut sampling = SamplingOptions::default();
     sampling.temperature = fields.number("temperature", 0.0..=2.0)?;
     sampling.top_p = fields.number("top_p", 0.0..=1.0)?;
@@ -47,14 +47,14 @@ pub(crate) fn take_options(fields: &mut Fields) -> Result<GenerateOptions, ApiEr
     let top_k = fields.number("top_k", -1..=i64::from(u32::MAX))?;
     sampling.top_k = top_k.map(|top_k| u32::try_from(top_k).unwrap_or(0));
     sampling.min_p = fields.number("min_p", 0.0..=1.0)?;
-    sampling.repetition_penalty = fields.number("repetition_penalty", 0.01..=10.0)?;
+    sampling.repetition_penalty = take_repetition_penalty(fields)?;
     sampling.presence_penalty = fields.number("presence_penalty", -2.0..=2.0)?;
     sampling.frequency_penalty = fields.number("frequency_penalty", -2.0..=2.0)?;
     sampling.logit_bias = take_logit_bias(fields)?;
     sampling.seed = fields.take::<i64>("seed")?.map(i64::cast_unsigned);
 
     let mut options = GenerateOptions::default().sampling(sampling);
-    options.max_tokens = fields.number("max_tokens", 1..=MAX_TOKENS)?;
+    options.max_tokens = take_max_tokens(fields, least_tokens)?;
     options.min_tokens = fields.number("min_tokens", 0..=MAX_TOKENS)?.unwrap_or(0);
     options.stop = match fields.take("stop")? {
         Some(OneOrMany::One(text)) => vec![text],
@@ -67,6 +67,34 @@ pub(crate) fn take_options(fields: &mut Fields) -> Result<GenerateOptions, ApiEr
     let choices = fields.number("n", 1..=MAX_CHOICES)?;
     options.choices = choices.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
     Ok(options)
+}
+
+/// Takes the penalty of repetitions under its own name or llama.cpp's.
+fn take_repetition_penalty(fields: &mut Fields) -> Result<Option<f32>, ApiError> {
+    let names = ["repetition_penalty", "repeat_penalty"];
+    let [value, other] = names.map(|name| fields.number(name, 0.01..=10.0));
+    same(names, value?, other?)
+}
+
+/// Takes the length of an answer under its own name or llama.cpp's, whose -1 is no limit.
+fn take_max_tokens(fields: &mut Fields, least: usize) -> Result<Option<usize>, ApiError> {
+    let value = fields.number("max_tokens", least..=MAX_TOKENS)?;
+    let other = fields.number("n_predict", -1..=MAX_TOKENS as i64)?;
+    let other = other.and_then(|tokens| usize::try_from(tokens).ok()).filter(|tokens| *tokens >= least);
+    same(["max_tokens", "n_predict"], value, other)
+}
+
+/// Returns what a field and its other name say: the same, or one of them nothing.
+fn same<T: PartialEq>(
+    [name, other_name]: [&str; 2],
+    value: Option<T>,
+    other: Option<T>,
+) -> Result<Option<T>, ApiError> {
+    if value.is_some() && other.is_some() && value != other {
+        let message = format!("`{other_name}` is another name of `{name}`; they say different things");
+        return Err(ApiError::invalid(other_name, message));
+    }
+    Ok(value.or(other))
 }
 
 /// Takes `stream` and `stream_options`.
@@ -147,7 +175,6 @@ pub(crate) static UNSERVED: &[Unserved] = &[
     Unserved { name: "grammar", asks_nothing: |value| value == "" },
     Unserved { name: "mirostat", asks_nothing: |value| value == &json!(0) },
     Unserved { name: "typical_p", asks_nothing: |value| value.as_f64() == Some(1.0) },
-    Unserved { name: "repeat_penalty", asks_nothing: |value| value.as_f64() == Some(1.0) },
 ];
 
 /// No value but `null` asks for nothing.

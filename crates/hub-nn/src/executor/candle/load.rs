@@ -47,21 +47,16 @@ impl<'a> Loader<'a> {
     /// Reads the whole model.
     pub(super) fn model(mut self, spec: &ModelSpec) -> Result<Model, Error> {
         spec.check()?;
-        spec.check_names(self.weights.names())?;
+        spec.check_tensors(self.weights.shapes())?;
         let reservation = self.reserve(spec)?;
-        let hidden = [spec.hidden_size];
         let embedding = &spec.embedding;
-        let table = self.matrix(&embedding.table, spec.vocab_size, spec.hidden_size)?;
-        let positions = match &embedding.positions {
-            Some(positions) => Some(self.full(&positions.table, &[positions.count, spec.hidden_size])?),
-            None => None,
-        };
-        let token_types =
-            embedding.token_types.as_ref().map(|types| self.token_types(types, spec)).transpose()?;
-        let embedding_norm = self.maybe_norm(&embedding.norm, spec.hidden_size)?;
-        let layers =
-            spec.layers.iter().map(|layer| self.layer(layer, hidden[0])).collect::<Result<_, _>>()?;
-        let final_norm = self.maybe_norm(&spec.final_norm, spec.hidden_size)?;
+        let table = self.matrix(&embedding.table)?;
+        let positions = embedding.positions.as_ref();
+        let positions = positions.map(|positions| self.full(&positions.table)).transpose()?;
+        let token_types = embedding.token_types.as_ref().map(|types| self.full(types)).transpose()?;
+        let embedding_norm = self.maybe_norm(&embedding.norm)?;
+        let layers = spec.layers.iter().map(|layer| self.layer(layer)).collect::<Result<_, _>>()?;
+        let final_norm = self.maybe_norm(&spec.final_norm)?;
         let head = match &spec.head {
             Head::None => ModelHead::None,
             Head::Logits { linear, scale, soft_cap } => {
@@ -93,7 +88,7 @@ impl<'a> Loader<'a> {
         self.device.account().reserve(bytes).map_err(fail)
     }
 
-    fn layer(&mut self, layer: &LayerSpec, hidden_size: usize) -> Result<Layer, Error> {
+    fn layer(&mut self, layer: &LayerSpec) -> Result<Layer, Error> {
         let mlp = match &layer.mlp {
             spec::Mlp::Gated { gate, up, down, activation } => Mlp::Gated {
                 gate: self.linear(gate)?,
@@ -107,9 +102,9 @@ impl<'a> Loader<'a> {
         };
         Ok(Layer {
             mixer: self.attention(&layer.mixer)?,
-            mixer_norms: self.norms(&layer.mixer_norms, hidden_size)?,
+            mixer_norms: self.norms(&layer.mixer_norms)?,
             mlp,
-            mlp_norms: self.norms(&layer.mlp_norms, hidden_size)?,
+            mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
         })
     }
@@ -123,8 +118,8 @@ impl<'a> Loader<'a> {
             key: self.linear(&attention.key)?,
             value: self.linear(&attention.value)?,
             output: self.linear(&attention.output)?,
-            query_norm: self.maybe_norm(&attention.query_norm, attention.head_dim)?,
-            key_norm: self.maybe_norm(&attention.key_norm, attention.head_dim)?,
+            query_norm: self.maybe_norm(&attention.query_norm)?,
+            key_norm: self.maybe_norm(&attention.key_norm)?,
             rope: attention.rope.as_ref().map(|rope| self.rope(rope)).transpose()?,
             scale: attention.scale,
             window: attention.window,
@@ -137,10 +132,10 @@ impl<'a> Loader<'a> {
         let mut rope = rope.clone();
         match &mut rope.scaling {
             RopeScaling::LongRope(long_rope) => {
-                self.divisors(&mut long_rope.short, rope.dims / 2)?;
-                self.divisors(&mut long_rope.long, rope.dims / 2)?;
+                self.divisors(&mut long_rope.short)?;
+                self.divisors(&mut long_rope.long)?;
             }
-            RopeScaling::Factors(factors) => self.divisors(factors, rope.dims / 2)?,
+            RopeScaling::Factors(factors) => self.divisors(factors)?,
             _ => {}
         }
         if let Some(index) = self.ropes.iter().position(|known| *known.spec() == rope) {
@@ -150,46 +145,46 @@ impl<'a> Loader<'a> {
         Ok(self.ropes.len() - 1)
     }
 
-    fn divisors(&mut self, factors: &mut Factors, pairs: usize) -> Result<(), Error> {
+    fn divisors(&mut self, factors: &mut Factors) -> Result<(), Error> {
         if let Factors::Tensor(tensor) = factors {
-            let raw = self.raw(tensor, &[pairs])?;
+            let raw = self.raw(tensor)?;
             *factors = Factors::Values(self.numbers(tensor, &raw)?);
         }
         Ok(())
     }
 
-    fn norms(&mut self, norms: &spec::SublayerNorms, width: usize) -> Result<Norms, Error> {
+    fn norms(&mut self, norms: &spec::SublayerNorms) -> Result<Norms, Error> {
         Ok(Norms {
-            before: self.maybe_norm(&norms.before, width)?,
-            after: self.maybe_norm(&norms.after, width)?,
-            last: self.maybe_norm(&norms.last, width)?,
+            before: self.maybe_norm(&norms.before)?,
+            after: self.maybe_norm(&norms.after)?,
+            last: self.maybe_norm(&norms.last)?,
         })
     }
 
-    fn maybe_norm(&mut self, norm: &Option<NormSpec>, width: usize) -> Result<Option<Norm>, Error> {
+    fn maybe_norm(&mut self, norm: &Option<NormSpec>) -> Result<Option<Norm>, Error> {
         let Some(norm) = norm else { return Ok(None) };
-        let mut weight = self.full(&norm.weight, &[width])?;
+        let mut weight = self.full(&norm.weight)?;
         if norm.weight_offset != 0.0 {
             weight = (weight + f64::from(norm.weight_offset)).map_err(|source| self.failed(source))?;
         }
         let bias = match &norm.bias {
-            Some(bias) => self.full(bias, &[width])?,
+            Some(bias) => self.full(bias)?,
             None => weight.zeros_like().map_err(|source| self.failed(source))?,
         };
         Ok(Some(Norm { kind: norm.kind, eps: norm.eps, weight, bias }))
     }
 
     fn linear(&mut self, linear: &LinearSpec) -> Result<Linear, Error> {
-        let matrix = self.matrix(&linear.weight, linear.outputs, linear.inputs)?;
-        let bias = linear.bias.as_ref().map(|bias| self.full(bias, &[linear.outputs])).transpose()?;
+        let matrix = self.matrix(&linear.weight)?;
+        let bias = linear.bias.as_ref().map(|bias| self.full(bias)).transpose()?;
         Ok(Linear { matrix, bias })
     }
 
-    fn matrix(&mut self, tensor: &TensorRef, outputs: usize, inputs: usize) -> Result<Matrix, Error> {
+    fn matrix(&mut self, tensor: &TensorRef) -> Result<Matrix, Error> {
         if let Some(known) = self.matrices.get(tensor) {
             return Ok(known.clone());
         }
-        let raw = self.raw(tensor, &[outputs, inputs])?;
+        let raw = self.raw(tensor)?;
         let matrix = match raw.kind {
             WeightKind::F16 | WeightKind::BF16 => Matrix::Half(self.half(&raw)?),
             kind if kind.is_quantized() => Matrix::Quantized(Arc::new(raw.to_qtensor(self.candle())?)),
@@ -206,15 +201,9 @@ impl<'a> Loader<'a> {
     }
 
     /// Reads a small tensor, or a table of positions, into `f32`.
-    fn full(&mut self, tensor: &TensorRef, shape: &[usize]) -> Result<Tensor, Error> {
-        let raw = self.raw(tensor, shape)?;
+    fn full(&mut self, tensor: &TensorRef) -> Result<Tensor, Error> {
+        let raw = self.raw(tensor)?;
         self.tensor(tensor, &raw)
-    }
-
-    fn token_types(&mut self, tensor: &TensorRef, spec: &ModelSpec) -> Result<Tensor, Error> {
-        let types =
-            self.weights.info(&tensor.name).map_or(0, |info| info.shape.first().copied().unwrap_or(0));
-        self.full(tensor, &[types, spec.hidden_size])
     }
 
     fn tensor(&self, tensor: &TensorRef, raw: &RawTensor) -> Result<Tensor, Error> {
@@ -229,8 +218,8 @@ impl<'a> Loader<'a> {
         Ok(raw.to_f32()?)
     }
 
-    /// Reads a tensor, or the rows of it that are meant, and checks its shape.
-    fn raw(&mut self, tensor: &TensorRef, expected: &[usize]) -> Result<RawTensor, Error> {
+    /// Reads a tensor, or the rows of it that are meant.
+    fn raw(&mut self, tensor: &TensorRef) -> Result<RawTensor, Error> {
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -238,13 +227,6 @@ impl<'a> Loader<'a> {
             Some(rows) => self.weights.read_rows(&tensor.name, rows.clone())?,
             None => self.weights.read(&tensor.name)?,
         };
-        if raw.shape != expected {
-            return Err(Error::Shape {
-                name: tensor.name.clone(),
-                expected: expected.to_vec(),
-                found: raw.shape.clone(),
-            });
-        }
         self.done_bytes += raw.bytes.len() as u64;
         let event = Progress { stage: "reading weights", done: self.done_bytes, total: self.total_bytes };
         self.progress.report(event);
@@ -262,7 +244,7 @@ impl<'a> Loader<'a> {
 
 /// Returns how many bytes the tensors of a specification take once they are loaded.
 pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleDevice) -> u64 {
-    let mut tensors = spec.tensors();
+    let mut tensors: Vec<_> = spec.tensors().into_iter().map(|used| used.tensor).collect();
     tensors.sort_by(|a, b| {
         (&a.name, a.rows.as_ref().map(|rows| rows.start))
             .cmp(&(&b.name, b.rows.as_ref().map(|rows| rows.start)))

@@ -90,9 +90,9 @@ impl CandleExecutor {
     /// The device's account pays for all of them before the first is read. Progress counts bytes of the files.
     ///
     /// # Errors
-    /// [`Error::Spec`] if the specification and the files do not fit each other, [`Error::Shape`] and
-    /// [`Error::WeightKind`] for a tensor that is not what the configuration says, [`Error::Memory`] if the account
-    /// does not allow it, [`Error::Cancelled`] once `cancel` is set.
+    /// [`Error::Spec`] if the specification and the files do not fit each other, [`Error::WeightKind`] for a tensor of a
+    /// kind that cannot be computed with, [`Error::Memory`] if the account does not allow it, [`Error::Cancelled`] once
+    /// `cancel` is set.
     pub fn load(
         spec: ModelSpec,
         weights: &Weights,

@@ -1,45 +1,45 @@
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Where a page in a browser comes from: `https://chat.example:8080`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub struct PageOrigin {
     text: String,
     authority_at: usize,
 }
 
-/// An allowed origin that is none.
+/// A text that is no origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} in `[server] origins` is not an origin: write it like \"https://chat.example\" or \"http://box:3000\""
-)]
+#[error("{text:?} is not an origin: write it like \"https://chat.example\" or \"http://box:3000\"")]
 pub struct InvalidOrigin {
     /// What was written.
     pub text: String,
 }
 
-impl Origin {
+impl PageOrigin {
     /// Returns the host, and the port where the origin names one.
-    pub(crate) fn authority(&self) -> &str {
+    pub fn authority(&self) -> &str {
         self.text.get(self.authority_at..).unwrap_or_default()
     }
 
     /// Returns the host alone.
-    pub(crate) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         host_of(self.authority())
     }
 
     /// Tells whether the page comes from this machine.
-    pub(crate) fn is_loopback(&self) -> bool {
+    pub fn is_loopback(&self) -> bool {
         is_loopback_name(self.host())
     }
 
     /// Tells whether an `Origin` header says the same.
-    pub(crate) fn matches(&self, header: &str) -> bool {
+    pub fn matches(&self, header: &str) -> bool {
         self.text.eq_ignore_ascii_case(header)
     }
 }
 
-impl FromStr for Origin {
+impl FromStr for PageOrigin {
     type Err = InvalidOrigin;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -54,8 +54,26 @@ impl FromStr for Origin {
     }
 }
 
+impl fmt::Display for PageOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for PageOrigin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for PageOrigin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// Returns the host of `host:port` or `[v6]:port`, without the brackets; empty if there is none.
-pub(super) fn host_of(authority: &str) -> &str {
+pub fn host_of(authority: &str) -> &str {
     let is_port = |text: &str| text.chars().all(|c| c.is_ascii_digit());
     if let Some(rest) = authority.strip_prefix('[') {
         return match rest.split_once(']') {
@@ -71,7 +89,7 @@ pub(super) fn host_of(authority: &str) -> &str {
 }
 
 /// Tells whether a name or an address means this machine alone.
-pub(super) fn is_loopback_name(name: &str) -> bool {
+pub fn is_loopback_name(name: &str) -> bool {
     let is_localhost =
         name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
     is_localhost || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
@@ -84,12 +102,12 @@ mod tests {
     #[test]
     fn an_origin_is_scheme_host_and_port_alone() {
         for text in ["https://a.example", "http://localhost:3000", "http://[::1]:80"] {
-            assert_eq!(text.parse::<Origin>().unwrap().text, text);
+            assert_eq!(text.parse::<PageOrigin>().unwrap().text, text);
         }
         for text in
             ["", "*", "null", "a.example", "https://", "https://a/", "ftp://a", "https://u@a", "http://a:x"]
         {
-            assert!(text.parse::<Origin>().is_err(), "{text}");
+            assert!(text.parse::<PageOrigin>().is_err(), "{text}");
         }
     }
 
