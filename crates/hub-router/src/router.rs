@@ -1,5 +1,3 @@
-use hub_base::ModelId;
-
 use crate::{
     Decision, Request, Result, RouterOptions, Target,
     draft::{Case, Draft},
@@ -25,10 +23,9 @@ impl Router {
         Ok(Self { aliases: AliasTable::new(&options.aliases)? })
     }
 
-    /// Iterates over the aliases by name, each with the models it leads to in the end; the router's own choice
-    /// (`auto`) is none of them.
-    pub fn aliases(&self) -> impl Iterator<Item = (&str, Vec<&ModelId>)> {
-        self.aliases.iter().map(|(alias, leaves)| (alias, leaves.iter().filter_map(Leaf::model).collect()))
+    /// Iterates over the aliases by name, each with what it leads to in the end: models, and [`AUTO`](crate::AUTO).
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+        self.aliases.iter().map(|(alias, leaves)| (alias, leaves.iter().map(Leaf::name).collect()))
     }
 
     /// Decides which of `targets` may answer `request`, best first.

@@ -1,6 +1,6 @@
 //! The names that lead to models.
 
-use hub_base::ModelId;
+use hub_router::AUTO;
 use serde::Serialize;
 
 use crate::{Hub, Installed, Result};
@@ -11,10 +11,10 @@ use crate::{Hub, Installed, Result};
 pub struct Alias {
     /// The name.
     pub name: String,
-    /// The installed models it leads to, the preferred one first.
-    pub models: Vec<ModelId>,
+    /// The installed models it leads to, the preferred one first; `auto` is the router's own choice.
+    pub models: Vec<String>,
     /// Models it leads to that are not installed.
-    pub missing: Vec<ModelId>,
+    pub missing: Vec<String>,
     /// Whether a model of the same name is installed, which nobody can reach by its name.
     pub hides_model: bool,
 }
@@ -27,8 +27,9 @@ impl Hub {
     pub async fn aliases(&self) -> Result<Vec<Alias>> {
         let installed = self.models().await?;
         let has = |name: &str| installed.iter().any(|model: &Installed| model.name.as_str() == name);
-        let alias = |(name, models): (&str, Vec<&ModelId>)| {
-            let (models, missing) = models.into_iter().cloned().partition(|model| has(model.as_str()));
+        let alias = |(name, leads_to): (&str, Vec<&str>)| {
+            let names = leads_to.into_iter().map(str::to_owned);
+            let (models, missing) = names.partition(|name| name == AUTO || has(name));
             Alias { name: name.to_owned(), models, missing, hides_model: has(name) }
         };
         Ok(self.router().aliases().map(alias).collect())

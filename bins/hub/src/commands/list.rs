@@ -39,8 +39,7 @@ impl Args {
 
 /// Writes an alias and what it leads to, in order.
 fn alias(alias: &hub::Alias) -> [String; 2] {
-    let models = alias.models.iter().map(ToString::to_string);
     let missing = alias.missing.iter().map(|model| format!("{model} (not installed)"));
-    let names: Vec<String> = models.chain(missing).collect();
-    [alias.name.clone(), if names.is_empty() { "auto".to_owned() } else { names.join(", ") }]
+    let names: Vec<String> = alias.models.iter().cloned().chain(missing).collect();
+    [alias.name.clone(), names.join(", ")]
 }

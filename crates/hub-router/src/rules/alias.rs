@@ -105,7 +105,11 @@ impl Leaf {
         Ok(Self::Model(ModelId::new(name).map_err(bad)?))
     }
 
-    pub(crate) fn model(&self) -> Option<&ModelId> {
+    pub(crate) fn name(&self) -> &str {
+        self.model().map_or(AUTO, ModelId::as_str)
+    }
+
+    fn model(&self) -> Option<&ModelId> {
         match self {
             Self::Model(model) => Some(model),
             Self::Auto => None,
