@@ -16,7 +16,9 @@ pub(crate) struct Environment {
     pub(crate) url: Option<String>,
     /// `HUB_API_KEY`: what a running server is shown.
     pub(crate) key: Option<String>,
-    /// Every `HUB_*` variable.
+    /// Where Hugging Face's programs keep their cache, unless a setting says otherwise.
+    pub(crate) hf_home: PathBuf,
+    /// Every `HUB_*` and `HF_*` variable.
     pub(crate) variables: Vec<(String, String)>,
 }
 
@@ -24,13 +26,17 @@ impl Environment {
     pub(crate) fn read() -> Self {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let variables = env::vars_os().filter_map(|(name, value)| {
-            let name = name.into_string().ok().filter(|name| name.starts_with("HUB_"))?;
+            let is_ours = |name: &String| name.starts_with("HUB_") || name.starts_with("HF_");
+            let name = name.into_string().ok().filter(is_ours).filter(|_| !value.is_empty())?;
             Some((name, value.to_string_lossy().into_owned()))
         });
         Self {
             home: set("HUB_HOME").map_or_else(|| data_directory(set), PathBuf::from),
             url: set("HUB_URL").and_then(|url| url.into_string().ok()),
             key: set("HUB_API_KEY").and_then(|key| key.into_string().ok()),
+            hf_home: set("XDG_CACHE_HOME")
+                .map_or_else(|| env::home_dir().unwrap_or_default().join(".cache"), PathBuf::from)
+                .join("huggingface"),
             variables: variables.collect(),
         }
     }

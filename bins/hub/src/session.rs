@@ -59,7 +59,9 @@ impl Session {
         };
         let file = text.as_deref().map(|text| (path, text));
         let variables = self.environment.variables.iter().cloned();
-        Ok(resolve(file, variables, flags).map_err(hub::Error::from)?)
+        let mut resolved = resolve(file, variables, flags).map_err(hub::Error::from)?;
+        resolved.config.fetch.hf_home.get_or_insert_with(|| self.environment.hf_home.clone());
+        Ok(resolved)
     }
 
     /// Opens the hub, runs `work` with it, and shuts it down.

@@ -213,20 +213,36 @@ impl Hub {
     pub async fn import(&self, path: &Path, name: Option<ModelId>) -> Result<Installed> {
         let no_model = |source| Error::NoModelAt { path: path.to_owned(), source };
         let given = path.to_owned();
-        let path = blocking(move || given.canonicalize()).await?.map_err(no_model)?;
+        // A file of Hugging Face's cache is a link to one without a name, so links stay what they are.
+        let there = move || std::path::absolute(given).and_then(|path| path.metadata().map(|_| path));
+        let path = blocking(there).await?.map_err(no_model)?;
         let name = match name {
             Some(name) => name,
             None => name_of(&path)?,
         };
+        self.install(&path, name, IMPORT).await
+    }
+
+    /// Makes the file or folder at `path` usable under a name; `came` says how it came here.
+    ///
+    /// # Errors
+    /// As [`Hub::import`].
+    pub(crate) async fn install(&self, path: &Path, name: ModelId, came: &str) -> Result<Installed> {
         if name.as_str() == GUIDE || name.as_str() == AUTO {
             return Err(Error::ReservedName { name });
         }
-        let text = path.to_str().ok_or_else(|| Error::PathNotText { path: path.clone() })?.to_owned();
-        let source = Source::Path(path);
+        let text = path.to_str().ok_or_else(|| Error::PathNotText { path: path.to_owned() })?.to_owned();
+        if came != IMPORT
+            && let Ok(there) = self.model(name.as_str()).await
+            && there.path.as_deref() == Some(path)
+        {
+            return Ok(there);
+        }
+        let source = Source::Path(path.to_owned());
         let info = blocking(move || hub_models::verify(&source)).await??;
         let row = ModelRow {
             name,
-            source: IMPORT.to_owned(),
+            source: came.to_owned(),
             path: text,
             task: info.task.as_str().to_owned(),
             format: info.format.to_owned(),

@@ -23,6 +23,22 @@ pub enum Error {
     /// No model was chosen.
     #[error(transparent)]
     Router(#[from] hub_router::Error),
+    /// A model cannot be fetched.
+    #[cfg(feature = "fetch")]
+    #[error(transparent)]
+    Fetch(Box<hub_fetch::Error>),
+    /// A checksum that is none.
+    #[error("{text:?} is no SHA-256: it has 64 hexadecimal digits")]
+    NoDigest {
+        /// What was given.
+        text: String,
+    },
+    /// This build leaves something out.
+    #[error("this build of the hub cannot do that: build it with the feature `{feature}`")]
+    NotBuilt {
+        /// The feature that it was built without.
+        feature: &'static str,
+    },
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] hub_store::Error),
@@ -144,6 +160,9 @@ impl Error {
             Self::Models(error) => error.kind(),
             Self::Device(error) => error.kind(),
             Self::Router(error) => error.kind(),
+            #[cfg(feature = "fetch")]
+            Self::Fetch(error) => error.kind(),
+            Self::NotBuilt { .. } => ErrorKind::Unsupported,
             Self::Store(error) => error.kind(),
             Self::Home { .. }
             | Self::HomeInUse { .. }
@@ -153,6 +172,7 @@ impl Error {
             | Self::ShuttingDown => ErrorKind::Unavailable,
             Self::NoModelAt { .. } | Self::NoSuchModel { .. } => ErrorKind::NotFound,
             Self::NoName { .. }
+            | Self::NoDigest { .. }
             | Self::PathNotText { .. }
             | Self::ReservedName { .. }
             | Self::Builtin { .. } => ErrorKind::InvalidInput,

@@ -32,6 +32,7 @@ mod home;
 mod meter;
 mod open;
 mod os;
+mod pull;
 mod registry;
 mod rerank;
 
@@ -44,6 +45,7 @@ pub use embed::{EmbedReply, EmbedRequest};
 pub use error::{Error, Result};
 pub use home::{Home, HomeLock};
 pub use open::Hub;
+pub use pull::{PullEvent, PullRequest, PullSink, PullStage};
 pub use registry::LoadedModel;
 pub use rerank::{RerankReply, RerankRequest};
 

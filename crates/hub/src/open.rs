@@ -6,7 +6,10 @@ use hub_nn::Device;
 use hub_router::{Request, Router};
 use hub_store::Store;
 
-use crate::{Error, Home, HubConfig, Installed, LoadedModel, Result, config::Budget, os, registry::Registry};
+use crate::{
+    Error, Home, HubConfig, Installed, LoadedModel, Result, config::Budget, os, pull::Puller,
+    registry::Registry,
+};
 
 /// The whole hub: its models, its store, its router. Clones share it.
 #[derive(Clone, Debug)]
@@ -19,6 +22,7 @@ struct Parts {
     store: Store,
     router: Router,
     registry: Registry,
+    puller: Puller,
     builtin: Installed,
 }
 
@@ -33,7 +37,9 @@ impl Hub {
     pub async fn open(config: HubConfig, home: &Path) -> Result<Self> {
         let home = Home::create(home)?;
         let router = Router::new(config.router_options())?;
-        let account = Account::new(budget_bytes(config.memory.budget)?);
+        let budget = budget_bytes(config.memory.budget)?;
+        let account = Account::new(budget);
+        let puller = Puller::new(&config, &home.path().join("models"), budget);
         let name = config.compute.device.clone();
         // Opening a card takes its driver a while.
         let device = blocking(move || Device::open(&name, account)).await??;
@@ -41,7 +47,7 @@ impl Hub {
         let builtin = Installed::builtin(&guide)?;
         let store = Store::open(home.path(), config.store.clone()).await?;
         let registry = Registry::new(device.clone(), config.models.load_options(device));
-        Ok(Self(Arc::new(Parts { config, home, store, router, registry, builtin })))
+        Ok(Self(Arc::new(Parts { config, home, store, router, registry, puller, builtin })))
     }
 
     /// Returns the settings in force.
@@ -111,6 +117,10 @@ impl Hub {
         &self.0.registry
     }
 
+    pub(crate) fn puller(&self) -> &Puller {
+        &self.0.puller
+    }
+
     pub(crate) fn router(&self) -> &Router {
         &self.0.router
     }
@@ -133,6 +143,12 @@ fn budget_bytes(budget: Budget) -> Result<u64> {
 pub(crate) struct CancelOnDrop(CancelToken);
 
 impl CancelOnDrop {
+    /// Stops the work that looks at this flag, which others may set too.
+    #[cfg(feature = "fetch")]
+    pub(crate) fn of(token: CancelToken) -> Self {
+        Self(token)
+    }
+
     /// Returns the flag that the work looks at.
     pub(crate) fn token(&self) -> CancelToken {
         self.0.clone()

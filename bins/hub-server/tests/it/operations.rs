@@ -84,3 +84,27 @@ async fn bodies_that_are_no_json_are_refused() {
         world.send(request).await.check_error(400, &Value::Null, None);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_streams_how_far_it_has_come() {
+    let registry = hub_fixtures::Registry::start();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/hub-models/guide/hub-guide.gguf");
+    registry.ollama("library/tiny", "latest", &[("model", std::fs::read(path).unwrap())]);
+    let mut config = HubConfig::default();
+    config.fetch.ollama_registry = registry.url();
+    let world = World::with(config).await;
+    let events = world.post("/hub/v1/models/pull", &json!({"source": "ollama:tiny"})).await.events();
+    assert_eq!(events[0]["event"], "plan");
+    assert!(events.iter().any(|event| event["event"] == "file" && event["stage"] == "done"), "{events:?}");
+    assert_eq!(events.last().unwrap()["model"]["name"], "tiny");
+    world.get("/v1/models/tiny").await.json(200);
+
+    let whole = json!({"source": "ollama:nothing", "stream": false});
+    world.post("/hub/v1/models/pull", &whole).await.check_error(404, &Value::Null, None);
+    let refused = world.post("/hub/v1/models/pull", &json!({"source": "nothing"})).await;
+    assert!(
+        refused.text.contains("event: error") && refused.text.contains("names no source"),
+        "{}",
+        refused.text
+    );
+}

@@ -7,6 +7,7 @@ mod import;
 mod keys;
 mod list;
 mod ps;
+mod pull;
 mod rm;
 mod run;
 mod serve;
@@ -21,6 +22,7 @@ use crate::{failure::Failure, session::Session};
 pub(crate) enum Command {
     Serve(serve::Args),
     Run(run::Args),
+    Pull(pull::Args),
     List(list::Args),
     Show(show::Args),
     Ps(ps::Args),
@@ -37,6 +39,7 @@ impl Command {
         match self {
             Self::Serve(args) => args.run(session),
             Self::Run(args) => args.run(session),
+            Self::Pull(args) => args.run(session),
             Self::List(args) => args.run(session),
             Self::Show(args) => args.run(session),
             Self::Ps(args) => args.run(session),

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod commands;
+mod pull;
 mod serve;
 
 use std::{
@@ -28,7 +29,9 @@ impl Hub {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hub"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HUB_")) {
+        for (name, _) in
+            std::env::vars().filter(|(name, _)| name.starts_with("HUB_") || name.starts_with("HF_"))
+        {
             command.env_remove(name);
         }
         command.env("HUB_HOME", self.home()).args(args).stdin(Stdio::null());

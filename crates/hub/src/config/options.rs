@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -27,6 +28,8 @@ pub struct HubConfig {
     pub auth: AuthOptions,
     /// Where arithmetic runs.
     pub compute: ComputeOptions,
+    /// Where models are fetched from.
+    pub fetch: FetchSettings,
     /// Limits of each loaded model.
     pub models: ModelsOptions,
     /// Other names for models; see [`RouterOptions::aliases`].
@@ -101,6 +104,26 @@ pub enum ExecutorChoice {
     Candle,
 }
 
+/// Where models are fetched from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct FetchSettings {
+    /// Opens no outgoing connection. Variables say `1`, as they do to other programs.
+    #[serde(deserialize_with = "switch")]
+    pub offline: bool,
+    /// Directory that Hugging Face's programs share, whose `hub` is the cache; inside the home if `None`.
+    pub hf_home: Option<PathBuf>,
+    /// Token for gated repositories.
+    pub hf_token: Option<String>,
+    /// Address of the Hugging Face Hub, or of a mirror.
+    pub hf_endpoint: String,
+    /// Address of the Ollama registry.
+    pub ollama_registry: String,
+    /// How many connections fetch parts of one file at once.
+    pub connections: usize,
+}
+
 /// Limits of each loaded model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -127,6 +150,19 @@ impl Default for ServerOptions {
 impl Default for ComputeOptions {
     fn default() -> Self {
         Self { device: "auto".to_owned(), executor: ExecutorChoice::Auto, threads: None }
+    }
+}
+
+impl Default for FetchSettings {
+    fn default() -> Self {
+        Self {
+            offline: false,
+            hf_home: None,
+            hf_token: None,
+            hf_endpoint: "https://huggingface.co".to_owned(),
+            ollama_registry: "https://registry.ollama.ai".to_owned(),
+            connections: 4,
+        }
     }
 }
 
@@ -177,6 +213,15 @@ impl HubConfig {
         let mut options = RouterOptions::default();
         options.aliases.clone_from(&self.aliases);
         options
+    }
+}
+
+/// Reads a switch, which variables write as a number.
+fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::Boolean(is_on) => Ok(is_on),
+        toml::Value::Integer(number @ (0 | 1)) => Ok(number == 1),
+        other => Err(serde::de::Error::custom(format_args!("{other} is neither true nor false"))),
     }
 }
 

@@ -14,7 +14,7 @@ use toml::{
 use crate::config::{
     ConfigError, HubConfig,
     nearest::nearest,
-    settings::{ALIASES, NOT_YET, SETTINGS, is_section, is_setting},
+    settings::{ALIASES, NOT_YET, SECRET, SETTINGS, WELL_KNOWN, is_section, is_setting},
 };
 
 /// Where a value came from.
@@ -66,7 +66,8 @@ const PREFIX: &str = "HUB_";
 
 /// Merges the configuration file, variables and flags over the defaults.
 ///
-/// `file` is its path and text. Of `variables`, those called `HUB_SECTION__KEY` count and all others are passed over.
+/// `file` is its path and text. Of `variables`, those called `HUB_SECTION__KEY` count, and a few that are well known
+/// (`HF_HOME`, `HUB_OFFLINE`); all others are passed over.
 /// `flags` are a flag's name, the key it sets, and the value as text.
 ///
 /// # Errors
@@ -91,8 +92,11 @@ pub fn resolve<'a>(
     merge(values)
 }
 
-/// Reads `HUB_SERVER__PORT` as `server.port`.
+/// Reads `HUB_SERVER__PORT` as `server.port`, and knows a few by name.
 fn key_of_variable(name: &str) -> Option<String> {
+    if let Some((_, key)) = WELL_KNOWN.iter().find(|(known, _)| *known == name) {
+        return Some((*key).to_owned());
+    }
     let (section, key) = name.strip_prefix(PREFIX)?.split_once("__")?;
     Some(format!("{}.{}", section.to_ascii_lowercase(), key.to_ascii_lowercase()))
 }
@@ -222,7 +226,11 @@ impl Resolved {
         keys.map(|key| {
             let value = key.split_once('.').and_then(|(section, name)| table.get(section)?.get(name));
             let origin = self.origins.get(&key).cloned().unwrap_or(Origin::Default);
-            Entry { value: value.map(masked), key, origin }
+            let value = match value {
+                Some(_) if SECRET.contains(&key.as_str()) => Some(Value::String("***".to_owned())),
+                value => value.map(masked),
+            };
+            Entry { value, key, origin }
         })
         .collect()
     }

@@ -24,6 +24,12 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "compute.device", about: "auto, cpu, cuda:N or metal" },
     Setting { key: "compute.executor", about: "auto or candle" },
     Setting { key: "compute.threads", about: "processor threads that compute" },
+    Setting { key: "fetch.offline", about: "opens no outgoing connection (HUB_OFFLINE)" },
+    Setting { key: "fetch.hf_home", about: "directory of Hugging Face's cache (HF_HOME)" },
+    Setting { key: "fetch.hf_token", about: "token for gated repositories (HF_TOKEN)" },
+    Setting { key: "fetch.hf_endpoint", about: "the Hugging Face Hub or a mirror (HF_ENDPOINT)" },
+    Setting { key: "fetch.ollama_registry", about: "the Ollama registry (HUB_OLLAMA_REGISTRY)" },
+    Setting { key: "fetch.connections", about: "connections that fetch parts of one file at once" },
     Setting { key: "models.context_tokens", about: "longest sequence to serve, in tokens" },
     Setting { key: "models.max_sequences", about: "sequences that share one step at most" },
     Setting { key: "models.queue", about: "requests that may wait in front of a model" },
@@ -33,6 +39,18 @@ pub static SETTINGS: &[Setting] = &[
 
 /// The table whose keys are names of the user's own.
 pub(crate) const ALIASES: &str = "aliases";
+
+/// Variables that mean the same to other programs, or have a name that outside checks hold on to.
+pub(crate) const WELL_KNOWN: &[(&str, &str)] = &[
+    ("HUB_OFFLINE", "fetch.offline"),
+    ("HUB_OLLAMA_REGISTRY", "fetch.ollama_registry"),
+    ("HF_HOME", "fetch.hf_home"),
+    ("HF_TOKEN", "fetch.hf_token"),
+    ("HF_ENDPOINT", "fetch.hf_endpoint"),
+];
+
+/// Settings whose values nobody is shown.
+pub(crate) const SECRET: &[&str] = &["fetch.hf_token"];
 
 /// Settings that have a name already and no effect yet. They are refused, so that nobody relies on them.
 pub(crate) const NOT_YET: &[&str] = &["store.redis_url", "store.files_url"];

@@ -1,5 +1,6 @@
 //! The hub's own API.
 
+mod models;
 mod ps;
 
 use axum::Router;
@@ -7,5 +8,5 @@ use axum::Router;
 use crate::state::AppState;
 
 pub(super) fn routes() -> Router<AppState> {
-    Router::new().merge(ps::routes())
+    Router::new().merge(models::routes()).merge(ps::routes())
 }

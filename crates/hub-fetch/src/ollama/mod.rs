@@ -1,0 +1,94 @@
+//! The Ollama registry: manifests and blobs, as OCI registries serve them.
+
+mod manifest;
+mod token;
+
+pub use manifest::Extras;
+pub(crate) use manifest::Model;
+
+use std::path::{Path, PathBuf};
+
+use hub_base::CancelToken;
+
+use crate::{
+    Digest, Error, Fetcher, Origin, Plan, PlannedFile, Result,
+    ollama::manifest::{Layer, Manifest},
+    plan::Finish,
+    web::host_of,
+};
+
+/// What the weights of a manifest are called among its files.
+pub(crate) const WEIGHTS: &str = "model";
+
+/// Asks for a manifest, and plans to fetch all that it names.
+pub(crate) fn plan(fetcher: &Fetcher, name: &str, tag: &str, cancel: &CancelToken) -> Result<Plan> {
+    let options = &fetcher.options;
+    let registry = options.ollama_registry.trim_end_matches('/');
+    let home = options.models.join("ollama");
+    let kept = home.join("manifests").join(name).join(tag);
+    let (text, bearer) = if options.is_offline {
+        let text = std::fs::read(&kept)
+            .map_err(|_| Error::Offline { what: format!("ollama:{}:{tag}", short(name)) })?;
+        (text, None)
+    } else {
+        manifest::ask(fetcher, &format!("{registry}/v2/{name}/manifests/{tag}"), name, tag, cancel)?
+    };
+    let manifest = Manifest::parse(&text, registry)?;
+    let origin = Origin::Ollama { name: name.to_owned(), tag: tag.to_owned() };
+    let file = |layer: &Layer| planned(&home, registry, name, bearer.as_deref(), layer);
+    let files: Vec<PlannedFile> = manifest.layers().map(file).collect::<Result<_>>()?;
+    if options.is_offline && files.iter().any(|file| !file.is_here) {
+        return Err(Error::Offline { what: format!("ollama:{}:{tag}", short(name)) });
+    }
+    let model = Model { manifest, text, kept, blobs: home.join("blobs") };
+    Ok(Plan { origin, files, reason: "its manifest names it".to_owned(), finish: Finish::Ollama(model) })
+}
+
+fn planned(
+    home: &Path,
+    registry: &str,
+    name: &str,
+    bearer: Option<&str>,
+    layer: &Layer,
+) -> Result<PlannedFile> {
+    let digest = Digest::sha256(&layer.digest).ok_or_else(|| Error::Answer {
+        url: registry.to_owned(),
+        reason: format!("{:?} is no digest", layer.digest.chars().take(80).collect::<String>()),
+    })?;
+    let target = blob_path(&home.join("blobs"), &digest);
+    Ok(PlannedFile {
+        name: layer.word().to_owned(),
+        bytes: layer.size,
+        is_here: target.exists(),
+        url: format!("{registry}/v2/{name}/blobs/sha256:{}", digest.digits()),
+        bearer: bearer.map(str::to_owned),
+        identity: digest.to_string(),
+        lock: target.with_extension("lock"),
+        digest: Some(digest),
+        target,
+    })
+}
+
+/// Returns a name as people write it: those of the registry's own models are short.
+fn short(name: &str) -> &str {
+    name.strip_prefix("library/").unwrap_or(name)
+}
+
+/// Returns where a blob lies, by the name that Ollama itself gives it.
+fn blob_path(blobs: &Path, digest: &Digest) -> PathBuf {
+    blobs.join(format!("sha256-{}", digest.digits()))
+}
+
+/// Says what a refusal of the registry means.
+fn refused(url: &str, name: &str, tag: &str, status: ureq::http::StatusCode) -> Error {
+    match status.as_u16() {
+        401 | 403 => Error::Denied {
+            what: format!("{}:{tag}", short(name)),
+            next: format!("{} serves it to nobody without an account", host_of(url)),
+        },
+        404 => {
+            Error::NotFound { what: format!("model {}:{tag}", short(name)), registry: host_of(url), hint: "" }
+        }
+        status => Error::Status { url: url.to_owned(), status },
+    }
+}

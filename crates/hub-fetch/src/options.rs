@@ -1,0 +1,40 @@
+use std::path::PathBuf;
+
+/// Where models come from, where they are put, and how hard the network is used.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FetchOptions {
+    /// Directory for what comes from the Ollama registry and from plain addresses.
+    pub models: PathBuf,
+    /// Directory of the Hugging Face cache, in the layout that its Python library shares: `HF_HOME/hub`.
+    pub hf_cache: PathBuf,
+    /// Address of the Hugging Face Hub, or of a mirror of it.
+    pub hf_endpoint: String,
+    /// Token for gated repositories. It is sent to the endpoint and to nobody else.
+    pub hf_token: Option<String>,
+    /// Address of the Ollama registry.
+    pub ollama_registry: String,
+    /// Opens no connection: what is not here yet is refused by name.
+    pub is_offline: bool,
+    /// How many connections fetch parts of one file at once.
+    pub connections: usize,
+    /// Memory that a model may take, in bytes; decides which kind of weights is taken where none is named.
+    pub memory_bytes: Option<u64>,
+}
+
+impl FetchOptions {
+    /// Puts models into `models`, the Hugging Face cache inside it, and fetches from the public registries.
+    pub fn new(models: impl Into<PathBuf>) -> Self {
+        let models = models.into();
+        Self {
+            hf_cache: models.join("huggingface"),
+            models,
+            hf_endpoint: "https://huggingface.co".to_owned(),
+            hf_token: None,
+            ollama_registry: "https://registry.ollama.ai".to_owned(),
+            is_offline: false,
+            connections: 4,
+            memory_bytes: None,
+        }
+    }
+}

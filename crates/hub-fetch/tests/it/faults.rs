@@ -1,0 +1,142 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hub_base::CancelToken;
+use hub_fetch::{Error, Event, Fetched, Fetcher, Stage};
+
+use hub_fixtures::{Faults, Registry};
+
+use crate::{fetcher, noise, pull};
+
+/// How long a part is, as the crate cuts files.
+const PART: usize = 8 << 20;
+const LEN: usize = 5 * PART + 12_345;
+
+/// A model of several parts, and its bytes.
+fn model() -> (Registry, Vec<u8>) {
+    let registry = Registry::start();
+    let bytes = noise(LEN, 11);
+    registry.ollama("library/m", "latest", &[("model", bytes.clone())]);
+    (registry, bytes)
+}
+
+/// Pulls, and gives up after about so many bytes.
+fn pull_until(fetcher: &Fetcher, bytes: u64) -> Result<Fetched, Error> {
+    let cancel = CancelToken::new();
+    let plan = fetcher.plan(&"ollama:m".parse()?, &cancel)?;
+    let begun = AtomicU64::new(u64::MAX);
+    let stop = |event: Event<'_>| {
+        if event.file == "model" && event.stage == Stage::Fetching {
+            let begun = begun.fetch_min(event.done, Ordering::Relaxed).min(event.done);
+            if event.done - begun >= bytes {
+                cancel.cancel();
+            }
+        }
+    };
+    fetcher.fetch(&plan, &stop, &cancel)
+}
+
+#[test]
+fn broken_connections_are_gone_on_with() {
+    let (registry, bytes) = model();
+    registry.faults(Faults { cut_after: Some(3 << 20), ..Faults::default() });
+    let home = tempfile::tempdir().unwrap();
+    let fetched = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap();
+    assert_eq!(std::fs::read(fetched.path).unwrap(), bytes);
+    assert!(registry.sent() < LEN + 100_000, "nothing came twice");
+}
+
+#[test]
+fn a_run_that_was_stopped_is_gone_on_with() {
+    let (registry, bytes) = model();
+    registry.faults(Faults { slow: Some(200 << 20), ..Faults::default() });
+    let home = tempfile::tempdir().unwrap();
+    let fetcher = fetcher(home.path(), &registry, |options| options.connections = 2);
+    let mut stops = 0;
+    let fetched = loop {
+        match pull_until(&fetcher, 1 << 20) {
+            Ok(fetched) => break fetched,
+            Err(Error::Cancelled) => stops += 1,
+            Err(error) => panic!("{error}"),
+        }
+        let visible = home.path().join("models/ollama/blobs").read_dir().unwrap().flatten();
+        let visible: Vec<_> = visible.map(|file| file.file_name().into_string().unwrap()).collect();
+        assert!(visible.iter().all(|name| name.contains(".hub-") || name.ends_with(".lock")), "{visible:?}");
+        if stops == 3 {
+            registry.faults(Faults::default());
+        }
+        assert!(stops < 30, "it comes to an end");
+    };
+    assert_eq!(std::fs::read(fetched.path).unwrap(), bytes);
+    assert!(stops >= 2);
+    let twice = registry.sent().saturating_sub(LEN);
+    assert!(twice <= (stops + 1) * 2 * PART, "{twice} bytes came twice in {stops} stops");
+}
+
+#[test]
+fn a_tired_server_is_waited_for() {
+    let (registry, bytes) = model();
+    registry.faults(Faults { tired: 3, ..Faults::default() });
+    let home = tempfile::tempdir().unwrap();
+    let fetched = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap();
+    assert_eq!(std::fs::read(fetched.path).unwrap(), bytes);
+    registry.faults(Faults { tired: 1_000, ..Faults::default() });
+    let home = tempfile::tempdir().unwrap();
+    let error = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap_err();
+    assert!(matches!(error, Error::Overloaded { status: 429, .. }), "{error}");
+}
+
+#[test]
+fn a_server_without_ranges_sends_the_whole() {
+    let (registry, bytes) = model();
+    registry.faults(Faults { no_ranges: true, ..Faults::default() });
+    let home = tempfile::tempdir().unwrap();
+    let fetched = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap();
+    assert_eq!(std::fs::read(fetched.path).unwrap(), bytes);
+}
+
+#[test]
+fn lies_are_not_believed() {
+    let (registry, _) = model();
+    let home = tempfile::tempdir().unwrap();
+    registry.faults(Faults { wrong_total: true, ..Faults::default() });
+    let error = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap_err();
+    assert!(matches!(error, Error::Answer { .. }), "{error}");
+
+    let registry = Registry::start();
+    registry.repo("o/m", "c0ffee", &[("m.gguf", noise(LEN, 3))], hub_fixtures::Form::Full);
+    // The listing is a file too; what is flipped in it is a bracket.
+    let flipping = fetcher(home.path(), &registry, |_| {});
+    let cancel = CancelToken::new();
+    let plan = flipping.plan(&"hf:o/m".parse().unwrap(), &cancel).unwrap();
+    registry.faults(Faults { flips: true, ..Faults::default() });
+    let error = flipping.fetch(&plan, &|_| {}, &cancel).unwrap_err();
+    assert!(matches!(error, Error::Digest { .. }), "{error}");
+    assert!(!home.path().join("hf/hub/models--o--m/snapshots").exists());
+    registry.faults(Faults::default());
+    flipping.fetch(&plan, &|_| {}, &cancel).unwrap();
+}
+
+#[test]
+fn two_pulls_at_once_fetch_once() {
+    let (registry, bytes) = model();
+    let home = tempfile::tempdir().unwrap();
+    let fetcher = fetcher(home.path(), &registry, |_| {});
+    std::thread::scope(|scope| {
+        let pulls: Vec<_> = (0..4).map(|_| scope.spawn(|| pull(&fetcher, "ollama:m").unwrap())).collect();
+        for pull in pulls {
+            assert_eq!(std::fs::read(pull.join().unwrap().path).unwrap(), bytes);
+        }
+    });
+    assert!(registry.sent() < LEN + 100_000);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let (registry, _) = model();
+    let home = tempfile::tempdir().unwrap();
+    // Port 9 discards, and nobody listens.
+    let nowhere =
+        fetcher(home.path(), &registry, |options| options.ollama_registry = "http://127.0.0.1:9".to_owned());
+    let error = pull(&nowhere, "ollama:m").unwrap_err();
+    assert!(error.to_string().starts_with("127.0.0.1:9 cannot be reached"), "{error}");
+}

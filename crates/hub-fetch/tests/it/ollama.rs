@@ -1,0 +1,48 @@
+use hub_fetch::{Error, Origin};
+
+use hub_fixtures::Registry;
+
+use crate::{fetcher, noise, pull};
+
+#[test]
+fn a_model_comes_with_all_that_its_manifest_names() {
+    let registry = Registry::start();
+    let weights = noise(9 << 20, 1);
+    let digest = registry.ollama(
+        "library/tiny",
+        "latest",
+        &[
+            ("model", weights.clone()),
+            ("template", b"{{ .Prompt }}".to_vec()),
+            ("license", b"MIT".to_vec()),
+            ("params", br#"{"temperature":0.5}"#.to_vec()),
+            ("projector", noise(1_000, 2)),
+        ],
+    );
+    let home = tempfile::tempdir().unwrap();
+    let fetcher_online = fetcher(home.path(), &registry, |_| {});
+    let fetched = pull(&fetcher_online, "ollama:tiny").unwrap();
+    assert_eq!(fetched.path, home.path().join("models/ollama/blobs").join(format!("sha256-{digest}")));
+    assert_eq!(std::fs::read(&fetched.path).unwrap(), weights);
+    assert_eq!(fetched.origin, Origin::Ollama { name: "library/tiny".to_owned(), tag: "latest".to_owned() });
+    let extras = fetched.ollama.unwrap();
+    assert_eq!(extras.licenses, ["MIT"]);
+    assert_eq!(extras.params.as_deref(), Some(r#"{"temperature":0.5}"#));
+    assert_eq!(extras.template.as_deref(), Some("{{ .Prompt }}"));
+    assert!(extras.projector.is_some_and(|path| path.is_file()) && extras.adapters.is_empty());
+
+    let offline = fetcher(home.path(), &registry, |options| options.is_offline = true);
+    assert_eq!(pull(&offline, "ollama:tiny").unwrap().path, fetched.path);
+    assert!(matches!(pull(&offline, "ollama:other"), Err(Error::Offline { .. })));
+}
+
+#[test]
+fn what_the_registry_does_not_know_is_said() {
+    let registry = Registry::start();
+    registry.ollama("library/adapter", "latest", &[("adapter", noise(10, 1))]);
+    let home = tempfile::tempdir().unwrap();
+    let fetcher = fetcher(home.path(), &registry, |_| {});
+    let missing = pull(&fetcher, "ollama:nothing:7b").unwrap_err();
+    assert!(missing.to_string().contains("model nothing:7b"), "{missing}");
+    assert!(matches!(pull(&fetcher, "ollama:adapter"), Err(Error::Answer { .. })));
+}

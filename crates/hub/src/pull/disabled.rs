@@ -1,0 +1,17 @@
+use std::path::Path;
+
+use crate::{Error, Hub, Installed, PullRequest, Result, config::HubConfig};
+
+/// Stands where a build with the feature `fetch` has what fetches models.
+#[derive(Clone, Debug)]
+pub(crate) struct Puller;
+
+impl Puller {
+    pub(crate) fn new(_config: &HubConfig, _models: &Path, _memory_bytes: u64) -> Self {
+        Self
+    }
+
+    pub(crate) async fn pull(&self, _hub: &Hub, _request: PullRequest) -> Result<Installed> {
+        Err(Error::NotBuilt { feature: "fetch" })
+    }
+}
