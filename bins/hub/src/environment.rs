@@ -18,6 +18,8 @@ pub(crate) struct Environment {
     pub(crate) key: Option<String>,
     /// Where Hugging Face's programs keep their cache, unless a setting says otherwise.
     pub(crate) hf_home: PathBuf,
+    /// Where Ollama keeps its models.
+    pub(crate) ollama_models: Option<PathBuf>,
     /// Every `HUB_*` and `HF_*` variable.
     pub(crate) variables: Vec<(String, String)>,
 }
@@ -37,6 +39,9 @@ impl Environment {
             hf_home: set("XDG_CACHE_HOME")
                 .map_or_else(|| env::home_dir().unwrap_or_default().join(".cache"), PathBuf::from)
                 .join("huggingface"),
+            ollama_models: set("OLLAMA_MODELS")
+                .map(PathBuf::from)
+                .or_else(|| env::home_dir().map(|home| home.join(".ollama/models"))),
             variables: variables.collect(),
         }
     }

@@ -76,6 +76,9 @@ pub(crate) enum Failure {
         /// What is missing.
         what: &'static str,
     },
+    /// Something is wrong with the machine, as was said.
+    #[error("something does not work; the lines above say what to do")]
+    Unwell,
     /// The user stopped it.
     #[error("interrupted")]
     Interrupted,
@@ -154,7 +157,8 @@ impl Failure {
             | Self::Terminal(_)
             | Self::Runtime(_)
             | Self::NoKey { .. }
-            | Self::NoTemplate { .. } => FAILED,
+            | Self::NoTemplate { .. }
+            | Self::Unwell => FAILED,
         }
     }
 }

@@ -72,7 +72,7 @@ impl Session {
     ) -> Result<T, Failure> {
         let config = self.settings(flags)?.config;
         if let Some(threads) = config.compute.threads {
-            limit_threads(threads);
+            limit_threads(threads.get());
         }
         self.log(LevelFilter::WARN);
         let runtime = Runtime::new().map_err(Failure::Runtime)?;

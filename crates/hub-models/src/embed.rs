@@ -3,14 +3,14 @@ use std::sync::Arc;
 use hub_base::{Account, Task};
 use hub_nn::{
     Device,
-    executor::Want,
+    executor::{Output, Want},
     tokens::{AddSpecial, Tokenizer},
 };
 
 use crate::{
-    EmbedOptions, Error, LoadOptions, ModelInfo, Source, TooLong,
+    EmbedOptions, Error, LoadOptions, ModelInfo, Pending, Source, TooLong,
     bundle::Bundle,
-    encoder::{Encoder, Text, Wanted},
+    encoder::{Ask, Encoder, Text, Wanted},
     engine::executor_loader,
     pooling::Pooling,
 };
@@ -35,7 +35,7 @@ pub struct EmbeddingModel(Arc<Inner>);
 struct Inner {
     info: ModelInfo,
     tokenizer: Tokenizer,
-    pooling: Pooling,
+    pooling: Arc<Pooling>,
     encoder: Encoder,
 }
 
@@ -69,6 +69,14 @@ pub struct Embeddings {
     pub prompt_tokens: usize,
 }
 
+/// Inputs in tokens, checked.
+#[derive(Clone, Debug)]
+pub struct PreparedInputs {
+    texts: Vec<Text>,
+    dimensions: usize,
+    options: EmbedOptions,
+}
+
 impl EmbeddingModel {
     /// Loads a model. Blocks until its weights are in memory.
     ///
@@ -79,7 +87,8 @@ impl EmbeddingModel {
         let source = source.into();
         let bundle = Bundle::open(&source)?;
         bundle.expect(Task::Embed)?;
-        let (info, tokenizer, pooling) = (bundle.info(), bundle.tokenizer()?, Pooling::of(&bundle)?);
+        let (info, tokenizer) = (bundle.info(), bundle.tokenizer()?);
+        let pooling = Arc::new(Pooling::of(&bundle)?);
         let (name, queue) = (source.thread_name(), options.queue);
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let encoder = Encoder::start(&name, queue, executor_loader(bundle, device, options))?;
@@ -111,11 +120,19 @@ impl EmbeddingModel {
     /// Checked against sentence-transformers.
     ///
     /// # Errors
-    /// [`Error::Empty`] if there is nothing, [`Error::TooLarge`] if an input is longer than the model takes and the
-    /// options do not cut it, [`Error::InvalidOption`] for a number of dimensions the model does not have,
-    /// [`Error::Busy`] if too many requests wait.
+    /// Those of [`prepare`](Self::prepare) and [`submit`](Self::submit).
     pub fn embed(&self, inputs: Vec<Input>, options: EmbedOptions) -> Result<Embeddings, Error> {
-        let Inner { pooling, encoder, .. } = self.0.as_ref();
+        self.submit(self.prepare(inputs, options)?)?.wait()
+    }
+
+    /// Turns inputs into tokens and checks them.
+    ///
+    /// Takes time in proportion to the texts, so it does not belong on a thread that waits for sockets.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] if there is nothing, [`Error::TooLarge`] if an input is longer than the model takes and the
+    /// options do not cut it, [`Error::InvalidOption`] for a number of dimensions the model does not have.
+    pub fn prepare(&self, inputs: Vec<Input>, options: EmbedOptions) -> Result<PreparedInputs, Error> {
         let dimensions = options.dimensions.unwrap_or(self.dimensions());
         if !(1..=self.dimensions()).contains(&dimensions) {
             let reason = format!("must be 1 to {}", self.dimensions());
@@ -126,11 +143,23 @@ impl EmbeddingModel {
         }
         let texts = inputs.into_iter().map(|input| self.encode(input, options.too_long));
         let texts = texts.collect::<Result<Vec<Text>, Error>>()?;
+        Ok(PreparedInputs { texts, dimensions, options })
+    }
+
+    /// Starts turning inputs into vectors. Returns at once.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many requests wait.
+    pub fn submit(&self, prepared: PreparedInputs) -> Result<Pending<Embeddings>, Error> {
+        let PreparedInputs { texts, dimensions, options } = prepared;
         let prompt_tokens = texts.iter().map(|text| text.tokens.len()).sum();
+        let pooling = Arc::clone(&self.0.pooling);
         let wanted = Wanted { want: Want::Hidden, outputs: pooling.outputs() };
-        let rows = encoder.run(texts, wanted, options.priority, options.cancel)?;
-        let vectors = rows.iter().map(|rows| pooling.vector(rows, dimensions)).collect();
-        Ok(Embeddings { vectors, prompt_tokens })
+        let reduce = Arc::new(move |rows: &Output| pooling.vector(rows, dimensions));
+        let encoder = &self.0.encoder;
+        let ask = Ask { texts, wanted, reduce, priority: options.priority, cancel: options.cancel };
+        let finish = move |vectors| Embeddings { vectors, prompt_tokens };
+        Ok(Pending::new(encoder.submit(ask)?, encoder, finish))
     }
 
     fn encode(&self, input: Input, too_long: TooLong) -> Result<Text, Error> {

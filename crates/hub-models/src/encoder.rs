@@ -2,11 +2,15 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use async_channel::Sender;
+use async_channel::{Receiver, Sender};
 use hub_base::CancelToken;
 use hub_nn::{
     Priority,
@@ -33,29 +37,45 @@ pub(crate) struct Wanted {
     pub(crate) outputs: Outputs,
 }
 
+/// What becomes of the rows of a text, at once: rows are many, and what is made of them is little.
+pub(crate) type Reduce = Arc<dyn Fn(&Output) -> Vec<f32> + Send + Sync>;
+
 /// A handle of the thread; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder {
     worker: Worker<Job>,
+    /// How many jobs there may be, and how many there are.
     queue: usize,
+    jobs: Arc<AtomicUsize>,
     weight_bytes: u64,
 }
 
 /// Texts of one caller.
-#[derive(Debug)]
-struct Job {
-    texts: Vec<Text>,
-    wanted: Wanted,
-    priority: Priority,
-    cancel: CancelToken,
-    tx: Sender<Result<Vec<Output>, Error>>,
+pub(crate) struct Ask {
+    pub(crate) texts: Vec<Text>,
+    pub(crate) wanted: Wanted,
+    pub(crate) reduce: Reduce,
+    pub(crate) priority: Priority,
+    pub(crate) cancel: CancelToken,
 }
 
-/// A job while it runs: the texts that are left, the next one last, and the rows that are done.
+/// What the texts came to, once it arrives.
+pub(crate) type Answer = Receiver<Result<Vec<Vec<f32>>, Error>>;
+
+struct Job {
+    ask: Ask,
+    tx: Sender<Result<Vec<Vec<f32>>, Error>>,
+    _place: Place,
+}
+
+/// One of the places in front of the thread; given back when it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+/// A job while it runs: the texts that are left, the next one last, and what those that are done came to.
 struct Running {
     job: Job,
     left: Vec<usize>,
-    done: Vec<Output>,
+    done: Vec<Vec<f32>>,
 }
 
 struct Thread {
@@ -63,7 +83,6 @@ struct Thread {
     /// Nothing after a step panicked.
     executor: Option<Box<dyn Executor>>,
     jobs: VecDeque<Running>,
-    queue: usize,
 }
 
 /// What failed, shared by all it failed for.
@@ -77,25 +96,27 @@ impl Encoder {
     pub(crate) fn start(name: &str, queue: usize, load: LoadExecutor) -> Result<Self, Error> {
         let executor = load()?;
         let weight_bytes = executor.weight_bytes();
-        let thread = Thread { load, executor: Some(executor), jobs: VecDeque::new(), queue };
+        let thread = Thread { load, executor: Some(executor), jobs: VecDeque::new() };
         let worker = Worker::spawn(name, queue, move |inbox| thread.run(&inbox));
-        Ok(Self { worker: worker.map_err(|source| Error::Thread { source })?, queue, weight_bytes })
+        let worker = worker.map_err(|source| Error::Thread { source })?;
+        Ok(Self { worker, queue, jobs: Arc::default(), weight_bytes })
     }
 
-    /// Runs texts and waits for their rows, in their order.
-    pub(crate) fn run(
-        &self,
-        texts: Vec<Text>,
-        wanted: Wanted,
-        priority: Priority,
-        cancel: CancelToken,
-    ) -> Result<Vec<Output>, Error> {
+    /// Hands texts over, and returns where what they come to arrives, in their order. Dropping it withdraws them.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if as many callers wait as may, [`Error::ModelGone`] if the thread has ended.
+    pub(crate) fn submit(&self, ask: Ask) -> Result<Answer, Error> {
+        let busy = || Error::Busy { waiting: self.queue };
+        let grow = |jobs: usize| (jobs < self.queue).then_some(jobs + 1);
+        self.jobs.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow).map_err(|_| busy())?;
         let (tx, rx) = async_channel::bounded(1);
-        self.worker.send(Job { texts, wanted, priority, cancel, tx }).map_err(|refused| match refused {
-            Refused::Full => Error::Busy { waiting: self.queue },
+        let job = Job { ask, tx, _place: Place(Arc::clone(&self.jobs)) };
+        self.worker.send(job).map_err(|refused| match refused {
+            Refused::Full => busy(),
             Refused::Gone => Error::ModelGone,
         })?;
-        rx.recv_blocking().unwrap_or(Err(Error::ModelGone))
+        Ok(rx)
     }
 
     pub(crate) fn weight_bytes(&self) -> u64 {
@@ -103,21 +124,34 @@ impl Encoder {
     }
 }
 
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("texts", &self.ask.texts.len()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Running {
     fn new(job: Job) -> Self {
-        let mut left: Vec<usize> = (0..job.texts.len()).collect();
+        let mut left: Vec<usize> = (0..job.ask.texts.len()).collect();
         // Texts of like length run together, the short ones first, so that a long one delays nobody's short one.
-        left.sort_by_key(|index| std::cmp::Reverse(job.texts[*index].tokens.len()));
-        let done = vec![Output::default(); job.texts.len()];
+        left.sort_by_key(|index| std::cmp::Reverse(job.ask.texts[*index].tokens.len()));
+        let done = vec![Vec::new(); job.ask.texts.len()];
         Self { job, left, done }
     }
 
     /// Tells whether the caller still waits, and answers one that cancelled.
     fn is_wanted(&self) -> bool {
-        if self.job.cancel.is_cancelled() {
+        let is_cancelled = self.job.ask.cancel.is_cancelled();
+        if is_cancelled {
             let _ = self.job.tx.try_send(Err(Error::Cancelled));
         }
-        !self.job.cancel.is_cancelled() && !self.job.tx.is_closed()
+        !is_cancelled && !self.job.tx.is_closed()
     }
 }
 
@@ -147,15 +181,14 @@ impl Thread {
                 None => return false,
             }
         }
-        while self.jobs.len() < self.queue {
+        loop {
             match inbox.poll() {
                 Poll::Message(_, job) => self.jobs.push_back(Running::new(job)),
-                Poll::Empty => break,
-                Poll::Closed if self.jobs.is_empty() => return false,
-                Poll::Closed => break,
+                // Every answer that is waited for holds a handle of this thread, so nobody waits any more.
+                Poll::Closed => return false,
+                Poll::Empty => return true,
             }
         }
-        true
     }
 
     /// Runs one step for the jobs that want the same as the first of the highest priority, and answers those that are
@@ -165,12 +198,13 @@ impl Thread {
             self.executor = Some((self.load)().map_err(|error| StepError::Load(Arc::new(error)))?);
         }
         let Some(executor) = &mut self.executor else { return Ok(()) };
-        let first = self.jobs.iter().max_by_key(|running| running.job.priority);
-        let Some(Job { wanted, priority, .. }) = first.map(|running| &running.job) else { return Ok(()) };
+        // The last of equals is what `max_by_key` takes; the first one's turn it is.
+        let first = self.jobs.iter().rev().max_by_key(|running| running.job.ask.priority);
+        let Some(Ask { wanted, priority, .. }) = first.map(|running| &running.job.ask) else { return Ok(()) };
         let (wanted, priority) = (*wanted, *priority);
-        let chosen = choose(&mut self.jobs, |job| job.wanted == wanted && job.priority == priority);
+        let chosen = choose(&mut self.jobs, |ask| ask.wanted == wanted && ask.priority == priority);
         let segment = |(at, text): &(usize, usize)| {
-            let Text { tokens, types } = &self.jobs[*at].job.texts[*text];
+            let Text { tokens, types } = &self.jobs[*at].job.ask.texts[*text];
             Segment {
                 input: Input::TypedTokens(tokens, types),
                 state: None,
@@ -186,17 +220,17 @@ impl Thread {
         Ok(())
     }
 
-    /// Gives each text its rows, and each job that is complete its answer.
+    /// Makes of each text's rows what its caller wants, and gives each job that is complete its answer.
     fn share_out(&mut self, chosen: &[(usize, usize)], outputs: Outputs, output: &Output) {
         let mut rows = output.rows();
         for &(at, text) in chosen {
             let running = &mut self.jobs[at];
             let count = match outputs {
-                Outputs::All => running.job.texts[text].tokens.len(),
+                Outputs::All => running.job.ask.texts[text].tokens.len(),
                 _ => 1,
             };
             let values = rows.by_ref().take(count).flatten().copied().collect();
-            running.done[text] = Output::new(values, output.width());
+            running.done[text] = (running.job.ask.reduce)(&Output::new(values, output.width()));
         }
         self.jobs.retain_mut(|running| {
             let is_open = !running.left.is_empty();
@@ -218,14 +252,14 @@ impl Thread {
 
 /// Takes the texts of the next step, one from each job that may take part and again, so that a job of thousands of
 /// texts holds up no other. Returns the job and the text of each.
-fn choose(jobs: &mut VecDeque<Running>, may_join: impl Fn(&Job) -> bool) -> Vec<(usize, usize)> {
+fn choose(jobs: &mut VecDeque<Running>, may_join: impl Fn(&Ask) -> bool) -> Vec<(usize, usize)> {
     let mut rows = 0;
     let mut chosen = Vec::new();
     loop {
         let before = chosen.len();
-        for (at, running) in jobs.iter_mut().enumerate().filter(|(_, running)| may_join(&running.job)) {
+        for (at, running) in jobs.iter_mut().enumerate().filter(|(_, running)| may_join(&running.job.ask)) {
             let Some(&text) = running.left.last() else { continue };
-            let count = running.job.texts[text].tokens.len();
+            let count = running.job.ask.texts[text].tokens.len();
             if rows > 0 && rows + count > STEP_ROWS {
                 continue;
             }

@@ -21,26 +21,30 @@ pub(crate) struct GenerationConfig {
     top_p: Option<f32>,
     min_p: Option<f32>,
     repetition_penalty: Option<f32>,
+    do_sample: Option<bool>,
+    min_new_tokens: Option<usize>,
+    stop_strings: Option<OneOrManyTexts>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
 
-/// Keys that change an answer and are not implemented, each accepted at the values that change nothing.
-const REFUSED: &[&str] = &[
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "encoder_repetition_penalty",
-    "epsilon_cutoff",
-    "eta_cutoff",
-    "exponential_decay_length_penalty",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "guidance_scale",
-    "no_repeat_ngram_size",
-    "num_beams",
-    "sequence_bias",
-    "suppress_tokens",
-    "typical_p",
+/// Keys that change an answer and are not implemented, each with the number that changes nothing, if there is one.
+/// `null`, `false` and an empty list change nothing either.
+const REFUSED: &[(&str, Option<f64>)] = &[
+    ("bad_words_ids", None),
+    ("begin_suppress_tokens", None),
+    ("encoder_repetition_penalty", Some(1.0)),
+    ("epsilon_cutoff", Some(0.0)),
+    ("eta_cutoff", Some(0.0)),
+    ("exponential_decay_length_penalty", None),
+    ("forced_bos_token_id", None),
+    ("forced_eos_token_id", None),
+    ("guidance_scale", Some(1.0)),
+    ("no_repeat_ngram_size", Some(0.0)),
+    ("num_beams", Some(1.0)),
+    ("sequence_bias", None),
+    ("suppress_tokens", None),
+    ("typical_p", Some(1.0)),
 ];
 
 /// One token id, or several.
@@ -53,7 +57,29 @@ enum OneOrMany {
     Many(Vec<u32>),
 }
 
+/// One text, or several.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(untagged)]
+enum OneOrManyTexts {
+    One(String),
+    Many(Vec<String>),
+}
+
 impl GenerationConfig {
+    /// Returns the texts that end every answer.
+    pub(crate) fn stop(&self) -> &[String] {
+        match &self.stop_strings {
+            None => &[],
+            Some(OneOrManyTexts::One(text)) => std::slice::from_ref(text),
+            Some(OneOrManyTexts::Many(texts)) => texts,
+        }
+    }
+
+    /// Returns the fewest tokens an answer has where the request does not say.
+    pub(crate) fn min_tokens(&self) -> usize {
+        self.min_new_tokens.unwrap_or(0)
+    }
+
     /// Checks what the file says, once, so that no request is blamed for it.
     ///
     /// # Errors
@@ -64,13 +90,13 @@ impl GenerationConfig {
             key: key.to_owned(),
             value,
         };
-        let says_nothing = |value: &Value| match value {
+        let says_nothing = |value: &Value, neutral: Option<f64>| match value {
             Value::Null | Value::Bool(false) => true,
             Value::Array(values) => values.is_empty(),
-            value => matches!(value.as_f64(), Some(number) if number == 0.0 || number == 1.0),
+            value => neutral.is_some() && value.as_f64() == neutral,
         };
-        for key in REFUSED {
-            if let Some(value) = self.others.get(*key).filter(|value| !says_nothing(value)) {
+        for (key, neutral) in REFUSED {
+            if let Some(value) = self.others.get(*key).filter(|value| !says_nothing(value, *neutral)) {
                 return Err(refuse(key, value.to_string()));
             }
         }
@@ -88,6 +114,9 @@ impl GenerationConfig {
             top_p: number("top_p"),
             min_p: number("min_p"),
             repetition_penalty: number("penalty_repeat"),
+            do_sample: None,
+            min_new_tokens: None,
+            stop_strings: None,
             others: Map::new(),
         }
     }
@@ -113,7 +142,9 @@ impl GenerationConfig {
         asked: &SamplingOptions,
         fresh_seed: u64,
     ) -> Result<Sampling, InvalidSampling> {
-        let temperature = asked.temperature.or(self.temperature).unwrap_or(1.0);
+        // Whoever only says not to draw means the likeliest token.
+        let default = if self.do_sample == Some(false) { 0.0 } else { 1.0 };
+        let temperature = asked.temperature.or(self.temperature).unwrap_or(default);
         let sampling = Sampling::default()
             .temperature(temperature)?
             .top_k(asked.top_k.or(self.top_k))

@@ -78,8 +78,14 @@ impl Pooling {
             match module.kind.rsplit('.').next() {
                 Some("Transformer") => {}
                 Some("Pooling") => {
-                    let config = bundle.beside(&format!("{}/config.json", module.path))?.unwrap_or_default();
+                    let config: Map<String, Value> =
+                        bundle.beside(&format!("{}/config.json", module.path))?.unwrap_or_default();
                     pooling.mode = Mode::from_config(&config)?;
+                    // A prompt that does not count for the vector would have to be told from the text.
+                    let leaves_out = config.get("include_prompt") == Some(&Value::Bool(false));
+                    if leaves_out && !pooling.prompt.is_empty() {
+                        return Err(unsupported("pooling configuration", "include_prompt", "false"));
+                    }
                 }
                 Some("Normalize") => pooling.normalizes = true,
                 _ => return Err(unsupported("modules.json", "type", &module.kind)),

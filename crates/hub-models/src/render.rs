@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
@@ -22,20 +22,23 @@ use crate::{
 /// Real templates take a millisecond; the longest conversations some tens.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reserved, not used, until a value nests that deep.
-const STACK_BYTES: usize = 64 << 20;
+/// Reserved, not used, until a value nests that deep: dropping one takes a frame a level, of some hundred bytes in a
+/// debug build, and the template's work bounds the levels.
+const STACK_BYTES: usize = 256 << 20;
 
 /// A model's chat template, and whether it was ever given up.
 #[derive(Debug)]
 pub(crate) struct Renderer {
     template: Arc<Template>,
+    /// Held while it renders, so that a template which never ends takes one thread and not one for each who asks.
+    turn: Mutex<()>,
     /// A thread that was given up cannot be ended, so a template gets no second chance to lose one.
     is_lost: AtomicBool,
 }
 
 impl Renderer {
     pub(crate) fn new(template: Template) -> Self {
-        Self { template: Arc::new(template), is_lost: AtomicBool::new(false) }
+        Self { template: Arc::new(template), turn: Mutex::default(), is_lost: AtomicBool::new(false) }
     }
 
     /// Renders a conversation to the text the model reads.
@@ -43,6 +46,7 @@ impl Renderer {
     /// # Errors
     /// [`Error::Template`]; [`TemplateError::TooMuchWork`] if the template does not come to an end in time.
     pub(crate) fn render(&self, messages: &[Message], options: RenderOptions) -> Result<String, Error> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_lost.load(Ordering::Relaxed) {
             return Err(TemplateError::TooMuchWork.into());
         }
@@ -72,6 +76,16 @@ mod tests {
 
     use super::*;
     use crate::chat::TemplateTokens;
+
+    #[test]
+    fn a_template_that_nests_to_its_limit_overflows_no_stack() {
+        let source = "{% set n = namespace(x=[]) %}{% for j in range(30) %}{% for i in range(90000) %}\
+                      {% set n.x = [n.x] %}{% endfor %}{% endfor %}";
+        let none: [(&str, &str); 0] = [];
+        let renderer = Renderer::new(Template::compile(source, TemplateTokens::new(none)).unwrap());
+        let rendered = renderer.render(&[Message::user("hi")], RenderOptions::new(SystemTime::UNIX_EPOCH));
+        assert!(matches!(rendered, Err(Error::Template(_))), "{rendered:?}");
+    }
 
     #[test]
     fn a_template_whose_single_steps_never_end_is_given_up_once() {

@@ -3,14 +3,14 @@ use std::sync::Arc;
 use hub_base::{Account, CancelToken, Task};
 use hub_nn::{
     Device, Priority,
-    executor::{Outputs, Want},
+    executor::{Output, Outputs, Want},
     tokens::Tokenizer,
 };
 
 use crate::{
-    Error, LoadOptions, ModelInfo, Source,
+    Error, LoadOptions, ModelInfo, Pending, Source,
     bundle::Bundle,
-    encoder::{Encoder, Text, Wanted},
+    encoder::{Ask, Encoder, Text, Wanted},
     engine::executor_loader,
 };
 
@@ -34,6 +34,12 @@ pub struct Ranking {
     pub scores: Vec<f32>,
     /// Tokens of all pairs of query and document.
     pub prompt_tokens: usize,
+}
+
+/// Pairs of query and document in tokens, checked.
+#[derive(Clone, Debug)]
+pub struct PreparedPairs {
+    texts: Vec<Text>,
 }
 
 impl Reranker {
@@ -68,9 +74,17 @@ impl Reranker {
     /// Checked against the cross-encoders of sentence-transformers.
     ///
     /// # Errors
-    /// [`Error::Empty`] if there is no document, [`Error::TooLarge`] if query and document are longer than the model
-    /// takes, [`Error::Busy`] if too many requests wait.
+    /// Those of [`prepare`](Self::prepare) and [`submit`](Self::submit).
     pub fn rerank(&self, query: &str, documents: &[String], cancel: CancelToken) -> Result<Ranking, Error> {
+        self.submit(self.prepare(query, documents)?, cancel)?.wait()
+    }
+
+    /// Turns a query and documents into tokens and checks them.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] if there is no document, [`Error::TooLarge`] if query and document are longer than the model
+    /// takes.
+    pub fn prepare(&self, query: &str, documents: &[String]) -> Result<PreparedPairs, Error> {
         if documents.is_empty() {
             return Err(Error::Empty { what: "the list of documents" });
         }
@@ -82,12 +96,23 @@ impl Reranker {
                 _ => Ok(Text { tokens: pair.ids, types: pair.types }),
             }
         });
-        let texts = texts.collect::<Result<Vec<Text>, Error>>()?;
+        Ok(PreparedPairs { texts: texts.collect::<Result<_, Error>>()? })
+    }
+
+    /// Starts scoring. Returns at once.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many requests wait.
+    pub fn submit(&self, prepared: PreparedPairs, cancel: CancelToken) -> Result<Pending<Ranking>, Error> {
+        let PreparedPairs { texts } = prepared;
         let prompt_tokens = texts.iter().map(|text| text.tokens.len()).sum();
         let wanted = Wanted { want: Want::Head, outputs: Outputs::First };
-        let rows = self.0.encoder.run(texts, wanted, Priority::Interactive, cancel)?;
-        let score = |row: &[f32]| 1.0 / (1.0 + (-row[0]).exp());
-        let scores = rows.iter().flat_map(|output| output.rows().map(score)).collect();
-        Ok(Ranking { scores, prompt_tokens })
+        // The logistic function of the one number a cross-encoder gives.
+        let score = |number: &f32| 1.0 / (1.0 + (-number).exp());
+        let reduce = Arc::new(move |rows: &Output| rows.rows().flatten().take(1).map(score).collect());
+        let encoder = &self.0.encoder;
+        let ask = Ask { texts, wanted, reduce, priority: Priority::Interactive, cancel };
+        let finish = move |scores: Vec<Vec<f32>>| Ranking { scores: scores.concat(), prompt_tokens };
+        Ok(Pending::new(encoder.submit(ask)?, encoder, finish))
     }
 }

@@ -37,6 +37,8 @@ pub struct TextModel(Arc<Inner>);
 struct Inner {
     info: ModelInfo,
     context_tokens: usize,
+    /// How many sequences share a step at most.
+    max_sequences: usize,
     tokenizer: Tokenizer,
     template: Option<Renderer>,
     generation: GenerationConfig,
@@ -47,6 +49,8 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
     tokens: Vec<u32>,
+    /// Whether an answer goes on with the text, and does not begin one of its own.
+    continues: bool,
 }
 
 impl Prepared {
@@ -74,6 +78,7 @@ impl TextModel {
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let context_tokens = options.context_tokens.unwrap_or(usize::MAX).min(info.context_tokens).max(1);
+        let max_sequences = options.max_sequences;
         let settings = Settings {
             tokenizer: tokenizer.clone(),
             end_tokens,
@@ -86,7 +91,15 @@ impl TextModel {
         };
         let engine =
             Engine::start(&source.thread_name(), settings, executor_loader(bundle, device, options))?;
-        Ok(Self(Arc::new(Inner { info, context_tokens, tokenizer, template, generation, engine })))
+        Ok(Self(Arc::new(Inner {
+            info,
+            context_tokens,
+            max_sequences,
+            tokenizer,
+            template,
+            generation,
+            engine,
+        })))
     }
 
     /// Returns what the model is.
@@ -126,16 +139,23 @@ impl TextModel {
     /// [`Error::TooLarge`] if the prompt leaves no room for an answer.
     pub fn prepare(&self, prompt: &Prompt) -> Result<Prepared, Error> {
         let tokenizer = &self.0.tokenizer;
+        let mut continues = false;
         let tokens = match prompt {
             Prompt::Chat(chat) => self.encode_chat(chat)?,
             Prompt::Question(question) if self.0.template.is_some() => {
                 self.encode_chat(&ChatPrompt::new(vec![Message::user(question.as_str())]))?
             }
-            Prompt::Text(text) | Prompt::Question(text) => tokenizer.encode(text, AddSpecial::Yes)?,
-            Prompt::Tokens(tokens) => tokens.clone(),
+            Prompt::Text(text) | Prompt::Question(text) => {
+                continues = true;
+                tokenizer.encode(text, AddSpecial::Yes)?
+            }
+            Prompt::Tokens(tokens) => {
+                continues = true;
+                tokens.clone()
+            }
         };
         self.check_prompt(&tokens)?;
-        Ok(Prepared { tokens })
+        Ok(Prepared { tokens, continues })
     }
 
     /// Starts generating. Returns at once: the answer arrives in the reply.
@@ -147,6 +167,10 @@ impl TextModel {
         // The prompt may have been prepared by another model.
         let room = self.check_prompt(&prepared.tokens)?;
         check(&options, self.0.info.vocab_size)?;
+        let most = MAX_CHOICES.min(u32::try_from(self.0.max_sequences).unwrap_or(u32::MAX)).max(1);
+        if options.choices.get() > most {
+            return Err(Error::InvalidOption { name: "n", reason: format!("must be at most {most}") });
+        }
         let max_tokens = options.max_tokens.unwrap_or(room);
         if max_tokens > room {
             let asked = prepared.tokens.len().saturating_add(max_tokens);
@@ -156,10 +180,11 @@ impl TextModel {
         let (tx, rx) = async_channel::bounded(Request::channel_capacity(options.choices));
         let request = Request {
             tokens: prepared.tokens,
+            continues: prepared.continues,
             sampling,
             max_tokens,
-            min_tokens: options.min_tokens,
-            stop: options.stop,
+            min_tokens: options.min_tokens.max(self.0.generation.min_tokens()).min(max_tokens),
+            stop: options.stop.into_iter().chain(self.0.generation.stop().iter().cloned()).collect(),
             end: options.end,
             logprobs: options.logprobs,
             prompt_logprobs: options.prompt_logprobs,
@@ -212,7 +237,6 @@ fn check(options: &GenerateOptions, vocab_size: usize) -> Result<(), Error> {
     };
     let most = options.max_tokens.unwrap_or(usize::MAX);
     rule(options.min_tokens <= most, "min_tokens", "must be at most `max_tokens`")?;
-    rule(options.choices.get() <= MAX_CHOICES, "n", "must be at most 128")?;
     let logprobs = options.logprobs.max(options.prompt_logprobs).unwrap_or(0);
     rule(logprobs <= MAX_LOGPROBS, "top_logprobs", "must be at most 20")?;
     let fits = |stop: &String| !stop.is_empty() && stop.len() <= MAX_STOP_BYTES;

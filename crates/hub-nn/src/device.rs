@@ -40,12 +40,13 @@ impl Device {
     /// [`Error::Device`] if the name is unknown, or this build or machine has no such device.
     pub fn open(name: &str, account: Account) -> Result<Self, Error> {
         let fail = |reason: String| Error::Device { name: name.to_owned(), reason };
-        let candle = match name.split_once(':').unwrap_or((name, "0")) {
+        let candle = match (name, name.strip_prefix("cuda:")) {
             ("cpu", _) => return Ok(Self::cpu(account)),
             ("auto", _) => {
                 candle_core::Device::cuda_if_available(0).map_err(|error| fail(error.to_string()))?
             }
-            ("cuda", index) => {
+            ("cuda", _) => candle_core::Device::new_cuda(0).map_err(|error| fail(error.to_string()))?,
+            (_, Some(index)) => {
                 let index = index.parse().map_err(|_| fail("the card's number is no number".to_owned()))?;
                 candle_core::Device::new_cuda(index).map_err(|error| fail(error.to_string()))?
             }

@@ -15,6 +15,7 @@ use tracing::Span;
 /// drop waits for it.
 #[derive(Debug)]
 pub struct Worker<M> {
+    // Dropped before the thread is waited for, which ends when the last sender is gone.
     tx: Sender<(Span, M)>,
     thread: Arc<Joiner>,
 }
@@ -116,15 +117,6 @@ impl<M> Inbox<M> {
     /// Tells whether no message waits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-}
-
-impl<M> Drop for Worker<M> {
-    fn drop(&mut self) {
-        // The thread sees the end of its channel only once no sender is left, and fields drop after this body.
-        if Arc::strong_count(&self.thread) == 1 {
-            self.tx.close();
-        }
     }
 }
 

@@ -82,7 +82,7 @@ pub struct ChatReply {
     cut: Cut,
     is_cut: bool,
     // Last, so that the model counts as in use until its sequence is gone.
-    _lease: Lease,
+    _lease: Arc<Lease>,
 }
 
 impl ChatReply {
@@ -157,7 +157,7 @@ const ROOM_TOKENS: usize = 256;
 struct Placed {
     first: Option<Delta>,
     reply: Reply,
-    lease: Lease,
+    lease: Arc<Lease>,
 }
 
 impl Hub {
@@ -267,12 +267,15 @@ impl Hub {
         options: &GenerateOptions,
         is_last: bool,
     ) -> Result<Placed> {
-        let lease = self.registry().get(installed, ProgressSink::default()).await?;
+        let lease = Arc::new(self.registry().get(installed, ProgressSink::default()).await?);
         let model = lease.text()?.clone();
         let prepared = {
             let (model, prompt, registry) = (model.clone(), Arc::clone(prompt), self.registry().clone());
             let answer_tokens = options.max_tokens.unwrap_or(ROOM_TOKENS);
+            // So that the model counts as in use although the caller may have left.
+            let used = Arc::clone(&lease);
             let prepare = move || {
+                let _used = used;
                 let prepared = model.prepare(&prompt)?;
                 registry
                     .make_room(state_bytes(&model, prepared.tokens().len().saturating_add(answer_tokens)));

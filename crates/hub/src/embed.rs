@@ -1,15 +1,13 @@
 //! Texts into vectors.
 
+use std::sync::Arc;
+
 use hub_base::{ModelId, ProgressSink, Task};
 use hub_models::{EmbedOptions, Input};
 use hub_router::Request;
 use tracing::instrument;
 
-use crate::{
-    Caller, Hub, Result,
-    meter::Meter,
-    open::{CancelOnDrop, blocking},
-};
+use crate::{Caller, Error, Hub, Result, meter::Meter, open::blocking};
 
 /// Texts to turn into vectors.
 #[derive(Clone, Debug)]
@@ -67,7 +65,7 @@ impl Hub {
     /// there is no falling back.
     ///
     /// # Errors
-    /// [`Error::Router`](crate::Error::Router) if no model can embed; otherwise what the model failed of.
+    /// [`Error::Router`] if no model can embed; otherwise what the model failed of.
     #[instrument(name = "hub.embed", skip_all, fields(model = %request.model, inputs = request.inputs.len()))]
     pub async fn embed(&self, request: EmbedRequest) -> Result<EmbedReply> {
         let EmbedRequest { model, inputs, options, caller } = request;
@@ -88,12 +86,15 @@ impl Hub {
         let request = Request { model, task: Task::Embed, prompt_tokens: longest, max_tokens: None };
         let planned = self.plan_one(&request).await?;
         meter.model(&planned.candidate.model);
-        let lease = self.registry().get(&planned.installed, ProgressSink::default()).await?;
-        let encoder = lease.embedding()?.clone();
-        // A caller that leaves drops this future, and with it the guard.
-        let guard = CancelOnDrop::default();
-        let options = options.cancel(guard.token());
-        let embedded = blocking(move || encoder.embed(inputs, options)).await?;
+        let lease = Arc::new(self.registry().get(&planned.installed, ProgressSink::default()).await?);
+        // With the lease, so that the model counts as in use although the caller may have left.
+        let (used, registry) = (Arc::clone(&lease), self.registry().clone());
+        let pending = blocking(move || {
+            let model = used.embedding()?;
+            let submitted = model.prepare(inputs, options).and_then(|prepared| model.submit(prepared));
+            Ok::<_, Error>(submitted.inspect_err(|error| registry.reconsider(&used, error))?)
+        });
+        let embedded = pending.await??.ready().await;
         let embedded = embedded.inspect_err(|error| self.registry().reconsider(&lease, error))?;
         meter.prompt_tokens(embedded.prompt_tokens);
         Ok(EmbedReply {

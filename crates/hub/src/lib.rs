@@ -26,6 +26,7 @@ mod caller;
 mod catalog;
 mod chat;
 pub mod config;
+pub mod doctor;
 mod embed;
 mod error;
 mod home;

@@ -1,14 +1,12 @@
 //! Documents scored against a query.
 
-use hub_base::{ModelId, ProgressSink, Task};
+use std::sync::Arc;
+
+use hub_base::{CancelToken, ModelId, ProgressSink, Task};
 use hub_router::Request;
 use tracing::instrument;
 
-use crate::{
-    Caller, Hub, Result,
-    meter::Meter,
-    open::{CancelOnDrop, blocking},
-};
+use crate::{Caller, Error, Hub, Result, meter::Meter, open::blocking};
 
 /// Documents to score against a query.
 #[derive(Clone, Debug)]
@@ -58,7 +56,7 @@ impl Hub {
     /// Scores documents against a query with the first model the router names.
     ///
     /// # Errors
-    /// [`Error::Router`](crate::Error::Router) if no model can rerank; otherwise what the model failed of.
+    /// [`Error::Router`] if no model can rerank; otherwise what the model failed of.
     #[instrument(name = "hub.rerank", skip_all, fields(model = %request.model, documents = request.documents.len()))]
     pub async fn rerank(&self, request: RerankRequest) -> Result<RerankReply> {
         let RerankRequest { model, query, documents, caller } = request;
@@ -80,12 +78,16 @@ impl Hub {
         let request = Request { model, task: Task::Rerank, prompt_tokens, max_tokens: None };
         let planned = self.plan_one(&request).await?;
         meter.model(&planned.candidate.model);
-        let lease = self.registry().get(&planned.installed, ProgressSink::default()).await?;
-        let reranker = lease.reranker()?.clone();
-        // A caller that leaves drops this future, and with it the guard.
-        let guard = CancelOnDrop::default();
-        let cancel = guard.token();
-        let ranked = blocking(move || reranker.rerank(&query, &documents, cancel)).await?;
+        let lease = Arc::new(self.registry().get(&planned.installed, ProgressSink::default()).await?);
+        // With the lease, so that the model counts as in use although the caller may have left.
+        let (used, registry) = (Arc::clone(&lease), self.registry().clone());
+        let pending = blocking(move || {
+            let model = used.reranker()?;
+            let prepared = model.prepare(&query, &documents);
+            let submitted = prepared.and_then(|prepared| model.submit(prepared, CancelToken::new()));
+            Ok::<_, Error>(submitted.inspect_err(|error| registry.reconsider(&used, error))?)
+        });
+        let ranked = pending.await??.ready().await;
         let ranked = ranked.inspect_err(|error| self.registry().reconsider(&lease, error))?;
         meter.prompt_tokens(ranked.prompt_tokens);
         Ok(RerankReply {

@@ -79,6 +79,19 @@ async fn a_prompt_is_scored_without_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_prompt_comes_back_once() {
+    let world = World::new().await;
+    let prompt = "How do I import a model? ".repeat(20);
+    let body = json!({"prompt": prompt, "echo": true, "logprobs": 1, "stream": true, "max_tokens": 2});
+    let events = world.post(PATH, &ask(&body)).await.events();
+    assert!(joined(&events, 1)[0].starts_with(&prompt));
+    assert_eq!(joined(&events, 1)[0].matches("How do I import").count(), 20);
+    let offsets = events.iter().filter_map(|event| event["choices"][0]["logprobs"]["text_offset"].as_array());
+    let offsets: Vec<u64> = offsets.flatten().map(|offset| offset.as_u64().unwrap()).collect();
+    assert!(offsets.len() > 64 && offsets.is_sorted(), "{offsets:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_of_llama_cpp_mean_the_same() {
     let world = World::new().await;
     let json = world.post(PATH, &ask(&json!({"max_tokens": null, "n_predict": 2}))).await.json(200);
@@ -86,6 +99,8 @@ async fn names_of_llama_cpp_mean_the_same() {
     let both = ask(&json!({"repetition_penalty": 1.2, "repeat_penalty": 1.3}));
     world.post(PATH, &both).await.check_error(400, &"repeat_penalty".into(), None);
     world.post(PATH, &ask(&json!({"n_predict": -1}))).await.json(200);
+    let chat = json!({"model": "hub-guide", "n_predict": 0, "messages": [{"role": "user", "content": "hi"}]});
+    world.post("/v1/chat/completions", &chat).await.check_error(400, &"n_predict".into(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

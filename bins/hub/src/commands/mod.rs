@@ -1,7 +1,9 @@
 //! The commands: a file each, with its arguments and what it runs.
 
 mod bench;
+mod completions;
 mod config;
+mod doctor;
 mod embed;
 mod import;
 mod keys;
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Keys(keys::Args),
     Bench(bench::Args),
     Config(config::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
 }
 
 impl Command {
@@ -49,6 +53,8 @@ impl Command {
             Self::Keys(args) => args.run(session),
             Self::Bench(args) => args.run(session),
             Self::Config(args) => args.run(session),
+            Self::Doctor(args) => args.run(session),
+            Self::Completions(args) => args.run(),
         }
     }
 }

@@ -52,8 +52,9 @@ struct Answer {
 
 impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
-        let prompt = self.prompt(session.output)?;
         session.with_hub(Vec::new(), async |hub| {
+            // Here and not before: reading may start a thread, and the hub must be opened by the only one.
+            let prompt = self.prompt(session.output)?;
             let progress = ProgressLine::new();
             let installed = hub.load(&self.model, Task::Chat, progress.sink()).await?;
             drop(progress);

@@ -103,6 +103,36 @@ fn a_key_is_shown_once_listed_and_revoked() {
 }
 
 #[test]
+fn the_doctor_says_what_to_do() {
+    let hub = Hub::new();
+    let told = hub.json(&["doctor", "--json"]);
+    let names: Vec<&str> = told["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["name"].as_str().unwrap())
+        .collect();
+    for name in
+        ["processor", "cores", "memory", "device", "disk", "server", "Hugging Face", "Ollama", "store"]
+    {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    // An address for documentation: no machine has it.
+    let output = hub.command(&["doctor"]).env("HUB_SERVER__HOST", "192.0.2.1").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("FAILURE server") && text.contains("-> set `server.host`"), "{text}");
+}
+
+#[test]
+fn shells_are_told_how_to_complete() {
+    let hub = Hub::new();
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        assert!(hub.works(&["completions", shell]).contains("doctor"), "{shell}");
+    }
+}
+
+#[test]
 fn settings_show_their_origins_and_their_mistakes() {
     let hub = Hub::new();
     hub.configure("[server]\nport = 9000\n\n[aliases]\nsmall = \"hub-guide\"\n");

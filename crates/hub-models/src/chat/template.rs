@@ -1,8 +1,8 @@
 //! The model's own Jinja template, rendered byte for byte as `transformers` renders it.
 //!
 //! Templates come with the model's files and are not trusted: they reach nothing but their arguments, and what they
-//! compute and write is bounded. One thing is not, because the engine offers no limit for it: a template that wraps a
-//! list in lists some thousand times, on purpose, overflows the stack.
+//! compute and write is bounded. How deep a list of lists nests is not, because the engine offers no limit for it; the
+//! work that a template may do bounds it, at a depth that fits the stack it is given (`render.rs`).
 
 mod arguments;
 mod error;
@@ -27,9 +27,9 @@ const NAME: &str = "chat template";
 
 /// How much work one rendering may do, in steps of the template engine; a step also pays for 64 bytes of text.
 ///
-/// Real templates take a few hundred steps a message, so this is a conversation of tens of thousands of messages, or
-/// one or two seconds of a template that loops.
-const FUEL: u64 = 20_000_000;
+/// Real templates take a few hundred steps a message, so this is a conversation of ten thousand messages, or half a
+/// second of a template that loops. A level of nesting takes eleven steps at least: 460 thousand levels.
+const FUEL: u64 = 5_000_000;
 
 /// The longest text a rendering may produce, in bytes: several million tokens.
 const MAX_OUTPUT_BYTES: usize = 32 << 20;

@@ -13,6 +13,8 @@ use crate::{Delta, Error, options::EndTokens, reply::Usage, sample::Sampling};
 pub(crate) struct Request {
     /// The prompt; at least one token, and shorter than the context.
     pub(crate) tokens: Vec<u32>,
+    /// Whether the answer goes on with a text, and does not begin one.
+    pub(crate) continues: bool,
     pub(crate) sampling: Sampling,
     pub(crate) max_tokens: usize,
     pub(crate) min_tokens: usize,

@@ -4,7 +4,7 @@ use hub_nn::{
 };
 
 use super::request::Request;
-use crate::sample::Sampler;
+use crate::{TokenLogprob, sample::Sampler};
 
 /// One choice of a request while it runs.
 #[derive(Debug)]
@@ -20,13 +20,15 @@ pub(super) struct Sequence {
     pub(super) span: usize,
     pub(super) sampler: Sampler,
     pub(super) text: TextStream,
-    /// How many tokens of the prompt were reported with their probabilities.
-    pub(super) reported_tokens: usize,
+    /// The tokens of the prompt with their probabilities, if they were asked for, as far as they are known.
+    pub(super) reported: Vec<TokenLogprob>,
 }
 
 impl Sequence {
     /// Begins the first choice of a request.
     pub(super) fn first(id: u64, request: &Request, tokenizer: &Tokenizer) -> Self {
+        // Before an answer has its least length no stop text ends it.
+        let text = TextStream::new(tokenizer, if request.min_tokens == 0 { &request.stop } else { &[] });
         Self {
             request: id,
             choice: 0,
@@ -35,9 +37,8 @@ impl Sequence {
             state: SequenceState::default(),
             span: 0,
             sampler: Sampler::new(&request.sampling, &request.tokens),
-            // Before an answer has its least length no stop text ends it.
-            text: TextStream::new(tokenizer, if request.min_tokens == 0 { &request.stop } else { &[] }),
-            reported_tokens: 0,
+            text: if request.continues { text.continuing() } else { text },
+            reported: Vec::new(),
         }
     }
 
@@ -55,7 +56,6 @@ impl Sequence {
             state,
             span: self.span,
             sampler: Sampler::new(&sampling, &request.tokens),
-            reported_tokens: self.reported_tokens,
             ..Self::first(self.request, request, tokenizer)
         }
     }

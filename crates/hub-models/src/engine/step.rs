@@ -68,9 +68,11 @@ impl Thread {
         });
         let views: Vec<View> = views.collect();
         let mut rows = plan(&views, self.settings.prefill_tokens);
+        let mut left = LOGPROB_ROWS;
         for (sequence, count) in self.sequences.iter().zip(&mut rows) {
-            if running(sequence).is_some_and(|running| running.request.prompt_logprobs.is_some()) {
-                *count = (*count).min(LOGPROB_ROWS);
+            if self.reports_prompt(sequence) {
+                *count = (*count).min(left);
+                left -= *count;
             }
         }
         rows
@@ -114,7 +116,7 @@ impl Thread {
             let computed = sequence.state.tokens();
             sequence.span = sequence.tokens.len();
             let reports = running.request.prompt_logprobs.is_some();
-            let outputs = if reports && sequence.reported_tokens < sequence.prompt_tokens {
+            let outputs = if reports && sequence.reported.len() < sequence.prompt_tokens {
                 Outputs::All
             } else if computed + count == sequence.tokens.len() {
                 Outputs::Last
@@ -256,33 +258,34 @@ impl Thread {
 
     fn reports_prompt(&self, sequence: &Sequence) -> bool {
         let asks = |running: &super::request::Running| running.request.prompt_logprobs.is_some();
-        sequence.reported_tokens < sequence.prompt_tokens
+        sequence.choice == 0
+            && sequence.reported.len() < sequence.prompt_tokens
             && self.running.get(&sequence.request).is_some_and(asks)
     }
 
-    /// Sends the probabilities of the prompt's tokens that the rows of this step foretell.
+    /// Notes the probabilities of the prompt's tokens that the rows of this step foretell, and sends all of them once
+    /// they are known.
     fn report_prompt(&self, sequence: &mut Sequence, logits: &[&[f32]]) {
         let Some(running) = self.running.get(&sequence.request) else { return };
         let Some(top) = running.request.prompt_logprobs else { return };
         let tokenizer = &self.settings.tokenizer;
-        let mut delta = Delta::default();
-        if sequence.reported_tokens == 0 {
+        if sequence.reported.is_empty() {
             let id = sequence.tokens[0];
             let bytes = tokenizer.token_bytes(id);
-            delta.prompt_logprobs.push(TokenLogprob { id, bytes, logprob: f32::NAN, top: Vec::new() });
-            sequence.reported_tokens = 1;
+            sequence.reported.push(TokenLogprob { id, bytes, logprob: f32::NAN, top: Vec::new() });
         }
         // The row at position p foretells the token at p + 1; rows computed again are not reported again.
         let first = sequence.state.tokens() - logits.len();
         for (row, logits) in logits.iter().enumerate() {
             let position = first + row + 1;
-            if position == sequence.reported_tokens && position < sequence.prompt_tokens {
+            if position == sequence.reported.len() && position < sequence.prompt_tokens {
                 let sampled = sample::logprobs(logits, sequence.tokens[position], top);
-                delta.prompt_logprobs.extend(named(sampled, tokenizer));
-                sequence.reported_tokens += 1;
+                sequence.reported.extend(named(sampled, tokenizer));
             }
         }
-        running.send(delta);
+        if sequence.reported.len() == sequence.prompt_tokens {
+            running.send(Delta { prompt_logprobs: sequence.reported.clone(), ..Delta::default() });
+        }
     }
 }
 

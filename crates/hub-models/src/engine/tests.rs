@@ -158,6 +158,7 @@ impl Fixture {
         let (tx, rx) = async_channel::bounded(Request::channel_capacity(choices));
         let request = Request {
             tokens: ask.prompt,
+            continues: false,
             sampling: ask.sampling,
             max_tokens: ask.max_tokens,
             min_tokens: ask.min_tokens,

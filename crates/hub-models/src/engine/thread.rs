@@ -203,8 +203,12 @@ impl Thread {
     /// Returns what is missing for one more sequence of `tokens`, after all that running ones still need for theirs.
     fn shortage(&self, tokens: usize) -> Option<OverBudget> {
         let executor = self.executor.as_ref()?;
-        let promised: u64 = self.sequences.iter().map(|seq| executor.bytes_for(seq.tokens.len() + 1)).sum();
-        let owed = promised.saturating_sub(executor.state_bytes());
+        // What each holds already is on the account, and what several share is there once.
+        let owed = |seq: &Sequence| {
+            let needed = executor.bytes_for(seq.tokens.len() + 1);
+            needed.saturating_sub(executor.bytes_for(seq.state.tokens()))
+        };
+        let owed: u64 = self.sequences.iter().map(owed).sum();
         let account = &self.settings.account;
         let free = account.free_bytes().saturating_sub(owed);
         let asked = executor.bytes_for((tokens + BLOCK_TOKENS / 2).min(self.settings.context_tokens));

@@ -5,3 +5,4 @@ mod encoders;
 mod gguf;
 mod parity;
 mod templates;
+mod text;

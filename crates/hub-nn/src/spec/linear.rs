@@ -45,15 +45,22 @@ pub struct TensorUse<'a> {
     pub rows: Option<usize>,
     /// How wide a row of a matrix is; `None` for a vector.
     pub width: Option<usize>,
+    /// Whether its rows are looked up and added, and not multiplied with: such a matrix is small.
+    pub is_looked_up: bool,
 }
 
 impl<'a> TensorUse<'a> {
     pub(super) fn vector(tensor: &'a TensorRef, len: usize) -> Self {
-        Self { tensor, rows: Some(len), width: None }
+        Self { tensor, rows: Some(len), width: None, is_looked_up: false }
     }
 
     pub(super) fn matrix(tensor: &'a TensorRef, rows: impl Into<Option<usize>>, width: usize) -> Self {
-        Self { tensor, rows: rows.into(), width: Some(width) }
+        Self { tensor, rows: rows.into(), width: Some(width), is_looked_up: false }
+    }
+
+    /// A matrix whose rows are looked up.
+    pub(super) fn table(tensor: &'a TensorRef, rows: impl Into<Option<usize>>, width: usize) -> Self {
+        Self { is_looked_up: true, ..Self::matrix(tensor, rows, width) }
     }
 
     /// Tells whether a tensor of this shape can be used so.

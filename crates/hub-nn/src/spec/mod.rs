@@ -143,9 +143,9 @@ impl ModelSpec {
         let (embedding, width) = (&self.embedding, self.hidden_size);
         all.push(TensorUse::matrix(&embedding.table, self.vocab_size, width));
         let positions = embedding.positions.as_ref();
-        all.extend(positions.map(|positions| TensorUse::matrix(&positions.table, positions.count, width)));
+        all.extend(positions.map(|positions| TensorUse::table(&positions.table, positions.count, width)));
         // How many types there are is the files' own business.
-        all.extend(embedding.token_types.as_ref().map(|types| TensorUse::matrix(types, None, width)));
+        all.extend(embedding.token_types.as_ref().map(|types| TensorUse::table(types, None, width)));
         if let Some(norm) = &embedding.norm {
             norm.collect(width, all);
         }

@@ -39,6 +39,13 @@ impl TextStream {
         }
     }
 
+    /// Goes on with a text instead: the space that a tokenizer puts before a text is part of this one.
+    #[must_use]
+    pub fn continuing(mut self) -> Self {
+        self.leading_spaces = 0;
+        self
+    }
+
     /// Looks for these `stop` strings from here on, whatever was looked for before.
     pub fn watch(&mut self, stop: &[String]) {
         self.stops = Stops::new(stop);

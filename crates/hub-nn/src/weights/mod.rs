@@ -4,6 +4,7 @@
 //! they are until [`Weights::read`] copies one of them into memory. Nothing is mapped: a file that shrinks under a
 //! running model is an error of that read, not a fault of the process.
 
+mod apart;
 mod error;
 mod folder;
 mod gguf;

@@ -10,7 +10,7 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 
-use super::{Error, TensorInfo, WeightKind, source::Source};
+use super::{Error, TensorInfo, WeightKind, apart::check_apart, source::Source};
 
 /// The length that the reference implementation allows a header.
 const MAX_HEADER: u64 = 100_000_000;
@@ -31,22 +31,8 @@ pub(super) fn read_head(source: &Source, index: usize) -> Result<IndexMap<String
     let data = Data { source, index, start: 8 + len, len: room - len };
     let located = entries.into_iter().map(|(name, entry)| data.locate(&name, entry).map(|info| (name, info)));
     let tensors: Vec<(String, TensorInfo)> = located.collect::<Result<_, _>>()?;
-    check_apart(&tensors, source)?;
+    check_apart(tensors.iter().map(|(name, info)| (name.as_str(), info)), source)?;
     Ok(tensors.into_iter().collect())
-}
-
-/// Refuses tensors that share bytes: one of them would hold another's numbers.
-fn check_apart(tensors: &[(String, TensorInfo)], source: &Source) -> Result<(), Error> {
-    let mut by_place: Vec<&(String, TensorInfo)> = tensors.iter().filter(|(_, info)| info.len > 0).collect();
-    by_place.sort_by_key(|(_, info)| info.offset);
-    for pair in by_place.windows(2) {
-        if let [(first, before), (second, after)] = pair
-            && before.offset + before.len as u64 > after.offset
-        {
-            return Err(source.corrupt(format!("tensors `{first}` and `{second}` share bytes")));
-        }
-    }
-    Ok(())
 }
 
 /// The part of a file that follows the header.

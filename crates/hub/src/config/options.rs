@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
     path::PathBuf,
     time::Duration,
 };
@@ -86,11 +87,11 @@ pub enum LocalAccess {
 pub struct ComputeOptions {
     /// The device, as [`Device::open`] names it: `auto`, `cpu`, `cuda:0`, `metal`.
     pub device: String,
-    /// What runs models.
+    /// What runs models. There is one executor today, which both values name.
     pub executor: ExecutorChoice,
     /// How many processor threads compute; one per physical core if `None`. A program must apply it before its first
     /// arithmetic: the library cannot.
-    pub threads: Option<usize>,
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// What runs models.
@@ -130,14 +131,14 @@ pub struct FetchSettings {
 #[non_exhaustive]
 pub struct ModelsOptions {
     /// The longest sequence to serve, in tokens; what the model was made for if `None`.
-    pub context_tokens: Option<usize>,
+    pub context_tokens: Option<NonZeroUsize>,
     /// How many sequences share one step at most.
-    pub max_sequences: usize,
+    pub max_sequences: NonZeroUsize,
     /// How many requests may wait in front of a model.
-    pub queue: usize,
+    pub queue: NonZeroUsize,
     /// How many prompt tokens one step computes at most.
-    pub prefill_tokens: usize,
-    /// Seconds after which a stream whose reader takes nothing is ended.
+    pub prefill_tokens: NonZeroUsize,
+    /// Seconds after which a stream whose reader takes nothing is ended; a year at most.
     pub stalled_reader_s: u64,
 }
 
@@ -169,11 +170,12 @@ impl Default for FetchSettings {
 impl Default for ModelsOptions {
     fn default() -> Self {
         let load = LoadOptions::default();
+        let some = |number: usize| NonZeroUsize::MIN.saturating_add(number.saturating_sub(1));
         Self {
-            context_tokens: load.context_tokens,
-            max_sequences: load.max_sequences,
-            queue: load.queue,
-            prefill_tokens: load.prefill_tokens,
+            context_tokens: load.context_tokens.map(some),
+            max_sequences: some(load.max_sequences),
+            queue: some(load.queue),
+            prefill_tokens: some(load.prefill_tokens),
             stalled_reader_s: load.stalled_reader.as_secs(),
         }
     }
@@ -184,12 +186,18 @@ impl ModelsOptions {
     pub fn load_options(&self, device: Device) -> LoadOptions {
         let mut options = LoadOptions::default()
             .device(device)
-            .max_sequences(self.max_sequences)
-            .queue(self.queue)
-            .prefill_tokens(self.prefill_tokens)
-            .stalled_reader(Duration::from_secs(self.stalled_reader_s));
-        options.context_tokens = self.context_tokens;
+            .max_sequences(self.max_sequences.get())
+            .queue(self.queue.get())
+            .prefill_tokens(self.prefill_tokens.get())
+            .stalled_reader(self.stalled_reader());
+        options.context_tokens = self.context_tokens.map(NonZeroUsize::get);
         options
+    }
+
+    /// Returns after how long a stream whose reader takes nothing is ended.
+    pub fn stalled_reader(&self) -> Duration {
+        const YEAR_S: u64 = 365 * 24 * 60 * 60;
+        Duration::from_secs(self.stalled_reader_s.min(YEAR_S))
     }
 }
 

@@ -5,7 +5,9 @@ mod other;
 #[cfg(unix)]
 mod unix;
 
-use sysinfo::{MemoryRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
+use std::path::Path;
+
+use sysinfo::{Disks, MemoryRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
 #[cfg(not(unix))]
 pub(crate) use other::create_private_dir;
@@ -28,6 +30,14 @@ pub(crate) fn memory_bytes() -> Option<u64> {
 /// Returns how much memory this process holds now, in bytes. `None` if the system does not say.
 pub(crate) fn resident_bytes() -> Option<u64> {
     this_process(&mut System::new().ok()?).map(Process::memory)
+}
+
+/// Returns how many bytes are free on the disk that holds a directory. `None` if the system does not say.
+pub(crate) fn free_disk_bytes(path: &Path) -> Option<u64> {
+    let path = path.canonicalize().ok()?;
+    let disks = Disks::new_with_refreshed_list().ok()?;
+    let holds = disks.iter().filter(|disk| path.starts_with(disk.mount_point()));
+    holds.max_by_key(|disk| disk.mount_point().as_os_str().len()).map(|disk| disk.available_space())
 }
 
 fn this_process(system: &mut System) -> Option<&Process> {

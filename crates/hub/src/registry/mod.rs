@@ -230,8 +230,10 @@ impl Registry {
         let use_number = self.0.uses.fetch_add(1, Ordering::Relaxed);
         let hold = Hold::new(Arc::clone(slot), use_number);
         drop(slots);
-        // Outside the lock: if nobody uses the old model, this waits for its thread.
-        drop(stale);
+        if let Some(stale) = stale.flatten() {
+            // If nobody uses the old model, this waits for its thread.
+            tokio::task::spawn_blocking(move || drop(stale));
+        }
         Ok(hold)
     }
 

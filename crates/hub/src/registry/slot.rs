@@ -5,7 +5,10 @@ use std::sync::{
 
 use hub_base::{ModelId, Task};
 use hub_models::{EmbeddingModel, Reranker, TextModel};
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, OwnedMutexGuard},
+};
 
 use crate::{
     Error, Result,
@@ -96,9 +99,28 @@ pub(super) struct Hold(Arc<Slot>);
 #[derive(Debug)]
 pub(crate) struct Lease {
     name: ModelId,
+    slot: Arc<Slot>,
+    /// Nothing once it is dropped.
+    used: Option<Used>,
+}
+
+#[derive(Debug)]
+struct Used {
     // Dropped before the hold: a model that was unloaded meanwhile is gone when the hold ends.
     model: Loaded,
-    hold: Hold,
+    _hold: Hold,
+}
+
+impl Drop for Lease {
+    /// Ends the use; of a model that was unloaded meanwhile where waiting for its thread harms nobody.
+    fn drop(&mut self) {
+        let used = self.used.take();
+        if !self.slot.is_loaded()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(used));
+        }
+    }
 }
 
 impl Hold {
@@ -123,11 +145,18 @@ impl Drop for Hold {
 
 impl Lease {
     pub(super) fn new(name: ModelId, model: Loaded, hold: Hold) -> Self {
-        Self { name, model, hold }
+        let slot = Arc::clone(hold.slot());
+        Self { name, slot, used: Some(Used { model, _hold: hold }) }
     }
 
     pub(super) fn slot(&self) -> &Arc<Slot> {
-        self.hold.slot()
+        &self.slot
+    }
+
+    /// # Errors
+    /// Never before the lease is dropped.
+    fn model(&self) -> Result<&Loaded> {
+        self.used.as_ref().map(|used| &used.model).ok_or(Error::Stopped)
     }
 
     /// Returns the model's name.
@@ -140,7 +169,7 @@ impl Lease {
     /// # Errors
     /// [`Error::Changed`] if the files hold another kind of model than they did when it was imported.
     pub(crate) fn text(&self) -> Result<&TextModel> {
-        match &self.model {
+        match self.model()? {
             Loaded::Text(model) => Ok(model),
             other => Err(self.changed(Task::Chat, other)),
         }
@@ -151,7 +180,7 @@ impl Lease {
     /// # Errors
     /// As [`Lease::text`].
     pub(crate) fn embedding(&self) -> Result<&EmbeddingModel> {
-        match &self.model {
+        match self.model()? {
             Loaded::Embedding(model) => Ok(model),
             other => Err(self.changed(Task::Embed, other)),
         }
@@ -162,7 +191,7 @@ impl Lease {
     /// # Errors
     /// As [`Lease::text`].
     pub(crate) fn reranker(&self) -> Result<&Reranker> {
-        match &self.model {
+        match self.model()? {
             Loaded::Reranker(model) => Ok(model),
             other => Err(self.changed(Task::Rerank, other)),
         }

@@ -225,7 +225,7 @@ async fn a_model_is_imported_in_place_and_removed_without_its_files() {
     let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
     import_guide(&hub, home.path(), "mine").await;
     let file = home.path().join("mine.gguf");
-    assert_eq!(hub.model("mine").await.unwrap().path, Some(file.canonicalize().unwrap()));
+    assert_eq!(hub.model("mine").await.unwrap().path, Some(std::path::absolute(&file).unwrap()));
     let taken = hub.import(&file, None).await.unwrap_err();
     assert!(matches!(taken, Error::Store(hub::store::Error::NameTaken { .. })), "{taken}");
 

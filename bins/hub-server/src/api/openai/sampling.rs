@@ -79,8 +79,8 @@ fn take_repetition_penalty(fields: &mut Fields) -> Result<Option<f32>, ApiError>
 /// Takes the length of an answer under its own name or llama.cpp's, whose -1 is no limit.
 fn take_max_tokens(fields: &mut Fields, least: usize) -> Result<Option<usize>, ApiError> {
     let value = fields.number("max_tokens", least..=MAX_TOKENS)?;
-    let other = fields.number("n_predict", -1..=MAX_TOKENS as i64)?;
-    let other = other.and_then(|tokens| usize::try_from(tokens).ok()).filter(|tokens| *tokens >= least);
+    let is_unlimited = fields.is("n_predict", &json!(-1));
+    let other = if is_unlimited { None } else { fields.number("n_predict", least..=MAX_TOKENS)? };
     same(["max_tokens", "n_predict"], value, other)
 }
 

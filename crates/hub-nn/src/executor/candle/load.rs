@@ -15,7 +15,7 @@ use crate::{
     Device, Error,
     spec::{
         self, AttentionSpec, Factors, Head, LayerSpec, LinearSpec, ModelSpec, NormSpec, RopeScaling,
-        RopeSpec, TensorRef,
+        RopeSpec, TensorRef, TensorUse,
     },
     weights::{RawTensor, WeightKind, Weights},
 };
@@ -244,25 +244,32 @@ impl<'a> Loader<'a> {
 
 /// Returns how many bytes the tensors of a specification take once they are loaded.
 pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleDevice) -> u64 {
-    let mut tensors: Vec<_> = spec.tensors().into_iter().map(|used| used.tensor).collect();
-    tensors.sort_by(|a, b| {
-        (&a.name, a.rows.as_ref().map(|rows| rows.start))
-            .cmp(&(&b.name, b.rows.as_ref().map(|rows| rows.start)))
-    });
-    tensors.dedup();
-    let bytes = |tensor: &&TensorRef| {
-        let Some(info) = weights.info(&tensor.name) else { return 0 };
-        let all_rows = info.shape.first().copied().unwrap_or(1).max(1) as u64;
-        let rows = tensor.rows.as_ref().map_or(all_rows, |rows| rows.len() as u64).min(all_rows);
-        loaded_bytes(info.kind, &info.shape, info.bytes(), device) / all_rows * rows
+    let mut uses = spec.tensors();
+    let place = |used: &TensorUse<'_>| {
+        let TensorRef { name, rows } = used.tensor;
+        (name.clone(), rows.as_ref().map(|rows| rows.start))
     };
-    tensors.iter().map(bytes).sum()
+    uses.sort_by_cached_key(place);
+    uses.dedup_by(|a, b| a.tensor == b.tensor);
+    let bytes = |used: &TensorUse<'_>| {
+        let Some(info) = weights.info(&used.tensor.name) else { return 0 };
+        let all_rows = info.shape.first().copied().unwrap_or(1).max(1) as u64;
+        let rows = used.tensor.rows.as_ref().map_or(all_rows, |rows| rows.len() as u64).min(all_rows);
+        let is_matrix = info.shape.len() == 2 && !used.is_looked_up;
+        loaded_bytes(info.kind, &info.shape, info.bytes(), is_matrix, device) / all_rows * rows
+    };
+    uses.iter().map(bytes).sum()
 }
 
-/// Returns how many bytes a whole tensor takes once it is loaded.
-fn loaded_bytes(kind: WeightKind, shape: &[usize], file_bytes: u64, device: &CandleDevice) -> u64 {
+/// Returns how many bytes a whole tensor takes once it is loaded: a matrix as it is stored, all else as `f32`.
+fn loaded_bytes(
+    kind: WeightKind,
+    shape: &[usize],
+    file_bytes: u64,
+    is_matrix: bool,
+    device: &CandleDevice,
+) -> u64 {
     let numbers = shape.iter().map(|dim| *dim as u64).product::<u64>();
-    let is_matrix = shape.len() == 2;
     match kind {
         WeightKind::F16 | WeightKind::BF16 if is_matrix => file_bytes,
         kind if kind.is_quantized() && is_matrix => file_bytes + packed_bytes(numbers, device),

@@ -48,6 +48,9 @@ pub(super) fn build(metadata: &Metadata, vocab: &Vocab) -> Result<Tokenizer, Err
     Ok(tokenizer)
 }
 
+/// The longest token that is looked at for merges. Real ones have tens of bytes; the work grows with the square.
+const MAX_MERGED_BYTES: usize = 512;
+
 /// Lists the merges that the scores amount to: SentencePiece always makes the pair whose token scores highest.
 ///
 /// Source: `generate_merges` in `convert_slow_tokenizer.py` of <https://github.com/huggingface/transformers>.
@@ -59,7 +62,8 @@ fn merges(vocab: &Vocab, ids: &Ids) -> Vec<(String, String)> {
     }
     let mut merges = Vec::new();
     for token in &vocab.tokens {
-        if matches!(token.kind, TokenKind::Byte | TokenKind::Control | TokenKind::Unknown) {
+        let is_text = !matches!(token.kind, TokenKind::Byte | TokenKind::Control | TokenKind::Unknown);
+        if !is_text || token.text.len() > MAX_MERGED_BYTES {
             continue;
         }
         for (at, _) in token.text.char_indices().skip(1) {

@@ -1,7 +1,9 @@
 use indexmap::{IndexMap, map::Entry};
 
 use super::{ALIGNMENT, MAGIC, MAX_DIMS, MAX_NESTING, cursor::Cursor, types};
-use crate::weights::{Array, Error, Metadata, TensorInfo, Value, WeightKind, source::Source};
+use crate::weights::{
+    Array, Error, Metadata, TensorInfo, Value, WeightKind, apart::check_apart, source::Source,
+};
 
 /// What the head of a GGUF file says.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub(in crate::weights) fn read_head(source: &Source, index: usize) -> Result<Hea
             }
         };
     }
+    check_apart(out.iter().map(|(name, info)| (name.as_str(), info)), source)?;
     Ok(Head { metadata, tensors: out })
 }
 

@@ -1,0 +1,33 @@
+//! What a language model answers as text.
+
+use hub_models::{ChatPrompt, GenerateOptions, LoadOptions, Prompt, TextModel, chat::Message};
+
+/// The tokenizers of most of these put a space before every text, and words carry theirs.
+#[test]
+fn an_answer_that_goes_on_with_a_text_keeps_its_first_space() {
+    for name in ["llama", "codellama", "mistral", "gemma2", "qwen2"] {
+        let folder = hub_fixtures::tiny_model(name);
+        let model = TextModel::open(folder.path(), LoadOptions::default()).unwrap();
+        let vocab = u32::try_from(model.info().vocab_size).unwrap();
+        let is_word = |id: &u32| {
+            let bytes = model.tokenizer().token_bytes(*id);
+            bytes.starts_with(b" ") && bytes.get(1).is_some_and(u8::is_ascii_alphabetic)
+        };
+        let id = (0..vocab).find(is_word).unwrap();
+        let word = String::from_utf8(model.tokenizer().token_bytes(id)).unwrap();
+        let ask = |prompt: Prompt| {
+            let mut options = GenerateOptions::default().greedy().max_tokens(3);
+            options.sampling.logit_bias = vec![(id, 100.0)];
+            model.generate(prompt, options).unwrap().text().unwrap()
+        };
+        let tokens = model.prepare(&Prompt::Text("xin chào".to_owned())).unwrap().tokens().to_vec();
+        for prompt in [Prompt::Text("The capital is".to_owned()), Prompt::Tokens(tokens)] {
+            assert_eq!(ask(prompt), word.repeat(3), "{name}");
+        }
+        // An answer of its own begins without one, where the tokenizer would have put one before it.
+        if model.info().has_chat_template && matches!(name, "llama" | "codellama" | "mistral") {
+            let chat = Prompt::Chat(ChatPrompt::new(vec![Message::user("hi")]));
+            assert_eq!(ask(chat), word.repeat(3).trim_start(), "{name}");
+        }
+    }
+}
