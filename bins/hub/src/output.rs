@@ -43,6 +43,16 @@ pub(crate) fn piece(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
+/// Prints a piece of text at once, in faint letters; nothing in a pipe, whose reader wants the answer alone.
+pub(crate) fn faint(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    if !out.is_terminal() {
+        return Ok(());
+    }
+    let text = harmless(text, true);
+    write!(out, "\x1b[2m{text}\x1b[0m").and_then(|()| out.flush()).map_err(Failure::Output)
+}
+
 /// Prints a line to standard error.
 pub(crate) fn complain(text: &str) {
     let mut err = io::stderr().lock();

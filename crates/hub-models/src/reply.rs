@@ -1,4 +1,5 @@
 use std::{
+    collections::HashMap,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -7,7 +8,7 @@ use std::{
 use async_channel::Receiver;
 use futures_core::Stream;
 
-use crate::{Error, engine::Engine};
+use crate::{Error, chat::Thinking, engine::Engine};
 
 /// An answer while it is being generated: a stream of [`Delta`], with a blocking twin.
 ///
@@ -18,6 +19,9 @@ pub struct Reply {
     prompt_tokens: usize,
     /// Whether the last piece, or an error, was read.
     is_over: bool,
+    /// Tells thinking from answers, one for each choice once it has begun.
+    thinking: Option<Thinking>,
+    choices: HashMap<usize, Thinking>,
     /// Keeps the model's thread alive until the last piece is read.
     _engine: Engine,
 }
@@ -31,6 +35,8 @@ pub struct Delta {
     pub choice: usize,
     /// The text, which can be empty.
     pub text: String,
+    /// What the model thought, where its template sets thinking apart; it is no part of the text.
+    pub reasoning: String,
     /// The tokens of the text with their probabilities, if they were asked for.
     pub logprobs: Vec<TokenLogprob>,
     /// The tokens of the prompt with their probabilities, if they were asked for: once, before any text. The first
@@ -81,7 +87,27 @@ pub struct Usage {
 
 impl Reply {
     pub(crate) fn new(rx: Receiver<Result<Delta, Error>>, prompt_tokens: usize, engine: Engine) -> Self {
-        Self { rx: Box::pin(rx), prompt_tokens, is_over: false, _engine: engine }
+        let choices = HashMap::new();
+        Self { rx: Box::pin(rx), prompt_tokens, is_over: false, thinking: None, choices, _engine: engine }
+    }
+
+    /// Tells thinking from answers.
+    pub(crate) fn thinking(mut self, thinking: Option<Thinking>) -> Self {
+        self.thinking = thinking;
+        self
+    }
+
+    /// Takes the text of a piece apart.
+    fn split(&mut self, delta: &mut Delta) {
+        let Some(thinking) = &self.thinking else { return };
+        let choice = self.choices.entry(delta.choice).or_insert_with(|| thinking.clone());
+        let split = choice.push(&delta.text);
+        (delta.reasoning, delta.text) = (split.thought, split.answer);
+        if delta.finish.is_some() {
+            let rest = choice.finish();
+            delta.reasoning.push_str(&rest.thought);
+            delta.text.push_str(&rest.answer);
+        }
     }
 
     /// Returns the number of tokens of the prompt.
@@ -104,7 +130,10 @@ impl Reply {
         let next = match next {
             None if self.is_over => return None,
             None => Err(Error::Interrupted),
-            Some(next) => next,
+            Some(next) => next.map(|mut delta| {
+                self.split(&mut delta);
+                delta
+            }),
         };
         self.is_over |= next.as_ref().map_or(true, |delta| delta.usage.is_some());
         Some(next)

@@ -13,7 +13,7 @@ use hub_nn::{
 use crate::{
     ChatPrompt, Error, GenerateOptions, Load, LoadOptions, ModelInfo, Prompt, Reply, Source,
     bundle::Bundle,
-    chat::{Message, RenderOptions},
+    chat::{Message, RenderOptions, Thinking},
     engine::{Engine, Request, Settings, executor_loader},
     generation::GenerationConfig,
     render::Renderer,
@@ -41,16 +41,20 @@ struct Inner {
     max_sequences: usize,
     tokenizer: Tokenizer,
     template: Option<Renderer>,
+    /// Tells thinking from answers, if the template sets them apart.
+    thinking: Option<Thinking>,
     generation: GenerationConfig,
     engine: Engine,
 }
 
 /// A prompt in tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     tokens: Vec<u32>,
     /// Whether an answer goes on with the text, and does not begin one of its own.
     continues: bool,
+    /// Tells thinking from the answer.
+    thinking: Option<Thinking>,
 }
 
 impl Prepared {
@@ -75,6 +79,7 @@ impl TextModel {
         let generation = bundle.generation_config()?;
         generation.check()?;
         let template = bundle.template()?.map(Renderer::new);
+        let thinking = bundle.special_tokens()?.chat_template.as_deref().and_then(Thinking::of_template);
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let context_tokens = options.context_tokens.unwrap_or(usize::MAX).min(info.context_tokens).max(1);
@@ -97,6 +102,7 @@ impl TextModel {
             max_sequences,
             tokenizer,
             template,
+            thinking,
             generation,
             engine,
         })))
@@ -139,23 +145,17 @@ impl TextModel {
     /// [`Error::TooLarge`] if the prompt leaves no room for an answer.
     pub fn prepare(&self, prompt: &Prompt) -> Result<Prepared, Error> {
         let tokenizer = &self.0.tokenizer;
-        let mut continues = false;
-        let tokens = match prompt {
+        let going_on = |tokens| Prepared { tokens, continues: true, thinking: None };
+        let prepared = match prompt {
             Prompt::Chat(chat) => self.encode_chat(chat)?,
             Prompt::Question(question) if self.0.template.is_some() => {
                 self.encode_chat(&ChatPrompt::new(vec![Message::user(question.as_str())]))?
             }
-            Prompt::Text(text) | Prompt::Question(text) => {
-                continues = true;
-                tokenizer.encode(text, AddSpecial::Yes)?
-            }
-            Prompt::Tokens(tokens) => {
-                continues = true;
-                tokens.clone()
-            }
+            Prompt::Text(text) | Prompt::Question(text) => going_on(tokenizer.encode(text, AddSpecial::Yes)?),
+            Prompt::Tokens(tokens) => going_on(tokens.clone()),
         };
-        self.check_prompt(&tokens)?;
-        Ok(Prepared { tokens, continues })
+        self.check_prompt(&prepared.tokens)?;
+        Ok(prepared)
     }
 
     /// Starts generating. Returns at once: the answer arrives in the reply.
@@ -193,7 +193,7 @@ impl TextModel {
             submitted: Instant::now(),
             tx,
         };
-        self.0.engine.submit(request, rx)
+        Ok(self.0.engine.submit(request, rx)?.thinking(prepared.thinking))
     }
 
     /// Prepares a prompt and starts generating.
@@ -219,15 +219,17 @@ impl TextModel {
         }
     }
 
-    fn encode_chat(&self, chat: &ChatPrompt) -> Result<Vec<u32>, Error> {
+    fn encode_chat(&self, chat: &ChatPrompt) -> Result<Prepared, Error> {
         let template = self.0.template.as_ref().ok_or(Error::NoTemplate)?;
         if chat.messages.is_empty() {
             return Err(Error::Empty { what: "the conversation" });
         }
         let options = RenderOptions::new(SystemTime::now()).kwargs(chat.template_kwargs.clone());
         let text = template.render(&chat.messages, options)?;
+        let thinking = self.0.thinking.as_ref().map(|thinking| thinking.after(&text));
         // The template has written every special token itself.
-        Ok(self.0.tokenizer.encode(&text, AddSpecial::No)?)
+        let tokens = self.0.tokenizer.encode(&text, AddSpecial::No)?;
+        Ok(Prepared { tokens, continues: false, thinking })
     }
 }
 

@@ -83,7 +83,10 @@ impl Meter {
                 self.usage = usage;
                 self.finish();
             }
-            None => self.usage.completion_tokens += usize::from(!delta.text.is_empty()),
+            None => {
+                let is_empty = delta.text.is_empty() && delta.reasoning.is_empty();
+                self.usage.completion_tokens += usize::from(!is_empty);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     failure::Failure,
-    output::{Output, is_interactive, piece, read_input},
+    output::{Output, faint, is_interactive, piece, read_input},
     progress::ProgressLine,
     session::Session,
 };
@@ -46,8 +46,26 @@ pub(crate) struct Args {
 struct Answer {
     model: Option<ModelId>,
     text: String,
+    reasoning: String,
     last: Option<Delta>,
     was_stopped: bool,
+}
+
+/// What is shown of an answer while it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Show {
+    Nothing,
+    Pieces,
+}
+
+impl Show {
+    fn text(self, text: &str) -> Result<(), Failure> {
+        if self == Self::Pieces { piece(text) } else { Ok(()) }
+    }
+
+    fn thought(self, text: &str) -> Result<(), Failure> {
+        if self == Self::Pieces { faint(text) } else { Ok(()) }
+    }
 }
 
 impl Args {
@@ -88,7 +106,7 @@ impl Args {
             None => Prompt::from(prompt),
         };
         let is_json = session.output.is_json;
-        let show = if is_json { |_: &str| Ok(()) } else { piece };
+        let show = if is_json { Show::Nothing } else { Show::Pieces };
         let answer = ask(hub, self.request(prompt), show).await?;
         if !is_json {
             piece("\n")?;
@@ -111,8 +129,14 @@ impl Args {
             "prefill_ms": usage.prefill.as_millis() as u64,
             "decode_ms": usage.decode.as_millis() as u64,
         });
-        let json =
-            json!({ "model": answer.model, "text": answer.text, "finish_reason": finish, "usage": usage });
+        let reasoning = Some(answer.reasoning).filter(|reasoning| !reasoning.is_empty());
+        let json = json!({
+            "model": answer.model,
+            "text": answer.text,
+            "reasoning": reasoning,
+            "finish_reason": finish,
+            "usage": usage,
+        });
         session.output.emit(&json, |_| String::new())
     }
 
@@ -131,11 +155,7 @@ impl Args {
 }
 
 /// Asks, and shows the answer piece by piece until it ends or Ctrl-C stops it.
-async fn ask(
-    hub: &Hub,
-    request: ChatRequest,
-    show: impl Fn(&str) -> Result<(), Failure>,
-) -> Result<Answer, Failure> {
+async fn ask(hub: &Hub, request: ChatRequest, show: Show) -> Result<Answer, Failure> {
     let mut answer = Answer::default();
     // One for the whole answer: between two of them a Ctrl-C would be lost.
     let mut stop = pin!(tokio::signal::ctrl_c());
@@ -151,8 +171,18 @@ async fn ask(
         };
         let Some(delta) = delta else { return Ok(answer) };
         let delta = delta?;
-        answer.text.push_str(&delta.text);
-        show(&delta.text)?;
+        if !delta.reasoning.is_empty() {
+            show.thought(&delta.reasoning)?;
+            answer.reasoning.push_str(&delta.reasoning);
+        }
+        if !delta.text.is_empty() {
+            // What was thought ends here.
+            if answer.text.is_empty() && !answer.reasoning.is_empty() {
+                show.thought("\n\n")?;
+            }
+            show.text(&delta.text)?;
+            answer.text.push_str(&delta.text);
+        }
         answer.last = Some(delta);
     }
 }

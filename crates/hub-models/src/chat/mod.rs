@@ -13,8 +13,11 @@
 //! ```
 
 mod template;
+mod thinking;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use thinking::Thinking;
 
 pub use template::{PromptEnd, RenderOptions, Template, TemplateError, TemplateTokens};
 

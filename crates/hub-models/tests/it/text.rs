@@ -1,6 +1,6 @@
 //! What a language model answers as text.
 
-use hub_models::{ChatPrompt, GenerateOptions, LoadOptions, Prompt, TextModel, chat::Message};
+use hub_models::{ChatPrompt, Delta, GenerateOptions, LoadOptions, Prompt, TextModel, chat::Message};
 
 /// The tokenizers of most of these put a space before every text, and words carry theirs.
 #[test]
@@ -30,4 +30,32 @@ fn an_answer_that_goes_on_with_a_text_keeps_its_first_space() {
             assert_eq!(ask(chat), word.repeat(3).trim_start(), "{name}");
         }
     }
+}
+
+#[test]
+fn thinking_is_no_part_of_the_text() {
+    let folder = hub_fixtures::tiny_model("llama");
+    let path = folder.path().join("tokenizer_config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let template = "{{ messages[0].content }}{{ '<think>' if not off else '<think></think>' }}";
+    config["chat_template"] = template.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    // A template of its own file would win.
+    let _ = std::fs::remove_file(folder.path().join("chat_template.jinja"));
+    let model = TextModel::open(folder.path(), LoadOptions::default()).unwrap();
+    let ask = |off: bool| {
+        let mut kwargs = serde_json::Map::new();
+        kwargs.insert("off".to_owned(), off.into());
+        let chat = ChatPrompt::new(vec![Message::user("hi")]).template_kwargs(kwargs);
+        let options = GenerateOptions::default().greedy().max_tokens(8);
+        let deltas = model.generate(Prompt::Chat(chat), options).unwrap().blocking();
+        let deltas = deltas.collect::<Result<Vec<_>, _>>().unwrap();
+        let all =
+            |part: fn(&Delta) -> &String| deltas.iter().map(|delta| part(delta).as_str()).collect::<String>();
+        (all(|delta| &delta.reasoning), all(|delta| &delta.text))
+    };
+    let (thought, answer) = ask(false);
+    assert!(!thought.is_empty() && answer.is_empty(), "{thought:?} {answer:?}");
+    let (thought, answer) = ask(true);
+    assert!(thought.is_empty() && !answer.is_empty(), "{thought:?} {answer:?}");
 }

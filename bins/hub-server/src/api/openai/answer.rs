@@ -77,6 +77,7 @@ impl Answer {
         while let Some(delta) = self.next().await.transpose()? {
             if let Some(choice) = collected.get_mut(delta.choice) {
                 choice.text.push_str(&delta.text);
+                choice.reasoning.push_str(&delta.reasoning);
                 choice.logprobs.extend(delta.logprobs);
                 choice.prompt.extend(delta.prompt_logprobs);
                 choice.finish = delta.finish.or(choice.finish);
@@ -94,6 +95,8 @@ impl Answer {
 pub(crate) struct Choice {
     /// Its text.
     pub(crate) text: String,
+    /// What was thought before it.
+    pub(crate) reasoning: String,
     /// Its tokens, if their probabilities were asked for.
     pub(crate) logprobs: Vec<TokenLogprob>,
     /// The tokens of its prompt, if they were asked for and it is the first choice of that prompt.

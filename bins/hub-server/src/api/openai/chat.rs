@@ -6,7 +6,7 @@ use hub::{
     models::{ChatPrompt, Delta, Prompt, TokenLogprob},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     answer::{Answer, Choice},
@@ -76,7 +76,6 @@ static UNSERVED: &[Unserved] = &[
     Unserved { name: "audio", asks_nothing: is_never },
     Unserved { name: "prediction", asks_nothing: is_never },
     Unserved { name: "web_search_options", asks_nothing: is_never },
-    Unserved { name: "reasoning_effort", asks_nothing: is_never },
     Unserved { name: "verbosity", asks_nothing: |value| value == "medium" },
     Unserved { name: "moderation", asks_nothing: is_never },
     Unserved { name: "store", asks_nothing: is_false },
@@ -96,7 +95,7 @@ impl TryFrom<Fields> for Call {
     fn try_from(mut fields: Fields) -> Result<Self, ApiError> {
         let model: String = fields.require("model")?;
         let messages = messages::take(&mut fields)?;
-        let kwargs = fields.take("chat_template_kwargs")?.unwrap_or_default();
+        let kwargs = take_template_kwargs(&mut fields)?;
         let mut options = sampling::take_options(&mut fields, 1)?;
         let newer_name = fields.number("max_completion_tokens", 1..=usize::MAX)?;
         if newer_name.is_some() && options.max_tokens.is_some() && newer_name != options.max_tokens {
@@ -124,6 +123,24 @@ impl TryFrom<Fields> for Call {
     }
 }
 
+/// Takes what the template is told: `chat_template_kwargs`, and `reasoning_effort`, which is one of them.
+fn take_template_kwargs(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
+    const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
+    let mut kwargs: Map<String, Value> = fields.take("chat_template_kwargs")?.unwrap_or_default();
+    if let Some(effort) = fields.take::<String>("reasoning_effort")? {
+        if !EFFORTS.contains(&effort.as_str()) {
+            let message = format!("`reasoning_effort` must be one of {}, not {effort:?}", EFFORTS.join(", "));
+            return Err(ApiError::invalid("reasoning_effort", message));
+        }
+        // Templates that only know thinking on and off call it so.
+        if effort == "none" {
+            kwargs.entry("enable_thinking").or_insert(Value::Bool(false));
+        }
+        kwargs.entry("reasoning_effort").or_insert(effort.into());
+    }
+    Ok(kwargs)
+}
+
 #[derive(Serialize)]
 struct Completion<'a> {
     id: &'a str,
@@ -146,7 +163,25 @@ struct WholeChoice<'a> {
 struct Message<'a> {
     role: &'static str,
     content: &'a str,
+    #[serde(flatten)]
+    thought: Thought<'a>,
     refusal: Option<&'a str>,
+}
+
+/// What the model thought, under both names that clients read.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Thought<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+}
+
+impl<'a> Thought<'a> {
+    fn of(text: &'a str) -> Self {
+        let text = Some(text).filter(|text| !text.is_empty());
+        Self { reasoning: text, reasoning_content: text }
+    }
 }
 
 #[derive(Serialize)]
@@ -196,6 +231,8 @@ struct ChunkDelta<'a> {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
+    #[serde(flatten)]
+    thought: Thought<'a>,
 }
 
 fn token_logprobs(logprobs: &[TokenLogprob]) -> TokenLogprobs<'_> {
@@ -215,7 +252,12 @@ fn top_token(token: &TokenLogprob) -> TopToken<'_> {
 fn whole_choice(index: usize, choice: &Choice, logprobs: Logprobs) -> WholeChoice<'_> {
     WholeChoice {
         index,
-        message: Message { role: "assistant", content: &choice.text, refusal: None },
+        message: Message {
+            role: "assistant",
+            content: &choice.text,
+            thought: Thought::of(&choice.reasoning),
+            refusal: None,
+        },
         logprobs: (logprobs == Logprobs::Told).then(|| token_logprobs(&choice.logprobs)),
         finish_reason: choice.finish.map(finish_word),
     }
@@ -276,15 +318,18 @@ impl Chunks for ChatChunks {
     fn begin(&mut self, model: &str, out: &mut Vec<u8>) {
         model.clone_into(&mut self.model);
         for index in 0..self.choices {
-            let delta = ChunkDelta { role: Some("assistant"), content: Some("") };
+            let delta = ChunkDelta { role: Some("assistant"), content: Some(""), ..ChunkDelta::default() };
             self.write(&[ChunkChoice { index, delta, logprobs: None, finish_reason: None }], None, out);
         }
     }
 
     fn piece(&mut self, piece: Delta, out: &mut Vec<u8>) {
         let index = piece.choice;
-        if !piece.text.is_empty() || !piece.logprobs.is_empty() {
-            let delta = ChunkDelta { role: None, content: Some(&piece.text) };
+        if !piece.text.is_empty() || !piece.reasoning.is_empty() || !piece.logprobs.is_empty() {
+            let thought = Thought::of(&piece.reasoning);
+            let content =
+                (thought.reasoning.is_none() || !piece.text.is_empty()).then_some(piece.text.as_str());
+            let delta = ChunkDelta { role: None, content, thought };
             let logprobs = (self.logprobs == Logprobs::Told).then(|| token_logprobs(&piece.logprobs));
             self.write(&[ChunkChoice { index, delta, logprobs, finish_reason: None }], None, out);
         }

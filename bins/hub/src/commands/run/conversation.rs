@@ -5,7 +5,7 @@ use hub::{
 use rustyline::{DefaultEditor, error::ReadlineError};
 
 use crate::{
-    commands::run::{Args, ask},
+    commands::run::{Args, Show, ask},
     failure::Failure,
     output::{complain, line, piece},
 };
@@ -64,7 +64,7 @@ pub(super) async fn hold(hub: &Hub, args: &Args, model: &Installed) -> Result<()
 
 /// Shows the answer to the last message, and returns as much of it as there was.
 async fn answer(hub: &Hub, args: &Args, messages: &[Message]) -> Result<String, Failure> {
-    let answer = ask(hub, args.request(Prompt::from(messages.to_vec())), piece).await?;
+    let answer = ask(hub, args.request(Prompt::from(messages.to_vec())), Show::Pieces).await?;
     piece("\n")?;
     Ok(answer.text)
 }
