@@ -12,7 +12,8 @@ use crate::{
 pub(crate) type Client = fn() -> Result<(), Error>;
 
 /// The clients by name.
-pub(crate) const ALL: &[(&str, Client)] = &[("openai for Python", python), ("openai for Node.js", node)];
+pub(crate) const ALL: &[(&str, Client)] =
+    &[("openai for Python", python), ("openai for Node.js", node), ("ollama for Python", ollama)];
 
 /// The profile whose `hub` is asked: the one that the tests have built already.
 const PROFILE: &str = "debug";
@@ -35,6 +36,12 @@ fn node() -> Result<(), Error> {
     let beside = modules.join("openai_check.mjs");
     std::fs::copy(script("openai_check.mjs"), &beside)?;
     run(command(node, &[&beside.to_string_lossy(), &base(&server), CHAT, EMBED]))
+}
+
+fn ollama() -> Result<(), Error> {
+    let (python, minilm) = tools::clients()?;
+    let server = start(minilm)?;
+    run(command(python, &[&script("ollama_check.py"), &server.url]))
 }
 
 fn base(server: &Server) -> String {

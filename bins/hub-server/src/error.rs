@@ -168,9 +168,17 @@ fn chain(error: &hub::Error) -> String {
     text
 }
 
+impl ApiError {
+    /// Writes the error as Ollama does.
+    pub(crate) fn ollama(&self) -> Vec<u8> {
+        json::to_vec(&serde_json::json!({ "error": self.message }))
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = json::response(self.status, self.envelope());
+        response.extensions_mut().insert(self.clone());
         if self.is_passing {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }

@@ -36,13 +36,17 @@ pub use metrics::Metrics;
 pub use server::{Error, Server, serve};
 pub use state::AppState;
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+};
 
 /// Builds every operation and what wraps them: the last layer is the first to see a request.
 pub fn app(state: AppState) -> Router {
     api::routes()
         .layer(from_fn_with_state(state.clone(), access::authenticate))
         .layer(from_fn_with_state(state.access.clone(), access::guard_browser))
+        .layer(from_fn(api::speak_ollama))
         .layer(from_fn_with_state(state.metrics.clone(), trace::observe))
         .with_state(state)
 }

@@ -26,12 +26,29 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// How many bytes of events that are ready at once are sent together at most.
 const MAX_BATCH_BYTES: usize = 16 << 10;
 
-/// Writes an answer as the events of one operation.
+/// Writes an answer as the events of one operation: server-sent events, unless it says otherwise.
 pub(crate) trait Chunks: Send + Unpin + 'static {
+    /// What the body is.
+    const CONTENT_TYPE: &'static str = "text/event-stream";
+    /// What keeps the connection alive while nothing is ready.
+    const PING: &'static str = ": ping\n\n";
+
     /// Writes what comes before the first piece of the answer of `model`.
     fn begin(&mut self, model: &str, out: &mut Vec<u8>);
     /// Writes a piece.
     fn piece(&mut self, delta: Delta, out: &mut Vec<u8>);
+
+    /// Writes what comes after the last piece.
+    fn end(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    /// Writes the error that ends the answer early.
+    fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"event: error\ndata: ");
+        out.extend_from_slice(&error.envelope());
+        out.extend_from_slice(b"\n\n");
+    }
 }
 
 /// Writes one event.
@@ -48,9 +65,9 @@ pub(crate) fn write_event(out: &mut Vec<u8>, chunk: &impl Serialize) {
 ///
 /// # Errors
 /// What the request is refused for before the head is sent; later it is an `error` event.
-pub(crate) async fn respond(
+pub(crate) async fn respond<C: Chunks>(
     mut opening: BoxFuture<'static, Result<Answer, ApiError>>,
-    mut chunks: impl Chunks,
+    mut chunks: C,
 ) -> Result<Response, ApiError> {
     let mut out = Vec::new();
     let mut response = Response::default();
@@ -64,7 +81,7 @@ pub(crate) async fn respond(
         }
         Err(_) => Phase::Opening(opening),
     };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(C::CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     // Proxies of the nginx kind would hold small events back.
@@ -106,7 +123,7 @@ impl<C: Chunks> Events<C> {
                     Poll::Ready(Some(Ok(delta))) => self.chunks.piece(delta, &mut self.out),
                     Poll::Ready(Some(Err(error))) => self.fail(&error),
                     Poll::Ready(None) => {
-                        self.out.extend_from_slice(b"data: [DONE]\n\n");
+                        self.chunks.end(&mut self.out);
                         self.phase = Phase::Done;
                     }
                     Poll::Pending => return,
@@ -117,9 +134,7 @@ impl<C: Chunks> Events<C> {
     }
 
     fn fail(&mut self, error: &ApiError) {
-        self.out.extend_from_slice(b"event: error\ndata: ");
-        self.out.extend_from_slice(&error.envelope());
-        self.out.extend_from_slice(b"\n\n");
+        self.chunks.fail(error, &mut self.out);
         self.phase = Phase::Done;
     }
 }
@@ -137,7 +152,7 @@ impl<C: Chunks> Stream for Events<C> {
             if this.ping.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            this.out.extend_from_slice(b": ping\n\n");
+            this.out.extend_from_slice(C::PING.as_bytes());
         }
         this.ping.as_mut().reset(Instant::now() + PING_EVERY);
         Poll::Ready(Some(Ok(Bytes::from(std::mem::take(&mut this.out)))))

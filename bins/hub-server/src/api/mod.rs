@@ -1,6 +1,7 @@
 //! Every operation: one `merge` a group.
 
 mod hub;
+mod ollama;
 mod openai;
 mod ops;
 
@@ -9,6 +10,7 @@ use axum::{
     http::{Method, StatusCode, Uri},
 };
 
+pub(crate) use ollama::speak_ollama;
 pub(crate) use openai::Answer;
 
 use crate::{error::ApiError, state::AppState};
@@ -16,6 +18,7 @@ use crate::{error::ApiError, state::AppState};
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .merge(openai::routes())
+        .merge(ollama::routes())
         .merge(hub::routes())
         .merge(ops::routes())
         .fallback(unknown)

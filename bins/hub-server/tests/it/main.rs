@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod connection;
 mod encoders;
+mod ollama;
 mod operations;
 mod wire;
 mod world;

@@ -148,6 +148,10 @@ impl Answer {
         self.open -= 1;
         self.usage.prompt_tokens += usage.prompt_tokens;
         self.usage.completion_tokens += usage.completion_tokens;
+        // Replies run beside each other: all took as long as the slowest.
+        self.usage.queue = self.usage.queue.max(usage.queue);
+        self.usage.prefill = self.usage.prefill.max(usage.prefill);
+        self.usage.decode = self.usage.decode.max(usage.decode);
         delta.usage = (self.open == 0).then_some(self.usage);
         delta
     }

@@ -12,6 +12,7 @@ use crate::{
 /// Fields of messages that are not served. Clients send an answer's whole message back, with these empty.
 static UNSERVED: &[Unserved] = &[
     Unserved { name: "tool_calls", asks_nothing: is_empty_list },
+    Unserved { name: "images", asks_nothing: is_empty_list },
     Unserved { name: "tool_call_id", asks_nothing: is_never },
     Unserved { name: "function_call", asks_nothing: is_never },
     Unserved { name: "audio", asks_nothing: is_never },
@@ -23,7 +24,7 @@ static UNSERVED: &[Unserved] = &[
 ///
 /// # Errors
 /// 400 naming the message and the field at fault.
-pub(super) fn take(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
+pub(crate) fn take(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
     match fields.require_value("messages")? {
         Value::Array(list) if list.is_empty() => {
             Err(ApiError::invalid("messages", "`messages` must hold at least one message"))
@@ -60,12 +61,11 @@ fn read_message(mut fields: Fields) -> Result<Message, ApiError> {
     let content = read_content(&content_path, fields.take_value("content"), &fields)?;
     let mut message = Message::new(role, content);
     message.name = fields.take("name")?;
-    // The two names under which thinking travels.
-    let reasoning: Option<String> = fields.take("reasoning_content")?;
-    message.reasoning = match fields.take("reasoning")? {
-        Some(text) => Some(text),
-        None => reasoning,
-    };
+    // The names under which thinking travels.
+    for name in ["reasoning", "reasoning_content", "thinking"] {
+        let thought = fields.take(name)?;
+        message.reasoning = message.reasoning.or(thought);
+    }
     fields.finish(&[UNSERVED])?;
     Ok(message)
 }

@@ -5,7 +5,7 @@ mod chat;
 mod completions;
 mod echo;
 mod embeddings;
-mod messages;
+pub(super) mod messages;
 mod models;
 mod rerank;
 mod sampling;

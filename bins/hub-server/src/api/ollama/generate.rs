@@ -1,0 +1,212 @@
+//! `/api/chat` and `/api/generate`
+
+use std::time::SystemTime;
+
+use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use hub::{
+    ChatRequest, Hub,
+    base::{ProgressSink, Task},
+    models::{ChatPrompt, Delta, FinishReason, Prompt, Usage, chat::Message},
+};
+use serde::Serialize;
+
+use super::{
+    options::{self, UNSERVED},
+    wire::{Took, done_reason, installed_name, moment},
+};
+use crate::{
+    api::Answer,
+    api::openai::messages,
+    asker::Asker,
+    body::JsonBody,
+    error::ApiError,
+    fields::Fields,
+    json,
+    metrics::Metrics,
+    sse::{self, Chunks},
+    state::AppState,
+};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/api/chat", post(chat)).route("/api/generate", post(generate))
+}
+
+/// Where the text of an answer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// In `message.content`.
+    Chat,
+    /// In `response`.
+    Generate,
+}
+
+async fn chat(
+    State(hub): State<Hub>,
+    State(metrics): State<Metrics>,
+    Asker(asker): Asker,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Response, ApiError> {
+    let model = installed_name(&hub, fields.require("model")?).await?;
+    let is_stream = fields.take("stream")?.unwrap_or(true);
+    if fields.is("messages", &serde_json::json!([])) || !fields.has("messages") {
+        return load(&hub, model, Form::Chat).await;
+    }
+    let messages = messages::take(&mut fields)?;
+    let kwargs = options::take_think(&mut fields)?;
+    let options = options::take(&mut fields)?;
+    fields.finish(&[UNSERVED])?;
+    let prompt = Prompt::Chat(ChatPrompt::new(messages).template_kwargs(kwargs));
+    let request = ChatRequest::new(model, prompt).options(options).caller(asker);
+    answer(hub, metrics, request, is_stream, Form::Chat).await
+}
+
+async fn generate(
+    State(hub): State<Hub>,
+    State(metrics): State<Metrics>,
+    Asker(asker): Asker,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Response, ApiError> {
+    let model = installed_name(&hub, fields.require("model")?).await?;
+    let is_stream = fields.take("stream")?.unwrap_or(true);
+    let text: String = fields.take("prompt")?.unwrap_or_default();
+    if text.is_empty() {
+        return load(&hub, model, Form::Generate).await;
+    }
+    let prompt = take_prompt(&mut fields, text)?;
+    let options = options::take(&mut fields)?;
+    fields.finish(&[UNSERVED])?;
+    let request = ChatRequest::new(model, prompt).options(options).caller(asker);
+    answer(hub, metrics, request, is_stream, Form::Generate).await
+}
+
+/// Makes the prompt of a text: as it is if it is `raw`, else as what a user says to a model with a chat template.
+fn take_prompt(fields: &mut Fields, text: String) -> Result<Prompt, ApiError> {
+    let kwargs = options::take_think(fields)?;
+    let system: Option<String> = fields.take("system")?;
+    if fields.take::<bool>("raw")? == Some(true) {
+        return Ok(Prompt::Text(text));
+    }
+    if system.is_none() && kwargs.is_empty() {
+        return Ok(Prompt::Question(text));
+    }
+    let opening = system.filter(|system| !system.is_empty()).map(Message::system);
+    let messages = opening.into_iter().chain([Message::user(text)]).collect();
+    Ok(Prompt::Chat(ChatPrompt::new(messages).template_kwargs(kwargs)))
+}
+
+/// Loads a model for whoever asks it nothing, as Ollama does.
+async fn load(hub: &Hub, model: String, form: Form) -> Result<Response, ApiError> {
+    hub.load(&model, Task::Chat, ProgressSink::default()).await?;
+    let line = Line::new(&model, form, "", "").done("load", None);
+    Ok(json::response(StatusCode::OK, json::to_vec(&line)))
+}
+
+async fn answer(
+    hub: Hub,
+    metrics: Metrics,
+    request: ChatRequest,
+    is_stream: bool,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let name = request.model.clone();
+    let opening = Answer::open(hub, metrics, request, Vec::new(), 1);
+    if is_stream {
+        let lines = Lines { model: name, form, finish: FinishReason::Stop };
+        return sse::respond(Box::pin(opening), lines).await;
+    }
+    let opened = opening.await?;
+    let mut headers = axum::http::HeaderMap::new();
+    opened.write_headers(&mut headers);
+    let (mut choices, usage) = opened.collect(1).await?;
+    let choice = choices.pop().unwrap_or_default();
+    let reason = done_reason(choice.finish.unwrap_or(FinishReason::Stop));
+    let line = Line::new(&name, form, &choice.text, &choice.reasoning).done(reason, Some(&usage));
+    let mut response = json::response(StatusCode::OK, json::to_vec(&line));
+    response.headers_mut().extend(headers);
+    Ok(response)
+}
+
+/// One line of an answer; its only one if it is not streamed.
+#[derive(Serialize)]
+struct Line<'a> {
+    model: &'a str,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Said<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<&'a str>,
+    done: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done_reason: Option<&'static str>,
+    #[serde(flatten)]
+    took: Option<Took>,
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    role: &'static str,
+    content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    fn new(model: &'a str, form: Form, text: &'a str, thought: &'a str) -> Self {
+        let thinking = Some(thought).filter(|thought| !thought.is_empty());
+        let (message, response, thinking) = match form {
+            Form::Chat => (Some(Said { role: "assistant", content: text, thinking }), None, None),
+            Form::Generate => (None, Some(text), thinking),
+        };
+        let created_at = moment(SystemTime::now());
+        Self { model, created_at, message, response, thinking, done: false, done_reason: None, took: None }
+    }
+
+    fn done(mut self, reason: &'static str, usage: Option<&Usage>) -> Self {
+        self.done = true;
+        self.done_reason = Some(reason);
+        self.took = usage.map(Took::of);
+        self
+    }
+}
+
+/// Writes an answer as lines of JSON.
+struct Lines {
+    model: String,
+    form: Form,
+    finish: FinishReason,
+}
+
+impl Lines {
+    fn write(line: &Line<'_>, out: &mut Vec<u8>) {
+        json::write(out, line);
+        out.push(b'\n');
+    }
+}
+
+impl Chunks for Lines {
+    const CONTENT_TYPE: &'static str = "application/x-ndjson";
+    // An empty line is passed over by whoever reads lines.
+    const PING: &'static str = "\n";
+
+    fn begin(&mut self, _model: &str, _out: &mut Vec<u8>) {}
+
+    fn piece(&mut self, piece: Delta, out: &mut Vec<u8>) {
+        if !piece.text.is_empty() || !piece.reasoning.is_empty() {
+            Self::write(&Line::new(&self.model, self.form, &piece.text, &piece.reasoning), out);
+        }
+        self.finish = piece.finish.unwrap_or(self.finish);
+        if let Some(usage) = &piece.usage {
+            let line = Line::new(&self.model, self.form, "", "").done(done_reason(self.finish), Some(usage));
+            Self::write(&line, out);
+        }
+    }
+
+    fn end(&mut self, _out: &mut Vec<u8>) {}
+
+    fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        out.extend_from_slice(&error.ollama());
+        out.push(b'\n');
+    }
+}

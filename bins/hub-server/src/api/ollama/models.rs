@@ -1,0 +1,109 @@
+//! `/api/tags`, `/api/show`, `/api/ps`, `/api/version`
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::{
+    Router,
+    extract::State,
+    http::StatusCode,
+    response::Response,
+    routing::{get, post},
+};
+use hub::{Hub, Installed};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::wire::{Details, capabilities, installed_name, moment};
+use crate::{body::JsonBody, error::ApiError, json, state::AppState};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/version", get(version))
+        .route("/api/tags", get(tags))
+        .route("/api/ps", get(ps))
+        .route("/api/show", post(show))
+}
+
+async fn version() -> Response {
+    json::response(StatusCode::OK, json::to_vec(&json!({ "version": env!("CARGO_PKG_VERSION") })))
+}
+
+#[derive(Serialize)]
+struct Model {
+    name: String,
+    model: String,
+    modified_at: String,
+    size: u64,
+    /// What tells this content from another of the same name.
+    digest: String,
+    details: Details,
+}
+
+impl From<&Installed> for Model {
+    fn from(model: &Installed) -> Self {
+        let since = Duration::from_millis(u64::try_from(model.created_at_ms).unwrap_or(0));
+        Self {
+            name: model.name.to_string(),
+            model: model.name.to_string(),
+            modified_at: moment(UNIX_EPOCH + since),
+            size: model.bytes,
+            digest: format!("{:064x}", (u128::from(model.bytes) << 64) | since.as_millis()),
+            details: Details::of(model),
+        }
+    }
+}
+
+async fn tags(State(hub): State<Hub>) -> Result<Response, ApiError> {
+    let models: Vec<Model> = hub.models().await?.iter().map(Model::from).collect();
+    Ok(json::response(StatusCode::OK, json::to_vec(&json!({ "models": models }))))
+}
+
+async fn ps(State(hub): State<Hub>) -> Result<Response, ApiError> {
+    let installed = hub.models().await?;
+    // Nothing ends by the clock: a model stays until its memory is needed.
+    let expires = moment(SystemTime::now() + Duration::from_secs(24 * 60 * 60));
+    let entry = |loaded: hub::LoadedModel| {
+        let model = Model::from(installed.iter().find(|model| model.name == loaded.name)?);
+        let mut entry = serde_json::to_value(model).ok()?;
+        entry["size"] = loaded.memory_bytes.into();
+        entry["size_vram"] = if hub.device_name() == "cpu" { 0 } else { loaded.memory_bytes }.into();
+        entry["context_length"] = loaded.context_tokens.into();
+        entry["expires_at"] = expires.as_str().into();
+        Some(entry)
+    };
+    let models: Vec<Value> = hub.loaded().into_iter().filter_map(entry).collect();
+    Ok(json::response(StatusCode::OK, json::to_vec(&json!({ "models": models }))))
+}
+
+async fn show(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<Response, ApiError> {
+    let older: Option<String> = fields.take("name")?;
+    let name = match fields.take("model")?.or(older) {
+        Some(name) => installed_name(&hub, name).await?,
+        None => return Err(fields.missing("model")),
+    };
+    fields.take::<bool>("verbose")?;
+    fields.finish(&[])?;
+    let details = hub.details(&name).await?;
+    let template = hub.chat_template(&name).await?;
+    let (model, info) = (&details.installed, &details.info);
+    let mut facts = Map::new();
+    facts.insert("general.architecture".to_owned(), info.family.into());
+    facts.insert("general.parameter_count".to_owned(), info.parameters.into());
+    for (key, value) in [
+        ("context_length", info.context_tokens),
+        ("embedding_length", info.hidden_size),
+        ("block_count", info.layers),
+    ] {
+        facts.insert(format!("{}.{key}", info.family), value.into());
+    }
+    let shown = json!({
+        "modelfile": "",
+        "parameters": "",
+        "template": template.unwrap_or_default(),
+        "details": Details::of(model),
+        "model_info": facts,
+        "capabilities": capabilities(model.task),
+        "modified_at": Model::from(model).modified_at,
+    });
+    Ok(json::response(StatusCode::OK, json::to_vec(&shown)))
+}
