@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, BodyDataStream},
@@ -7,7 +7,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 
-use crate::{error::ApiError, fields::Fields};
+use crate::{error::ApiError, fields::Fields, state::AppState};
 
 /// The largest body that is read. The longest contexts of today fit several times.
 const MAX_BYTES: usize = 8 << 20;
@@ -20,17 +20,30 @@ const MAX_DRAINED_BYTES: usize = 256 << 20;
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 const MAX_TIME: Duration = Duration::from_secs(300);
 
+/// A body of more bytes is taken apart while few others are: its values take ten times its memory.
+const LARGE_BYTES: usize = 256 << 10;
+
+/// How many large bodies are taken apart at once.
+pub(crate) const LARGE_AT_ONCE: usize = 2;
+
 /// The JSON object in the body of a request, whatever its `content-type` says.
 pub(crate) struct JsonBody(pub(crate) Fields);
 
-impl<S: Sync> FromRequest<S> for JsonBody {
+impl FromRequest<AppState> for JsonBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let bytes = tokio::time::timeout(MAX_TIME, read(&parts.headers, body)).await;
         let bytes = bytes.unwrap_or_else(|_| Err(too_slow()))?;
-        Fields::parse(&bytes).map(Self)
+        if bytes.len() <= LARGE_BYTES {
+            return Fields::parse(&bytes).map(Self);
+        }
+        let turn = Arc::clone(&state.large_bodies).acquire_owned().await;
+        // Never closed, so there is always a turn.
+        let turn =
+            turn.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping"))?;
+        Fields::parse(&bytes).map(|fields| Self(fields.during(turn)))
     }
 }
 
@@ -39,8 +52,10 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let mut pieces = body.into_data_stream();
     if announced.is_some_and(|length: usize| length > MAX_BYTES) {
-        // Whoever waits for a go-ahead has sent nothing yet, and reading would be one.
-        if !headers.contains_key(header::EXPECT) {
+        // Whoever waits for a go-ahead has sent nothing yet, and reading would be one. What is far too large to be
+        // thrown away whole is not begun with.
+        let is_bearable = announced.is_some_and(|length| length <= MAX_DRAINED_BYTES);
+        if is_bearable && !headers.contains_key(header::EXPECT) {
             drain(&mut pieces).await;
         }
         return Err(too_large());

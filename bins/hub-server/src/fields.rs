@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::ApiError;
 
@@ -14,6 +15,8 @@ use crate::error::ApiError;
 pub(crate) struct Fields {
     map: Map<String, Value>,
     path: String,
+    /// Held while a large body is taken apart.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 /// A field that is known and does nothing here.
@@ -31,11 +34,18 @@ impl Fields {
     /// 400 if it is not a JSON object.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let bad = |message: String| ApiError::new(axum::http::StatusCode::BAD_REQUEST, message);
+        // Some programs begin every text so; it says nothing.
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self { map, path: String::new() }),
+            Ok(Value::Object(map)) => Ok(Self { map, path: String::new(), _turn: None }),
             Ok(other) => Err(bad(format!("the body must be a JSON object, not {}", kind_of(&other)))),
             Err(error) => Err(bad(format!("the body is not valid JSON: {error}")).code("invalid_json")),
         }
+    }
+
+    /// Holds a turn until all fields are taken.
+    pub(crate) fn during(self, turn: OwnedSemaphorePermit) -> Self {
+        Self { _turn: Some(turn), ..self }
     }
 
     /// Takes apart the object at `path` in a request.
@@ -44,7 +54,7 @@ impl Fields {
     /// 400 if it is not an object.
     pub(crate) fn nested(path: String, value: Value) -> Result<Self, ApiError> {
         match value {
-            Value::Object(map) => Ok(Self { map, path }),
+            Value::Object(map) => Ok(Self { map, path, _turn: None }),
             other => {
                 Err(ApiError::invalid(&path, format!("`{path}` must be an object, not {}", kind_of(&other))))
             }
@@ -70,7 +80,7 @@ impl Fields {
         let Some(value) = self.take_value(name) else { return Ok(None) };
         serde_json::from_value(value).map(Some).map_err(|error| {
             let path = self.path(name);
-            let message = format!("`{path}` cannot be read: {error}");
+            let message = format!("`{path}` cannot be read: {}", in_words(&error.to_string()));
             ApiError::invalid(path, message)
         })
     }
@@ -102,8 +112,12 @@ impl Fields {
         match self.take::<T>(name)? {
             Some(number) if !range.contains(&number) => {
                 let path = self.path(name);
-                let message =
-                    format!("`{path}` must be from {} to {}, not {number}", range.start(), range.end());
+                let (least, most) = (range.start(), range.end().to_string());
+                let message = if most == usize::MAX.to_string() {
+                    format!("`{path}` must be at least {least}, not {number}")
+                } else {
+                    format!("`{path}` must be from {least} to {most}, not {number}")
+                };
                 Err(ApiError::invalid(path, message))
             }
             number => Ok(number),
@@ -149,6 +163,14 @@ impl Fields {
         let message = format!("`{path}` is missing");
         ApiError::invalid(path, message).code("missing_required_parameter")
     }
+}
+
+/// Says in words what serde says of the types of this program.
+fn in_words(error: &str) -> String {
+    let whole = ["usize", "u8", "u16", "u32", "u64", "i64"].map(|name| (name, "a whole number that fits"));
+    let known = whole.into_iter().chain([("f32", "a number"), ("f64", "a number")]);
+    let matching = known.into_iter().find(|(name, _)| error.ends_with(&format!("expected {name}")));
+    matching.map_or_else(|| error.to_owned(), |(name, words)| error.trim_end_matches(name).to_owned() + words)
 }
 
 /// Returns what a JSON value is, for an error about it.

@@ -20,6 +20,7 @@ mod access;
 mod api;
 mod asker;
 mod body;
+mod connections;
 mod error;
 mod fields;
 mod json;

@@ -1,5 +1,4 @@
 use std::{
-    future::IntoFuture,
     io,
     net::{IpAddr, SocketAddr},
     pin::pin,
@@ -8,9 +7,9 @@ use std::{
 
 use axum::Router;
 use hub::Hub;
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::net::TcpListener;
 
-use crate::{Access, AppState, app, os, socket::Sockets};
+use crate::{Access, AppState, app, connections::Connections, os, socket::Sockets};
 
 /// How long open requests may go on once the program is told to stop; told again, it waits no longer.
 const GRACE: Duration = Duration::from_secs(10);
@@ -149,31 +148,18 @@ impl Server {
     /// Serves until `shutdown` is ready, and then lets open requests end until `patience` is.
     ///
     /// Those that are still open then are cut off: the hub is shut down, and each is told so in its own form.
-    pub async fn run(
-        self,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-        patience: impl Future<Output = ()>,
-    ) {
-        let (stopping, stopped) = oneshot::channel();
-        let signal = async {
-            shutdown.await;
-            // Fails only if nobody waits any more.
-            let _ = stopping.send(());
-        };
-        let sockets = Sockets::new(self.listener, self.stalled);
-        // It has no way to fail: a connection that breaks is that connection's end.
-        let serving = axum::serve(sockets, self.router).with_graceful_shutdown(signal).into_future();
-        let mut serving = pin!(serving);
-        let overdue = async {
-            // Fails only if serving ended, which the other branch sees.
-            let _ = stopped.await;
-            patience.await;
-        };
+    pub async fn run(self, shutdown: impl Future<Output = ()>, patience: impl Future<Output = ()>) {
+        let mut connections = Connections::new(Sockets::new(self.listener, self.stalled), self.router);
+        connections.accept_until(shutdown).await;
+        tracing::info!(
+            "stopping; answers that still run may take a little longer, another signal cuts them off"
+        );
+        let mut drained = pin!(connections.drained());
         tokio::select! {
-            _ = &mut serving => return,
-            () = overdue => tracing::warn!("requests are still open and are cut off"),
+            () = &mut drained => return,
+            () = patience => tracing::warn!("requests are still open and are cut off"),
         }
-        let cut = async { tokio::join!(self.hub.shutdown(Duration::ZERO), serving) };
+        let cut = async { tokio::join!(self.hub.shutdown(Duration::ZERO), drained) };
         if tokio::time::timeout(FLUSH, cut).await.is_err() {
             tracing::warn!("not every open request could be told that the server stops");
         }

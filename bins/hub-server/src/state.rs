@@ -3,7 +3,9 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use hub::Hub;
 
-use crate::{access::Access, metrics::Metrics};
+use tokio::sync::Semaphore;
+
+use crate::{access::Access, body::LARGE_AT_ONCE, metrics::Metrics};
 
 /// What handlers share. A handler asks for the part it needs.
 #[derive(Clone, Debug)]
@@ -15,12 +17,15 @@ pub struct AppState {
     pub access: Arc<Access>,
     /// What was counted.
     pub metrics: Metrics,
+    /// The turns of bodies that take much memory while they are taken apart.
+    pub(crate) large_bodies: Arc<Semaphore>,
 }
 
 impl AppState {
     /// Puts the parts together, with nothing counted yet.
     pub fn new(hub: Hub, access: Access) -> Self {
-        Self { hub, access: Arc::new(access), metrics: Metrics::default() }
+        let large_bodies = Arc::new(Semaphore::new(LARGE_AT_ONCE));
+        Self { hub, access: Arc::new(access), metrics: Metrics::default(), large_bodies }
     }
 }
 

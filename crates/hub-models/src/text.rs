@@ -151,7 +151,10 @@ impl TextModel {
             Prompt::Question(question) if self.0.template.is_some() => {
                 self.encode_chat(&ChatPrompt::new(vec![Message::user(question.as_str())]))?
             }
-            Prompt::Text(text) | Prompt::Question(text) => going_on(tokenizer.encode(text, AddSpecial::Yes)?),
+            Prompt::Text(text) | Prompt::Question(text) => {
+                self.check_length(text)?;
+                going_on(tokenizer.encode(text, AddSpecial::Yes)?)
+            }
             Prompt::Tokens(tokens) => going_on(tokens.clone()),
         };
         self.check_prompt(&prepared.tokens)?;
@@ -219,6 +222,12 @@ impl TextModel {
         }
     }
 
+    /// Refuses a text that is too long whatever its tokens are: making them takes a hundred times its memory.
+    fn check_length(&self, text: &str) -> Result<(), Error> {
+        let (asked, limit) = (self.0.tokenizer.least_tokens(text.len()), self.0.context_tokens);
+        if asked > limit { Err(Error::TooLarge { asked, limit }) } else { Ok(()) }
+    }
+
     fn encode_chat(&self, chat: &ChatPrompt) -> Result<Prepared, Error> {
         let template = self.0.template.as_ref().ok_or(Error::NoTemplate)?;
         if chat.messages.is_empty() {
@@ -226,6 +235,7 @@ impl TextModel {
         }
         let options = RenderOptions::new(SystemTime::now()).kwargs(chat.template_kwargs.clone());
         let text = template.render(&chat.messages, options)?;
+        self.check_length(&text)?;
         let thinking = self.0.thinking.as_ref().map(|thinking| thinking.after(&text));
         // The template has written every special token itself.
         let tokens = self.0.tokenizer.encode(&text, AddSpecial::No)?;

@@ -14,7 +14,7 @@ pub struct RouterOptions {
 
 /// One name, or several in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a model's name or a list of them")]
 pub enum OneOrMany {
     /// One name.
     One(String),

@@ -159,6 +159,8 @@ impl Hub {
         let mut models: Vec<_> = rows.into_iter().filter_map(Installed::from_row).collect();
         models.push(self.builtin().clone());
         models.sort_by(|a, b| a.name.cmp(&b.name));
+        // What another process removed is no model any more.
+        self.registry().forget_all_but(&models);
         for model in &mut models {
             model.is_loaded = self.registry().is_loaded(&model.name);
         }
@@ -180,12 +182,19 @@ impl Hub {
         }
     }
 
-    /// Reads what a model's files say, without loading it.
+    /// Finds a model by its name, or by an alias that leads to it.
+    async fn model_behind(&self, name: &str) -> Result<Installed> {
+        let aliases = self.aliases().await?;
+        let models = aliases.iter().find(|alias| alias.name == name).map(|alias| alias.models.as_slice());
+        self.model(models.and_then(<[String]>::first).map_or(name, String::as_str)).await
+    }
+
+    /// Reads what a model's files say, without loading it. An alias leads to the first of its models.
     ///
     /// # Errors
     /// [`Error::NoSuchModel`], or [`Error::Models`] if its files are gone or damaged.
     pub async fn details(&self, name: &str) -> Result<ModelDetails> {
-        let installed = self.model(name).await?;
+        let installed = self.model_behind(name).await?;
         let source = installed.source();
         let info = blocking(move || hub_models::inspect(&source)).await?;
         let info = info.map_err(|error| explained(&installed, error.into()))?;
@@ -197,7 +206,7 @@ impl Hub {
     /// # Errors
     /// As [`Hub::details`].
     pub async fn chat_template(&self, name: &str) -> Result<Option<String>> {
-        let installed = self.model(name).await?;
+        let installed = self.model_behind(name).await?;
         let source = installed.source();
         let template = blocking(move || hub_models::chat_template(&source)).await?;
         template.map_err(|error| explained(&installed, error.into()))

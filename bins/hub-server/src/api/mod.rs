@@ -26,7 +26,12 @@ pub(crate) fn routes() -> Router<AppState> {
 }
 
 async fn unknown(method: Method, uri: Uri) -> ApiError {
-    let message = format!("there is no operation {method} {}", shown(&uri));
+    let hint = if uri.path().starts_with("/chat/") || uri.path().starts_with("/embeddings") {
+        "; OpenAI's API begins with /v1"
+    } else {
+        ""
+    };
+    let message = format!("there is no operation {method} {}{hint}", shown(&uri));
     ApiError::new(StatusCode::NOT_FOUND, message).code("unknown_operation")
 }
 

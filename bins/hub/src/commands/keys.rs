@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::{
     failure::Failure,
-    output::{age, table},
+    output::{age, complain, table},
     session::Session,
 };
 
@@ -48,9 +48,14 @@ fn create(session: &Session, name: &str) -> Result<(), Failure> {
     };
     let made = session.with_hub(Vec::new(), create)?;
     let secret = made.secret.reveal();
-    session.output.emit(&json!({ "key": secret, "id": made.row.id, "name": made.row.name }), |_| {
-        format!("{secret}\nkeep it now: only a hash of it is stored, and it is not shown again")
-    })
+    session
+        .output
+        .emit(&json!({ "key": secret, "id": made.row.id, "name": made.row.name }), |_| secret.to_owned())?;
+    if !session.output.is_json {
+        // Beside the output, so that a script captures the key alone.
+        complain("keep it now: only a hash of it is stored, and it is not shown again");
+    }
+    Ok(())
 }
 
 fn list(session: &Session) -> Result<(), Failure> {

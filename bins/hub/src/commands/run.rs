@@ -34,11 +34,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// The longest answer, in tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     max_tokens: Option<usize>,
     /// Makes answers repeatable
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    seed: Option<i64>,
 }
 
 /// An answer, or as much of it as there was before it was stopped.
@@ -148,10 +148,15 @@ impl Args {
     fn request(&self, prompt: Prompt) -> ChatRequest {
         let mut options = GenerateOptions::default();
         options.sampling.temperature = self.temperature;
-        options.sampling.seed = self.seed;
+        options.sampling.seed = self.seed.map(i64::cast_unsigned);
         options.max_tokens = self.max_tokens;
         ChatRequest::new(self.model.as_str(), prompt).options(options).caller(Caller::new("run"))
     }
+}
+
+/// Reads a number that is at least 1.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "must be a number of at least 1".to_owned())
 }
 
 /// Asks, and shows the answer piece by piece until it ends or Ctrl-C stops it.

@@ -1,9 +1,15 @@
 use hub::{Home, HomeLock, Hub};
+use hub_base::Task;
 use hub_server::Server;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{failure::Failure, output::Output, progress::ProgressLine, session::Session};
+use crate::{
+    failure::Failure,
+    output::{Output, line},
+    progress::ProgressLine,
+    session::Session,
+};
 
 /// Serves every model over HTTP until it is stopped
 #[derive(Debug, clap::Args)]
@@ -37,7 +43,8 @@ impl Args {
 async fn preload(hub: &Hub, models: &[String]) -> Result<(), Failure> {
     let progress = ProgressLine::new();
     for name in models {
-        let task = hub.model(name).await?.task;
+        // An alias, or auto, is asked for what servers are asked for most.
+        let task = hub.model(name).await.map_or(Task::Chat, |model| model.task);
         hub.load(name, task, progress.sink()).await?;
     }
     Ok(())
@@ -48,6 +55,9 @@ fn announce(output: Output, lock: &HomeLock, server: &Server) {
     let url = &server.url();
     let key = if server.wants_keys() { " -H 'authorization: Bearer hub_…'" } else { "" };
     let told = lock.announce(url).map_err(Failure::from).and_then(|()| {
+        if output.is_json {
+            return line(&json!({ "listening": url }).to_string());
+        }
         output.emit(&json!({ "listening": url }), |_| {
             let body = r#"{"model":"auto","messages":[{"role":"user","content":"How do I import a model?"}]}"#;
             format!(

@@ -113,6 +113,14 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Returns a number of tokens that a text of so many bytes has at least, without reading it.
+    ///
+    /// Far from the truth, and enough to refuse what is absurd before it costs memory: a normaliser may make a text
+    /// shorter, by a factor of four at most, and no token is longer than the longest.
+    pub fn least_tokens(&self, len_bytes: usize) -> usize {
+        len_bytes / self.pieces().longest().saturating_mul(4).max(1)
+    }
+
     /// Turns text into tokens with their types, framed as the model expects it.
     ///
     /// # Errors

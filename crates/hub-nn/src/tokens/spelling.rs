@@ -52,6 +52,12 @@ impl Pieces {
         }
     }
 
+    /// Returns how many bytes the longest token has.
+    pub(super) fn longest(&self) -> usize {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).map(|(start, end)| end - start).max().unwrap_or(0)
+    }
+
     /// Returns how many ids there are.
     pub(super) fn len(&self) -> usize {
         self.ends.len()

@@ -91,6 +91,7 @@ pub struct ComputeOptions {
     pub executor: ExecutorChoice,
     /// How many processor threads compute; one per physical core if `None`. A program must apply it before its first
     /// arithmetic: the library cannot.
+    #[serde(deserialize_with = "threads")]
     pub threads: Option<NonZeroUsize>,
 }
 
@@ -221,6 +222,17 @@ impl HubConfig {
         let mut options = RouterOptions::default();
         options.aliases.clone_from(&self.aliases);
         options
+    }
+}
+
+/// Reads a number of threads that a machine can start.
+fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroUsize>, D::Error> {
+    const MOST: usize = 1_024;
+    match Option::<NonZeroUsize>::deserialize(deserializer)? {
+        Some(threads) if threads.get() > MOST => {
+            Err(serde::de::Error::custom(format_args!("must be at most {MOST}, not {threads}")))
+        }
+        threads => Ok(threads),
     }
 }
 

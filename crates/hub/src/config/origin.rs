@@ -90,6 +90,8 @@ pub fn host_of(authority: &str) -> &str {
 
 /// Tells whether a name or an address means this machine alone.
 pub fn is_loopback_name(name: &str) -> bool {
+    // A name that ends in a dot is the same name, written whole.
+    let name = name.strip_suffix('.').unwrap_or(name);
     let is_localhost =
         name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
     is_localhost || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())

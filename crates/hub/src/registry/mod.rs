@@ -156,6 +156,20 @@ impl Registry {
         drop(slot);
     }
 
+    /// Forgets the models that are not among these, and unloads each as soon as nobody uses it.
+    pub(crate) fn forget_all_but(&self, installed: &[Installed]) {
+        let is_gone = |name: &ModelId| installed.iter().all(|model| model.name != *name);
+        let gone: Vec<Arc<Slot>> = {
+            let mut slots = self.slots();
+            let names: Vec<ModelId> = slots.keys().filter(|name| is_gone(name)).cloned().collect();
+            names.into_iter().filter_map(|name| slots.remove(&name)).collect()
+        };
+        if !gone.is_empty() {
+            // If nobody uses a model, this waits for its thread.
+            tokio::task::spawn_blocking(move || drop(gone));
+        }
+    }
+
     /// Forgets a model whose thread is gone, so that its next use loads it anew.
     pub(crate) fn reconsider(&self, lease: &Lease, error: &hub_models::Error) {
         let is_its = |slot: &Arc<Slot>| Arc::ptr_eq(slot, lease.slot());

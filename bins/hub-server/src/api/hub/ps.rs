@@ -4,19 +4,21 @@ use axum::{Router, extract::State, http::StatusCode, response::Response, routing
 use hub::{Hub, LoadedModel};
 use serde::Serialize;
 
-use crate::{json, state::AppState};
+use crate::{error::ApiError, json, state::AppState};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/hub/v1/ps", get(list))
 }
 
-async fn list(State(hub): State<Hub>) -> Response {
+async fn list(State(hub): State<Hub>) -> Result<Response, ApiError> {
+    // Looking at the catalog forgets the models that another process removed.
+    hub.models().await?;
     let account = hub.account();
     let loaded = Loaded {
         models: hub.loaded(),
         memory: Memory { used_bytes: account.used_bytes(), limit_bytes: account.limit_bytes() },
     };
-    json::response(StatusCode::OK, json::to_vec(&loaded))
+    Ok(json::response(StatusCode::OK, json::to_vec(&loaded)))
 }
 
 #[derive(Serialize)]

@@ -81,6 +81,7 @@ static UNSERVED: &[Unserved] = &[
     Unserved { name: "store", asks_nothing: is_false },
     Unserved { name: "prompt_cache_retention", asks_nothing: is_never },
     // vLLM's, for conversations.
+    Unserved { name: "best_of", asks_nothing: |value| value == &serde_json::json!(1) },
     Unserved { name: "echo", asks_nothing: is_false },
     Unserved { name: "add_generation_prompt", asks_nothing: is_true },
     Unserved { name: "continue_final_message", asks_nothing: is_false },

@@ -11,6 +11,8 @@ use crate::{
 
 /// Fields of messages that are not served. Clients send an answer's whole message back, with these empty.
 static UNSERVED: &[Unserved] = &[
+    // lm-eval writes it to every message.
+    Unserved { name: "type", asks_nothing: |value| value == "text" || value == "message" },
     Unserved { name: "tool_calls", asks_nothing: is_empty_list },
     Unserved { name: "images", asks_nothing: is_empty_list },
     Unserved { name: "tool_call_id", asks_nothing: is_never },

@@ -172,6 +172,26 @@ pub(crate) static UNSERVED: &[Unserved] = &[
     Unserved { name: "priority", asks_nothing: |value| value == &json!(0) },
     // llama.cpp's: a prompt's beginning is reused or not, the answer is the same.
     Unserved { name: "cache_prompt", asks_nothing: Value::is_boolean },
+    Unserved { name: "detokenize", asks_nothing: is_true },
+    Unserved { name: "request_id", asks_nothing: Value::is_string },
+    Unserved { name: "return_token_ids", asks_nothing: is_false },
+    Unserved { name: "return_tokens_as_token_ids", asks_nothing: is_false },
+    Unserved { name: "typ_p", asks_nothing: |value| value.as_f64() == Some(1.0) },
+    Unserved { name: "tfs_z", asks_nothing: |value| value.as_f64() == Some(1.0) },
+    Unserved { name: "dynatemp_range", asks_nothing: is_zero },
+    Unserved { name: "dynatemp_exponent", asks_nothing: Value::is_number },
+    Unserved { name: "xtc_probability", asks_nothing: is_zero },
+    Unserved { name: "xtc_threshold", asks_nothing: Value::is_number },
+    Unserved { name: "dry_multiplier", asks_nothing: is_zero },
+    Unserved { name: "dry_base", asks_nothing: Value::is_number },
+    Unserved { name: "dry_allowed_length", asks_nothing: Value::is_number },
+    Unserved { name: "dry_penalty_last_n", asks_nothing: Value::is_number },
+    Unserved { name: "mirostat_tau", asks_nothing: Value::is_number },
+    Unserved { name: "mirostat_eta", asks_nothing: Value::is_number },
+    Unserved { name: "timings_per_token", asks_nothing: is_false },
+    Unserved { name: "return_progress", asks_nothing: is_false },
+    Unserved { name: "n_probs", asks_nothing: is_zero },
+    Unserved { name: "id_slot", asks_nothing: |value| value == &json!(-1) },
     Unserved { name: "grammar", asks_nothing: |value| value == "" },
     Unserved { name: "mirostat", asks_nothing: |value| value == &json!(0) },
     Unserved { name: "typical_p", asks_nothing: |value| value.as_f64() == Some(1.0) },
@@ -180,6 +200,10 @@ pub(crate) static UNSERVED: &[Unserved] = &[
 /// No value but `null` asks for nothing.
 pub(crate) fn is_never(_: &Value) -> bool {
     false
+}
+
+fn is_zero(value: &Value) -> bool {
+    value.as_f64() == Some(0.0)
 }
 
 pub(crate) fn is_false(value: &Value) -> bool {

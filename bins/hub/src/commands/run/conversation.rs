@@ -43,9 +43,12 @@ pub(super) async fn hold(hub: &Hub, args: &Args, model: &Installed) -> Result<()
         stops = 0;
         match text.trim() {
             "" => {}
-            "/bye" => return Ok(()),
+            "/bye" | "/exit" | "/quit" => return Ok(()),
             "/clear" => messages = args.opening(),
-            "/help" => line(HELP)?,
+            "/help" | "/?" => line(HELP)?,
+            command if command.starts_with('/') && !command.contains(' ') => {
+                line(&format!("there is no {command}; /help says what there is"))?;
+            }
             _ => {
                 messages.push(Message::user(text));
                 match answer(hub, args, &messages).await {

@@ -45,7 +45,7 @@ impl TemplateError {
         match self {
             Self::Syntax { .. } => ErrorKind::Corrupt,
             Self::Raised { .. } | Self::Reserved { .. } | Self::Render { .. } => ErrorKind::InvalidInput,
-            Self::TooMuchWork => ErrorKind::TooLarge,
+            Self::TooMuchWork => ErrorKind::Unsupported,
         }
     }
 
