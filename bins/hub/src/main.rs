@@ -14,10 +14,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Returns what it frees to the system, which the C library's keeps: a server lives long, and its requests differ.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 use crate::{args::Args, environment::Environment, session::Session};
 
 fn main() -> ExitCode {
