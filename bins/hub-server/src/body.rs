@@ -23,9 +23,6 @@ const MAX_TIME: Duration = Duration::from_secs(300);
 /// A body of more bytes is taken apart while few others are: its values take ten times its memory.
 const LARGE_BYTES: usize = 256 << 10;
 
-/// How many large bodies are taken apart at once.
-pub(crate) const LARGE_AT_ONCE: usize = 2;
-
 /// The JSON object in the body of a request, whatever its `content-type` says.
 pub(crate) struct JsonBody(pub(crate) Fields);
 

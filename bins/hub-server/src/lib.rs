@@ -17,6 +17,7 @@
 //! ```
 
 mod access;
+mod answer;
 mod api;
 mod asker;
 mod body;

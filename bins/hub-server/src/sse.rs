@@ -15,7 +15,7 @@ use hub::models::Delta;
 use serde::Serialize;
 use tokio::time::{Instant, Sleep};
 
-use crate::{api::Answer, error::ApiError, json};
+use crate::{answer::Answer, error::ApiError, json};
 
 /// How long the head waits for the request to be placed and its model loaded, so that errors are plain HTTP.
 const HEAD_AFTER: Duration = Duration::from_secs(10);

@@ -5,7 +5,10 @@ use hub::Hub;
 
 use tokio::sync::Semaphore;
 
-use crate::{access::Access, body::LARGE_AT_ONCE, metrics::Metrics};
+use crate::{access::Access, metrics::Metrics};
+
+/// How many large bodies are taken apart at once.
+const LARGE_AT_ONCE: usize = 2;
 
 /// What handlers share. A handler asks for the part it needs.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::{
 
 use hub::{
     Home, Hub,
-    config::{Resolved, resolve},
+    config::{LogFormat, Resolved, resolve},
 };
 use tokio::runtime::Runtime;
 use tracing_subscriber::filter::LevelFilter;
@@ -70,11 +70,21 @@ impl Session {
         flags: Vec<Flag>,
         work: impl AsyncFnOnce(&Hub) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        self.with_hub_that_logs(LevelFilter::WARN, flags, work)
+    }
+
+    /// The same, with what happens written from `level` on.
+    pub(crate) fn with_hub_that_logs<T>(
+        &self,
+        level: LevelFilter,
+        flags: Vec<Flag>,
+        work: impl AsyncFnOnce(&Hub) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let config = self.settings(flags)?.config;
         if let Some(threads) = config.compute.threads {
             limit_threads(threads.get());
         }
-        self.log(LevelFilter::WARN);
+        self.log(level, config.log.format);
         let runtime = Runtime::new().map_err(Failure::Runtime)?;
         runtime.block_on(async {
             let hub = Hub::open(config, &self.environment.home).await?;
@@ -85,7 +95,7 @@ impl Session {
     }
 
     /// Writes what happens to standard error, from `level` on; more with `-v`.
-    pub(crate) fn log(&self, level: LevelFilter) {
+    fn log(&self, level: LevelFilter, format: LogFormat) {
         let level = match self.verbose {
             0 => level,
             1 => level.max(LevelFilter::INFO),
@@ -96,7 +106,10 @@ impl Session {
         let subscriber =
             tracing_subscriber::fmt().with_max_level(level).with_ansi(is_terminal).with_writer(io::stderr);
         // There is one already only where two commands run in one process, in a test.
-        let _ = subscriber.try_init();
+        let _ = match format {
+            LogFormat::Text => subscriber.try_init(),
+            LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        };
     }
 }
 

@@ -142,6 +142,19 @@ impl Drop for Record {
     fn drop(&mut self) {
         let sum = std::mem::take(self.sum.get_mut().unwrap_or_else(PoisonError::into_inner));
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            request_id = self.caller.request_id,
+            endpoint = self.caller.endpoint,
+            model = sum.model,
+            status = (self.caller.status)(sum.error),
+            error = sum.error.map(word),
+            prompt_tokens = sum.usage.prompt_tokens,
+            completion_tokens = sum.usage.completion_tokens,
+            queue_ms = ms(sum.usage.queue),
+            prefill_ms = ms(sum.usage.prefill),
+            decode_ms = ms(sum.usage.decode),
+            "answered"
+        );
         self.store.usage().record(UsageRow {
             at_ms: now_ms(),
             request_id: std::mem::take(&mut self.caller.request_id),

@@ -11,7 +11,6 @@ use axum::{
 };
 
 pub(crate) use ollama::speak_ollama;
-pub(crate) use openai::Answer;
 
 use crate::{error::ApiError, state::AppState};
 

@@ -29,9 +29,9 @@ impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
         let port = self.port.map(|port| ("--port", "server.port", port.to_string()));
         let host = self.host.map(|host| ("--host", "server.host", host));
-        session.log(LevelFilter::INFO);
         let lock = Home::create(&session.environment.home)?.lock()?;
-        session.with_hub(port.into_iter().chain(host).collect(), async |hub| {
+        let flags = port.into_iter().chain(host).collect();
+        session.with_hub_that_logs(LevelFilter::INFO, flags, async |hub| {
             preload(hub, &self.models).await?;
             let ready = |server: &Server| announce(session.output, &lock, server);
             hub_server::serve(hub.clone(), ready).await?;

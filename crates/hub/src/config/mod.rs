@@ -14,8 +14,8 @@ mod settings;
 pub use budget::{Budget, InvalidBudget};
 pub use error::ConfigError;
 pub use options::{
-    AuthOptions, ComputeOptions, ExecutorChoice, FetchSettings, HubConfig, LocalAccess, MemoryOptions,
-    ModelsOptions, ServerOptions,
+    AuthOptions, ComputeOptions, ExecutorChoice, FetchSettings, HubConfig, LocalAccess, LogFormat,
+    LogOptions, MemoryOptions, ModelsOptions, ServerOptions,
 };
 pub use origin::{InvalidOrigin, PageOrigin, host_of, is_loopback_name};
 pub use resolve::{Entry, Origin, Resolved, resolve};

@@ -31,6 +31,8 @@ pub struct HubConfig {
     pub compute: ComputeOptions,
     /// Where models are fetched from.
     pub fetch: FetchSettings,
+    /// What a program writes of what happens.
+    pub log: LogOptions,
     /// Limits of each loaded model.
     pub models: ModelsOptions,
     /// Other names for models; see [`RouterOptions::aliases`].
@@ -124,6 +126,26 @@ pub struct FetchSettings {
     pub ollama_registry: String,
     /// How many connections fetch parts of one file at once.
     pub connections: usize,
+}
+
+/// What a program writes of what happens. The libraries only say it; programs write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LogOptions {
+    /// For people, or for programs.
+    pub format: LogFormat,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line of text.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 /// Limits of each loaded model.

@@ -30,6 +30,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "fetch.hf_endpoint", about: "the Hugging Face Hub or a mirror (HF_ENDPOINT)" },
     Setting { key: "fetch.ollama_registry", about: "the Ollama registry (HUB_OLLAMA_REGISTRY)" },
     Setting { key: "fetch.connections", about: "connections that fetch parts of one file at once" },
+    Setting { key: "log.format", about: "text, or json for programs" },
     Setting { key: "models.context_tokens", about: "longest sequence to serve, in tokens" },
     Setting { key: "models.max_sequences", about: "sequences that share one step at most" },
     Setting { key: "models.queue", about: "requests that may wait in front of a model" },

@@ -15,7 +15,7 @@ use super::{
     wire::{Took, done_reason, installed_name, moment},
 };
 use crate::{
-    api::Answer,
+    answer::Answer,
     api::openai::messages,
     asker::Asker,
     body::JsonBody,

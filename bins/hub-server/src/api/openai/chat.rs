@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    answer::{Answer, Choice},
     messages,
     sampling::{self, Form, StreamUsage, is_empty_list, is_false, is_never, is_true},
     wire::{Head, Usage, finish_word, finite, token_text},
 };
 use crate::{
+    answer::{Answer, Choice},
     asker::Asker,
     body::JsonBody,
     error::ApiError,

@@ -8,12 +8,12 @@ use hub::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::{Answer, Choice},
     echo::{Echo, Logprobs, Offset},
     sampling::{self, Form, StreamUsage, is_true},
     wire::{Head, Usage, finish_word},
 };
 use crate::{
+    answer::{Answer, Choice},
     asker::Asker,
     body::JsonBody,
     error::ApiError,

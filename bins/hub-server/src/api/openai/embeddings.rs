@@ -9,8 +9,9 @@ use hub::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{answer::write_route, wire::ReadUsage};
+use super::wire::ReadUsage;
 use crate::{
+    answer::write_route,
     asker::Asker,
     body::JsonBody,
     error::ApiError,

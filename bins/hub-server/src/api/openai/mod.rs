@@ -1,6 +1,5 @@
 //! The OpenAI API, and what its users expect beside it.
 
-mod answer;
 mod chat;
 mod completions;
 mod echo;
@@ -12,8 +11,6 @@ mod sampling;
 mod wire;
 
 use axum::Router;
-
-pub(crate) use answer::Answer;
 
 use crate::state::AppState;
 

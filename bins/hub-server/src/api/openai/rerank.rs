@@ -4,8 +4,9 @@ use axum::{Router, extract::State, http::StatusCode, response::Response, routing
 use hub::{Hub, RerankRequest};
 use serde::{Deserialize, Serialize};
 
-use super::{answer::write_route, sampling::is_never, wire::ReadUsage};
+use super::{sampling::is_never, wire::ReadUsage};
 use crate::{
+    answer::write_route,
     asker::Asker,
     body::JsonBody,
     error::ApiError,
