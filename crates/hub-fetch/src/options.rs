@@ -1,7 +1,7 @@
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 /// Where models come from, where they are put, and how hard the network is used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct FetchOptions {
     /// Directory for what comes from the Ollama registry and from plain addresses.
@@ -20,6 +20,19 @@ pub struct FetchOptions {
     pub connections: usize,
     /// Memory that a model may take, in bytes; decides which kind of weights is taken where none is named.
     pub memory_bytes: Option<u64>,
+}
+
+impl fmt::Debug for FetchOptions {
+    /// Leaves the token out: what is printed for debugging is kept and shown around.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchOptions")
+            .field("models", &self.models)
+            .field("hf_cache", &self.hf_cache)
+            .field("hf_endpoint", &self.hf_endpoint)
+            .field("ollama_registry", &self.ollama_registry)
+            .field("is_offline", &self.is_offline)
+            .finish_non_exhaustive()
+    }
 }
 
 impl FetchOptions {

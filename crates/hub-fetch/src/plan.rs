@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use hub_base::CancelToken;
 
@@ -53,7 +53,7 @@ pub enum Origin {
 }
 
 /// One file of a plan.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct PlannedFile {
     /// Its name in the repository.
@@ -174,6 +174,19 @@ impl Plan {
     /// Returns the bytes that are still to come.
     pub fn missing_bytes(&self) -> u64 {
         self.files.iter().filter(|file| !file.is_here).map(|file| file.bytes).sum()
+    }
+}
+
+impl fmt::Debug for PlannedFile {
+    /// Leaves the token out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlannedFile")
+            .field("name", &self.name)
+            .field("bytes", &self.bytes)
+            .field("digest", &self.digest)
+            .field("is_here", &self.is_here)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
     path::PathBuf,
@@ -109,7 +110,7 @@ pub enum ExecutorChoice {
 }
 
 /// Where models are fetched from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FetchSettings {
@@ -174,6 +175,19 @@ impl Default for ServerOptions {
 impl Default for ComputeOptions {
     fn default() -> Self {
         Self { device: "auto".to_owned(), executor: ExecutorChoice::Auto, threads: None }
+    }
+}
+
+impl fmt::Debug for FetchSettings {
+    /// Leaves the token out: what is printed for debugging is kept and shown around.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchSettings")
+            .field("offline", &self.offline)
+            .field("hf_home", &self.hf_home)
+            .field("hf_endpoint", &self.hf_endpoint)
+            .field("ollama_registry", &self.ollama_registry)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
     }
 }
 

@@ -82,7 +82,8 @@ pub fn resolve<'a>(
         read_file(path, text, &mut values)?;
     }
     for (name, text) in variables {
-        if let Some(key) = key_of_variable(&name) {
+        // An empty variable is one that was unset in the one way that every shell has.
+        if let Some(key) = key_of_variable(&name).filter(|_| !text.is_empty()) {
             set_text(key, &text, Origin::Variable(name), &mut values)?;
         }
     }

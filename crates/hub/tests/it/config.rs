@@ -158,3 +158,15 @@ fn every_listed_setting_can_be_set_and_every_field_is_listed() {
     }
     assert_eq!(resolved("", &[], &[]).unwrap().origins.get("server.port"), None::<&Origin>);
 }
+
+#[test]
+fn well_known_variables_are_settings_and_secrets_are_shown_to_nobody() {
+    let variables =
+        [("HF_TOKEN", "hf_secret"), ("HUB_OFFLINE", "1"), ("HF_ENDPOINT", ""), ("HF_HOME", "/data/hf")];
+    let resolved = resolved("", &variables, &[]).unwrap();
+    let fetch = &resolved.config.fetch;
+    assert!(fetch.offline && fetch.hf_token.as_deref() == Some("hf_secret"));
+    assert_eq!(fetch.hf_home.as_deref(), Some(std::path::Path::new("/data/hf")));
+    assert_eq!(fetch.hf_endpoint, "https://huggingface.co", "an empty variable is none");
+    assert!(!format!("{resolved:?} {:?}", resolved.entries()).contains("hf_secret"));
+}
