@@ -101,6 +101,11 @@ impl Fetcher {
         Self { options: Arc::new(options), web }
     }
 
+    /// Returns the options it was made with.
+    pub fn options(&self) -> &FetchOptions {
+        &self.options
+    }
+
     /// Asks what a source holds, and chooses what to fetch of it.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 """Trains hub-guide from the corpus beside this file and writes hub-guide.gguf.
 
-Usage: `python train.py [--checkpoint FILE] [--output FILE]`; needs torch, transformers, tokenizers, gguf and jinja2.
+Usage: `python train.py [--checkpoint FILE] [--output FILE] [--begin FILE.gguf]`; needs torch, transformers, tokenizers,
+gguf and jinja2. With `--begin` it teaches a trained model what the corpus says now: it keeps the file's tokenizer and
+begins with its weights, and runs the last pools alone, whose rate is low.
 The seed fixes the questions, their order and the first weights. Killed and started again, it goes on where the last
 checkpoint was. It refuses to train when a held-out question, or one that is nearly the same, is among the training ones.
 """
@@ -24,6 +26,8 @@ from questions import HERE, LANGUAGES, Language, conversation, seen_in_training
 SEED = 20261124
 VOCABULARY = 2048
 POOLS, POOL_CONVERSATIONS = 64, 1024
+# How many pools teach a trained model what changed.
+LAST_POOLS = 24
 BATCH_TOKENS = 1536
 PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 1.5e-3, 5e-5, 100
 WEIGHT_DECAY = 0.1
@@ -40,6 +44,7 @@ def main():
     options.add_argument("--checkpoint", type=Path, default=Path("hub-guide.checkpoint.pt"))
     options.add_argument("--output", type=Path, default=HERE / "hub-guide.gguf")
     options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--begin", type=Path)
     options = options.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -50,10 +55,14 @@ def main():
         pairs = "\n".join(f"  {held!r} is nearly {trained!r}" for held, trained in seen.items())
         raise SystemExit(f"held-out questions are among the training ones:\n{pairs}")
 
-    text = Text(pools[: POOLS // 4])
-    text.check_against_template(pools[0][:200])
     torch.manual_seed(SEED)
-    model = LlamaForCausalLM(config(text))
+    if options.begin:
+        model, tokenizer, _ = gguf_file.read(options.begin)
+        text = Text(tokenizer)
+    else:
+        text = Text(trained_tokenizer(pools[: POOLS // 4]))
+        model = LlamaForCausalLM(config(text))
+    text.check_against_template(pools[0][:200])
     count = sum(weight.numel() for weight in model.parameters())
     print(f"{count:,} parameters, {POOLS * POOL_CONVERSATIONS:,} conversations", flush=True)
     train(model, text, pools, options)
@@ -85,19 +94,25 @@ def draw_pool(languages, pool):
     return [conversation(languages, rng) for _ in range(POOL_CONVERSATIONS)]
 
 
+def trained_tokenizer(pools):
+    """Makes a tokenizer of what is said in these pools."""
+    tokenizer = gguf_file.new_tokenizer(models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[PAD, START, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = [f"{role}\n{text}" for pool in pools for messages in pool for role, text in messages]
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
 class Text:
     """The tokenizer, and conversations as tokens."""
 
-    def __init__(self, pools):
-        self.tokenizer = gguf_file.new_tokenizer(models.BPE())
-        trainer = trainers.BpeTrainer(
-            vocab_size=VOCABULARY,
-            special_tokens=[PAD, START, END],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-        texts = [f"{role}\n{text}" for pool in pools for messages in pool for role, text in messages]
-        self.tokenizer.train_from_iterator(texts, trainer)
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
         self.pad, self.start, self.end = (self.tokenizer.token_to_id(token) for token in (PAD, START, END))
         self.noisy = gguf_file.new_tokenizer(models.BPE(*self.parts(), dropout=MERGE_DROPOUT))
         self.noisy.add_special_tokens([PAD, START, END])
@@ -184,7 +199,7 @@ def train(model, text, pools, options):
     others = [weight for weight in model.parameters() if weight.ndim == 1]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98), fused=True)
-    done, step, spent = 0, 0, 0.0
+    done, step, spent = POOLS - LAST_POOLS if options.begin else 0, 0, 0.0
     if options.checkpoint.exists():
         saved = torch.load(options.checkpoint)
         model.load_state_dict(saved["model"])

@@ -67,6 +67,17 @@ pub struct ModelDetails {
     pub info: ModelInfo,
 }
 
+/// A model that was forgotten.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Removed {
+    /// How it was listed.
+    #[serde(flatten)]
+    pub model: Installed,
+    /// Bytes of the files that were deleted: those that the hub pulled for it alone.
+    pub freed_bytes: u64,
+}
+
 /// A candidate of the router, and the model it names.
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
@@ -269,11 +280,13 @@ impl Hub {
             .ok_or_else(|| Error::NoSuchModel { name: name.to_string(), installed: Vec::new() })
     }
 
-    /// Forgets a model and unloads it. An imported model's files belong to whoever put them there and stay.
+    /// Forgets a model and unloads it. Files that the hub pulled into its own directory for it are deleted; all others
+    /// belong to whoever put them there and stay.
     ///
     /// # Errors
-    /// [`Error::NoSuchModel`], or [`Error::Builtin`].
-    pub async fn remove(&self, name: &str) -> Result<Installed> {
+    /// [`Error::NoSuchModel`], [`Error::Builtin`], or [`Error::Fetch`](crate::Error::Fetch) for files that cannot be
+    /// deleted.
+    pub async fn remove(&self, name: &str) -> Result<Removed> {
         let installed = self.model(name).await?;
         if installed.origin == ModelOrigin::Builtin {
             return Err(Error::Builtin { name: installed.name });
@@ -281,7 +294,16 @@ impl Hub {
         self.store().catalog().remove(&installed.name).await?;
         let (registry, name) = (self.registry().clone(), installed.name.clone());
         blocking(move || registry.forget(&name)).await?;
-        Ok(installed)
+        let mut freed_bytes = 0;
+        if let Some(path) = installed.path.clone() {
+            // The same files may be there under another name.
+            let is_shared = self.models().await?.iter().any(|model| model.path.as_ref() == Some(&path));
+            let puller = self.puller().clone();
+            if !is_shared {
+                freed_bytes = blocking(move || puller.remove(&path)).await??;
+            }
+        }
+        Ok(Removed { model: installed, freed_bytes })
     }
 
     /// Asks the router, and finds the models it names.

@@ -39,7 +39,7 @@ mod rerank;
 
 pub use aliases::Alias;
 pub use caller::{Caller, StatusTable, now_ms};
-pub use catalog::{Installed, ModelDetails, ModelOrigin};
+pub use catalog::{Installed, ModelDetails, ModelOrigin, Removed};
 pub use chat::{ChatReply, ChatRequest};
 pub use config::HubConfig;
 pub use embed::{EmbedReply, EmbedRequest};

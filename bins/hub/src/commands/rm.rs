@@ -1,8 +1,9 @@
+use hub_base::Size;
 use serde_json::json;
 
 use crate::{failure::Failure, session::Session};
 
-/// Forgets an imported model; its files stay
+/// Forgets a model; files that the hub pulled for it are deleted, all others stay
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The model
@@ -12,9 +13,13 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
         let removed = session.with_hub(Vec::new(), async |hub| Ok(hub.remove(&self.model).await?))?;
-        session.output.emit(&json!({ "removed": removed }), |_| match &removed.path {
-            Some(path) => format!("{} is forgotten; its files stay at {}", removed.name, path.display()),
-            None => format!("{} is forgotten", removed.name),
+        let (name, freed) = (&removed.model.name, removed.freed_bytes);
+        session.output.emit(&json!({ "removed": removed }), |_| match &removed.model.path {
+            _ if freed > 0 => {
+                format!("{name} is forgotten, and {} that were pulled for it are deleted", Size(freed))
+            }
+            Some(path) => format!("{name} is forgotten; its files stay at {}", path.display()),
+            None => format!("{name} is forgotten"),
         })
     }
 }

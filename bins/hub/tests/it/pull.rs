@@ -51,6 +51,10 @@ fn a_model_is_pulled_listed_and_asked() {
     assert!(again.status.success(), "{}", stderr(&again));
     let offline = hub.at(&registry, &["pull", "hf:org/Tiny-GGUF"]).env("HUB_OFFLINE", "1").output().unwrap();
     assert!(offline.status.success(), "{}", stderr(&offline));
+    // The cache is shared with other programs, so nothing in it is deleted.
+    let path = list["models"][1]["path"].as_str().unwrap();
+    assert!(hub.works(&["rm", "tiny-Q8_0"]).contains("its files stay"));
+    assert!(std::path::Path::new(path).exists());
     let missing = hub.at(&registry, &["pull", "ollama:other"]).env("HUB_OFFLINE", "1").output().unwrap();
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("ollama:other:latest is not on this machine"), "{}", stderr(&missing));
@@ -86,8 +90,10 @@ fn killed_pulls_end_with_the_right_bytes() {
     let twice = registry.sent().saturating_sub(bytes.len());
     assert!(twice <= KILLS as usize * 4 * PART, "{twice}");
     assert!(hub.works(&["run", "tiny:1b", "How do I list my models?"]).contains("hub list"));
-    // Everything lies in the home.
+    // Everything lies in the home, and goes with the model.
     assert!(hub.works(&["show", "tiny:1b"]).contains(&*hub.home().to_string_lossy()));
+    assert!(hub.works(&["rm", "tiny:1b"]).contains("that were pulled for it are deleted"));
+    assert_eq!(blobs.read_dir().unwrap().count(), 0);
 }
 
 #[test]

@@ -62,6 +62,13 @@ pub struct Extras {
     pub projector: Option<PathBuf>,
 }
 
+/// Returns the digits of every blob that a manifest names; none if it is no manifest.
+pub(crate) fn digests(text: &[u8]) -> Vec<String> {
+    let manifest: Option<Manifest> = serde_json::from_slice(text).ok();
+    let digest = |layer: &Layer| Digest::sha256(&layer.digest).map(|digest| digest.digits().to_owned());
+    manifest.iter().flat_map(Manifest::layers).filter_map(digest).collect()
+}
+
 impl Manifest {
     pub(super) fn parse(text: &[u8], registry: &str) -> Result<Self> {
         let answer = |reason: String| Error::Answer { url: registry.to_owned(), reason };

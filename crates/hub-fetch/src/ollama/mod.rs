@@ -4,7 +4,7 @@ mod manifest;
 mod token;
 
 pub use manifest::Extras;
-pub(crate) use manifest::Model;
+pub(crate) use manifest::{Model, digests};
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-use hub_fetch::{Error, Origin};
+use hub_fetch::{Error, Origin, remove_owned};
 
 use hub_fixtures::Registry;
 
@@ -34,6 +34,22 @@ fn a_model_comes_with_all_that_its_manifest_names() {
     let offline = fetcher(home.path(), &registry, |options| options.is_offline = true);
     assert_eq!(pull(&offline, "ollama:tiny").unwrap().path, fetched.path);
     assert!(matches!(pull(&offline, "ollama:other"), Err(Error::Offline { .. })));
+}
+
+#[test]
+fn what_another_model_names_as_well_stays() {
+    let registry = Registry::start();
+    let license = ("license", b"MIT".to_vec());
+    registry.ollama("library/one", "latest", &[("model", noise(10_000, 1)), license.clone()]);
+    registry.ollama("library/two", "latest", &[("model", noise(20_000, 2)), license]);
+    let home = tempfile::tempdir().unwrap();
+    let fetcher = fetcher(home.path(), &registry, |_| {});
+    let (one, two) = (pull(&fetcher, "ollama:one").unwrap(), pull(&fetcher, "ollama:two").unwrap());
+    let models = home.path().join("models");
+    assert!(remove_owned(&models, &one.path).unwrap() >= 10_000);
+    assert!(!one.path.exists() && two.path.exists());
+    assert_eq!(pull(&fetcher, "ollama:two").unwrap().ollama.unwrap().licenses, ["MIT"]);
+    assert_eq!(remove_owned(&models, &home.path().join("elsewhere.gguf")).unwrap(), 0);
 }
 
 #[test]

@@ -11,6 +11,10 @@ impl Puller {
         Self
     }
 
+    pub(crate) fn remove(&self, _path: &Path) -> Result<u64> {
+        Ok(0)
+    }
+
     pub(crate) async fn pull(&self, _hub: &Hub, _request: PullRequest) -> Result<Installed> {
         Err(Error::NotBuilt { feature: "fetch" })
     }

@@ -32,6 +32,12 @@ impl Puller {
         Self(Fetcher::new(options))
     }
 
+    /// Deletes what was pulled into the hub's own directory for a model; see [`hub_fetch::remove_owned`].
+    pub(crate) fn remove(&self, path: &Path) -> Result<u64> {
+        let models = &self.0.options().models;
+        hub_fetch::remove_owned(models, path).map_err(|error| Error::Fetch(Box::new(error)))
+    }
+
     pub(crate) async fn pull(&self, hub: &Hub, request: PullRequest) -> Result<Installed> {
         let PullRequest { source, sha256, name, events, cancel } = request;
         if sha256.is_none() && Path::new(&source).exists() {
