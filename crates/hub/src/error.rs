@@ -27,6 +27,14 @@ pub enum Error {
     #[cfg(feature = "fetch")]
     #[error(transparent)]
     Fetch(Box<hub_fetch::Error>),
+    /// A model that consists of another and of an adapter.
+    #[error(
+        "{origin} comes with an adapter, which is stored and not served yet: pull the model it was made for"
+    )]
+    Adapter {
+        /// Where it came from.
+        origin: String,
+    },
     /// A checksum that is none.
     #[error("{text:?} is no SHA-256: it has 64 hexadecimal digits")]
     NoDigest {
@@ -162,7 +170,7 @@ impl Error {
             Self::Router(error) => error.kind(),
             #[cfg(feature = "fetch")]
             Self::Fetch(error) => error.kind(),
-            Self::NotBuilt { .. } => ErrorKind::Unsupported,
+            Self::NotBuilt { .. } | Self::Adapter { .. } => ErrorKind::Unsupported,
             Self::Store(error) => error.kind(),
             Self::Home { .. }
             | Self::HomeInUse { .. }

@@ -119,7 +119,8 @@ async fn the_prompt_comes_back_if_it_is_wanted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn probabilities_are_four_lists_of_one_length() {
     let world = World::new().await;
-    let json = world.post(PATH, &ask(&json!({"echo": true, "logprobs": 2, "ignore_eos": true}))).await.json(200);
+    let json =
+        world.post(PATH, &ask(&json!({"echo": true, "logprobs": 2, "ignore_eos": true}))).await.json(200);
     let logprobs = &json["choices"][0]["logprobs"];
     let list = |key: &str| logprobs[key].as_array().unwrap();
     let tokens = json["usage"]["total_tokens"].as_u64().unwrap();

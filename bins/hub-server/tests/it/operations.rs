@@ -99,6 +99,15 @@ async fn a_pull_streams_how_far_it_has_come() {
     assert_eq!(events.last().unwrap()["model"]["name"], "tiny");
     world.get("/v1/models/tiny").await.json(200);
 
+    registry.ollama(
+        "library/tuned",
+        "latest",
+        &[("model", std::fs::read(path).unwrap()), ("adapter", vec![1, 2, 3])],
+    );
+    let tuned = world.post("/hub/v1/models/pull", &json!({"source": "ollama:tuned", "stream": false})).await;
+    tuned.check_error(400, &Value::Null, Some("unsupported"));
+    assert!(tuned.text.contains("ollama:tuned:latest comes with an adapter"), "{}", tuned.text);
+
     let whole = json!({"source": "ollama:nothing", "stream": false});
     world.post("/hub/v1/models/pull", &whole).await.check_error(404, &Value::Null, None);
     let refused = world.post("/hub/v1/models/pull", &json!({"source": "nothing"})).await;

@@ -54,6 +54,10 @@ impl Puller {
             fetcher.fetch(&plan, &|event| forward(&events, event), &cancel)
         });
         let fetched = fetched.await?.map_err(|error| Error::Fetch(Box::new(error)))?;
+        // Without it the model would answer, and as another one.
+        if fetched.ollama.as_ref().is_some_and(|extras| !extras.adapters.is_empty()) {
+            return Err(Error::Adapter { origin: source_of(&fetched.origin) });
+        }
         let name = match name {
             Some(name) => name,
             None => name_of(&fetched)?,
