@@ -60,10 +60,13 @@ impl Listing {
         let revision = revision.replace('/', "%2F");
         let url = format!("{endpoint}/api/models/{repo}/revision/{revision}?blobs=true");
         let ask = Ask { url: &url, bearer: fetcher.options.hf_token.as_deref(), ..Ask::default() };
-        let info: Info = match fetcher.web.json(&ask, cancel)? {
-            Ok(info) => info,
-            Err(status) => return Err(refused(fetcher, repo, &url, status)),
-        };
+        let mut answer = fetcher.web.json(&ask, cancel)?;
+        if revision == "main" && matches!(answer, Err(StatusCode::NOT_FOUND)) {
+            // Mirrors that keep one revision know it without a name.
+            let plain = format!("{endpoint}/api/models/{repo}?blobs=true");
+            answer = fetcher.web.json(&Ask { url: &plain, ..ask.clone() }, cancel)?;
+        }
+        let info: Info = answer.map_err(|status| refused(fetcher, repo, &url, status))?;
         let is_commit =
             (1..=64).contains(&info.sha.len()) && info.sha.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !is_commit {
