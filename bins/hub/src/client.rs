@@ -1,13 +1,17 @@
 //! What a command asks of a running server.
 
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 use serde_json::Value;
+use ureq::{Body, http::Response};
 
 use crate::{failure::Failure, session::Session};
 
 /// How long a server may take to say what it is doing.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a server that is alive takes to say so.
+const PULSE: Duration = Duration::from_secs(2);
 
 /// Returns the address of the server to ask: the one named, else the one that serves this home.
 pub(crate) fn server(session: &Session, url: Option<&str>) -> Result<String, Failure> {
@@ -17,29 +21,83 @@ pub(crate) fn server(session: &Session, url: Option<&str>) -> Result<String, Fai
     Ok(address.ok_or_else(no_server)?.trim_end_matches('/').to_owned())
 }
 
+/// Tells whether a server answers.
+pub(crate) fn is_alive(server: &str) -> bool {
+    agent(Some(PULSE)).get(format!("{server}/health")).call().is_ok_and(|answer| answer.status().is_success())
+}
+
 /// Gets a JSON value, with a key if there is one.
 pub(crate) fn get(server: &str, path: &str, key: Option<&str>) -> Result<Value, Failure> {
-    let url = format!("{server}{path}");
-    let unreachable = |source| Failure::Unreachable { url: server.to_owned(), source: Box::new(source) };
-    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
-    let agent = ureq::Agent::new_with_config(config.build());
-    let mut request = agent.get(&url);
+    let mut request = agent(Some(PATIENCE)).get(format!("{server}{path}"));
     if let Some(key) = key {
         request = request.header("authorization", format!("Bearer {key}"));
     }
-    let mut response = request.call().map_err(unreachable)?;
-    let status = response.status();
+    accepted(server, path, request.call())?.read()
+}
+
+/// Posts a JSON value, with a key if there is one. The answer may take its time.
+pub(crate) fn post(server: &str, path: &str, key: Option<&str>, body: &Value) -> Result<Answer, Failure> {
+    let mut request = agent(None).post(format!("{server}{path}")).header("content-type", "application/json");
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    accepted(server, path, request.send(body.to_string()))
+}
+
+/// An answer whose status says that it is one.
+pub(crate) struct Answer {
+    url: String,
+    response: Response<Body>,
+}
+
+impl Answer {
+    /// Returns the bytes as they come.
+    pub(crate) fn into_reader(self) -> impl Read {
+        self.response.into_body().into_reader()
+    }
+
+    /// Reads it whole.
+    pub(crate) fn read(mut self) -> Result<Value, Failure> {
+        let no_answer = || Failure::Refused {
+            url: self.url.clone(),
+            status: self.response.status().as_u16(),
+            message: NO_ANSWER.to_owned(),
+        };
+        let failure = no_answer();
+        let text = self.response.body_mut().read_to_string();
+        text.ok().and_then(|text| serde_json::from_str(&text).ok()).ok_or(failure)
+    }
+}
+
+/// What is said of a server that speaks another language.
+const NO_ANSWER: &str = "this is no answer of a hub";
+
+fn agent(patience: Option<Duration>) -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(patience);
+    ureq::Agent::new_with_config(config.build())
+}
+
+/// Returns an answer if its status is a good one.
+fn accepted(
+    server: &str,
+    path: &str,
+    answered: Result<Response<Body>, ureq::Error>,
+) -> Result<Answer, Failure> {
+    let unreachable = |source| Failure::Unreachable { url: server.to_owned(), source: Box::new(source) };
+    let mut response = answered.map_err(unreachable)?;
+    let (url, status) = (format!("{server}{path}"), response.status());
+    if status.is_success() {
+        return Ok(Answer { url, response });
+    }
     let text = response.body_mut().read_to_string().map_err(unreachable)?;
     let value: Option<Value> = serde_json::from_str(&text).ok();
-    match value {
-        Some(value) if status.is_success() => Ok(value),
-        value => {
-            let message = value.as_ref().and_then(|value| value.pointer("/error/message")?.as_str());
-            let mut message = message.unwrap_or("this is no answer of a hub").to_owned();
-            if status.as_u16() == 401 {
-                message.push_str("; give it with --key or HUB_API_KEY");
-            }
-            Err(Failure::Refused { url, status: status.as_u16(), message })
-        }
+    // OpenAI's shape, or Ollama's.
+    let message = value.as_ref().and_then(|value| {
+        value.pointer("/error/message").or_else(|| value.get("error")).and_then(Value::as_str)
+    });
+    let mut message = message.unwrap_or(NO_ANSWER).to_owned();
+    if status.as_u16() == 401 {
+        message.push_str("; give it with --key or HUB_API_KEY");
     }
+    Err(Failure::Refused { url, status: status.as_u16(), message })
 }

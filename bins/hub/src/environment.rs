@@ -8,7 +8,7 @@ use std::{
 const DIRECTORY: &str = "ai-backend-hub";
 
 /// What the environment says. It is read here, once, and nowhere else.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Environment {
     /// `HUB_HOME`, or the system's place for data.
     pub(crate) home: PathBuf,
@@ -18,9 +18,9 @@ pub(crate) struct Environment {
     pub(crate) key: Option<String>,
     /// Where Hugging Face's programs keep their cache, unless a setting says otherwise.
     pub(crate) hf_home: PathBuf,
-    /// Where Ollama keeps its models.
+    /// Where Ollama keeps its models, if it does, unless a setting says otherwise.
     pub(crate) ollama_models: Option<PathBuf>,
-    /// Every `HUB_*` and `HF_*` variable.
+    /// Every `HUB_*` and `HF_*` variable, and Ollama's.
     pub(crate) variables: Vec<(String, String)>,
 }
 
@@ -28,7 +28,9 @@ impl Environment {
     pub(crate) fn read() -> Self {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let variables = env::vars_os().filter_map(|(name, value)| {
-            let is_ours = |name: &String| name.starts_with("HUB_") || name.starts_with("HF_");
+            let is_ours = |name: &String| {
+                name.starts_with("HUB_") || name.starts_with("HF_") || name == "OLLAMA_MODELS"
+            };
             let name = name.into_string().ok().filter(is_ours).filter(|_| !value.is_empty())?;
             Some((name, value.to_string_lossy().into_owned()))
         });
@@ -39,12 +41,17 @@ impl Environment {
             hf_home: set("XDG_CACHE_HOME")
                 .map_or_else(|| env::home_dir().unwrap_or_default().join(".cache"), PathBuf::from)
                 .join("huggingface"),
-            ollama_models: set("OLLAMA_MODELS")
-                .map(PathBuf::from)
-                .or_else(|| env::home_dir().map(|home| home.join(".ollama/models"))),
+            ollama_models: ollama_models(),
             variables: variables.collect(),
         }
     }
+}
+
+/// Returns where Ollama keeps its models: those of this user, or those of the service that its installer starts.
+fn ollama_models() -> Option<PathBuf> {
+    let own = env::home_dir().map(|home| home.join(".ollama/models"));
+    let service = Path::new("/usr/share/ollama/.ollama/models");
+    own.into_iter().chain([service.to_owned()]).find(|folder| folder.is_dir())
 }
 
 /// Returns where the system wants a program's data; the working directory if it has no such place.

@@ -37,6 +37,12 @@ pub(crate) enum Failure {
         /// What it says.
         message: String,
     },
+    /// The server says so, and the answer was to be shown as it is.
+    #[error("{message}")]
+    Answered {
+        /// What it says.
+        message: String,
+    },
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
@@ -115,6 +121,15 @@ impl Failure {
         ExitCode::from(self.code())
     }
 
+    /// Returns the line that is printed for people, with what the operating system said.
+    pub(crate) fn line(&self) -> String {
+        let message = format!("error: {self}{}", self.next_step());
+        match self.source() {
+            Some(source) if source.is::<io::Error>() => format!("{message}: {source}"),
+            _ => message,
+        }
+    }
+
     fn causes(&self) -> Vec<String> {
         let mut causes = Vec::new();
         let mut cause = self.source();
@@ -132,7 +147,7 @@ impl Failure {
         match **error {
             Error::NoSuchModel { .. }
             | Error::Router(Router::NoSuchModel { .. } | Router::NoneCapable { .. }) => {
-                "; `hub import PATH` adds one"
+                "; `hub pull SOURCE` fetches one, `hub import PATH` takes one that is here"
             }
             Error::NoName { .. } => " with --name",
             Error::Gone { .. } => " with `hub rm`",
@@ -151,6 +166,7 @@ impl Failure {
             Self::NoServer { .. }
             | Self::Unreachable { .. }
             | Self::Refused { .. }
+            | Self::Answered { .. }
             | Self::Read { .. }
             | Self::Input(_)
             | Self::Output(_)

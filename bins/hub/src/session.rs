@@ -18,7 +18,7 @@ use crate::{args::Global, environment::Environment, failure::Failure, output::Ou
 pub(crate) type Flag = (&'static str, &'static str, String);
 
 /// What every command works with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) output: Output,
     pub(crate) environment: Environment,
@@ -60,7 +60,9 @@ impl Session {
         let file = text.as_deref().map(|text| (path, text));
         let variables = self.environment.variables.iter().cloned();
         let mut resolved = resolve(file, variables, flags).map_err(hub::Error::from)?;
-        resolved.config.fetch.hf_home.get_or_insert_with(|| self.environment.hf_home.clone());
+        let fetch = &mut resolved.config.fetch;
+        fetch.hf_home.get_or_insert_with(|| self.environment.hf_home.clone());
+        fetch.ollama_models = fetch.ollama_models.take().or_else(|| self.environment.ollama_models.clone());
         Ok(resolved)
     }
 
@@ -71,6 +73,33 @@ impl Session {
         work: impl AsyncFnOnce(&Hub) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.with_hub_that_logs(LevelFilter::WARN, flags, work)
+    }
+
+    /// The same for a command that answers `-v` with figures of its own: the log begins with `-vv`.
+    pub(crate) fn with_quiet_hub<T>(
+        &self,
+        work: impl AsyncFnOnce(&Hub) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let verbose = self.verbose.saturating_sub(1);
+        let quiet = Self { verbose, ..self.clone() };
+        quiet.with_hub(Vec::new(), work)
+    }
+
+    /// Runs `work` without a hub in this process.
+    pub(crate) fn with_runtime<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let runtime = Runtime::new().map_err(Failure::Runtime)?;
+        let done = runtime.block_on(work);
+        // A thread that waits for a server's next word is no reason to stay.
+        runtime.shutdown_background();
+        done
+    }
+
+    /// Whether more than the answer is wanted.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose > 0
     }
 
     /// The same, with what happens written from `level` on.

@@ -185,7 +185,8 @@ fn folder(repo: &str, files: &[RepoFile]) -> Result<Choice> {
     // Many repositories hold their weights twice: once whole or sharded, once as their authors trained them.
     let has_plain = files.iter().any(|file| file.name.starts_with("model") && is_weights(file));
     let is_wanted = |file: &RepoFile| {
-        let is_text = [".json", ".txt", ".model", ".jinja"].iter().any(|end| file.name.ends_with(end));
+        let is_text = [".json", ".txt", ".model", ".jinja"].iter().any(|end| file.name.ends_with(end))
+            || ["README.md", "LICENSE"].contains(&file.name.as_str());
         let is_beside = !file.name.contains('/') || file.name.ends_with("_Pooling/config.json");
         let is_own = !has_plain || file.name.starts_with("model");
         (is_weights(file) && is_own) || (is_text && is_beside && file.bytes <= MAX_TEXT_BYTES)
@@ -291,6 +292,8 @@ mod tests {
             ("onnx/model.onnx", GIB),
             ("onnx/config.json", 1),
             ("1_Pooling/config.json", 1),
+            ("README.md", 1),
+            ("docs/README.md", 1),
         ];
         let expected = [
             "config.json",
@@ -299,6 +302,7 @@ mod tests {
             "model-00002-of-00002.safetensors",
             "model.safetensors.index.json",
             "1_Pooling/config.json",
+            "README.md",
         ];
         check(list, Pick::Fitting, GIB, &expected);
     }

@@ -23,6 +23,20 @@ pub enum Error {
         /// The file that would be needed.
         what: String,
     },
+    /// No cache on this machine has the model.
+    #[error(
+        "{what} is in no cache on this machine ({}): pull it{}",
+        if places.is_empty() { "addresses have none".to_owned() } else { paths(places) },
+        if there.is_empty() { String::new() } else { format!(", or take what is there: {}", there.join(", ")) }
+    )]
+    NotHere {
+        /// What was looked for.
+        what: String,
+        /// Where.
+        places: Vec<PathBuf>,
+        /// Some of what is there instead.
+        there: Vec<String>,
+    },
     /// The registry knows no such thing.
     #[error("there is no {what} at {registry}: check the name{hint}")]
     NotFound {
@@ -144,12 +158,19 @@ pub enum Error {
     Cancelled,
 }
 
+/// Lists paths for people.
+fn paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
 impl Error {
     /// Classifies the error for frontends.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Source(_) | Self::NoChecksum { .. } => ErrorKind::InvalidInput,
-            Self::NotFound { .. } | Self::NoSuchFile { .. } | Self::NoModel { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::NotHere { .. } | Self::NoSuchFile { .. } | Self::NoModel { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Denied { .. } => ErrorKind::Denied,
             Self::Pickle { .. } => ErrorKind::Unsupported,
             Self::Overloaded { .. }

@@ -22,6 +22,7 @@ mod choose;
 mod digest;
 mod error;
 mod event;
+mod find;
 mod huggingface;
 mod journal;
 mod ollama;

@@ -14,6 +14,8 @@ pub struct FetchOptions {
     pub hf_token: Option<String>,
     /// Address of the Ollama registry.
     pub ollama_registry: String,
+    /// Directory where Ollama itself keeps its models, which are found there and never changed.
+    pub ollama_models: Option<PathBuf>,
     /// Opens no connection: what is not here yet is refused by name.
     pub is_offline: bool,
     /// How many connections fetch parts of one file at once.
@@ -45,6 +47,7 @@ impl FetchOptions {
             hf_endpoint: "https://huggingface.co".to_owned(),
             hf_token: None,
             ollama_registry: "https://registry.ollama.ai".to_owned(),
+            ollama_models: None,
             is_offline: false,
             connections: 4,
             memory_bytes: None,

@@ -155,6 +155,24 @@ impl Fetcher {
     }
 }
 
+impl Fetcher {
+    /// Finds a model that is on this machine, in the cache of Hugging Face or of Ollama, and opens no connection.
+    ///
+    /// It is used where it lies: nothing is copied or changed.
+    ///
+    /// # Errors
+    /// [`Error::NotHere`](crate::Error::NotHere) with the places that were looked at.
+    pub fn find(&self, source: &Source) -> Result<Fetched> {
+        match source {
+            Source::HuggingFace { repo, revision, pick } => huggingface::find(self, repo, revision, pick),
+            Source::Ollama { name, tag } => ollama::find(&self.options, name, tag),
+            Source::Address { url, .. } => {
+                Err(crate::Error::NotHere { what: url.clone(), places: Vec::new(), there: Vec::new() })
+            }
+        }
+    }
+}
+
 impl Plan {
     /// Returns where the model comes from.
     pub fn origin(&self) -> &Origin {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -16,8 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Error, LeftOutTensor, ModelInfo, Source,
-    chat::{Template, TemplateTokens},
+    Card, Error, LeftOutTensor, ModelInfo, Source, card,
+    chat::{Template, TemplateTokens, Thinking},
     family,
     generation::GenerationConfig,
     pooling::Pooling,
@@ -32,6 +33,8 @@ pub(crate) struct Bundle {
     pub(crate) spec: ModelSpec,
     /// The folder of the model; nothing for a single file.
     folder: Option<PathBuf>,
+    /// What its file or folder is called.
+    title: String,
 }
 
 impl Bundle {
@@ -51,7 +54,11 @@ impl Bundle {
         check_vocabulary(&weights, &spec)?;
         spec.check()?;
         spec.check_tensors(weights.shapes())?;
-        Ok(Self { weights, spec, folder })
+        let title = match source {
+            Source::Guide => String::new(),
+            Source::Path(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        };
+        Ok(Self { weights, spec, folder, title })
     }
 
     /// Says what the model is.
@@ -65,6 +72,7 @@ impl Bundle {
         let spec = &self.spec;
         let context = self.context_tokens();
         let groups = Group::of(spec);
+        let card = self.card();
         ModelInfo {
             task: self.task(),
             family: spec.family,
@@ -74,6 +82,7 @@ impl Bundle {
             },
             parameters,
             file_bytes: self.weights.total_bytes(),
+            files: self.weights.files().map(str::to_owned).collect(),
             weight_kinds,
             context_tokens: context,
             vocab_size: spec.vocab_size,
@@ -81,9 +90,40 @@ impl Bundle {
             layers: spec.layers.len(),
             context_bytes: groups.iter().map(|group| group.bytes_for(context)).sum(),
             groups,
-            has_chat_template: self.special_tokens().is_ok_and(|special| special.chat_template.is_some()),
+            has_chat_template: self.chat_template().is_some(),
+            capabilities: self.capabilities(),
+            specialities: card.specialities(&self.title),
+            card,
             left_out: spec.left_out.iter().map(left_out).collect(),
         }
+    }
+
+    /// Returns what the model can be asked for.
+    fn capabilities(&self) -> Vec<&'static str> {
+        let template = self.chat_template();
+        match self.task() {
+            Task::Embed => vec!["embedding"],
+            Task::Rerank => vec!["reranking"],
+            Task::Chat => {
+                let chat = template.as_ref().map(|_| "chat");
+                let thinking = template.as_deref().and_then(Thinking::of_template);
+                chat.into_iter().chain(["completion"]).chain(thinking.map(|_| "reasoning")).collect()
+            }
+        }
+    }
+
+    /// Returns what the model's authors say of it; what cannot be read says nothing.
+    fn card(&self) -> Card {
+        let Some(folder) = &self.folder else { return Card::of_gguf(self.weights.metadata()) };
+        let mut text = Vec::new();
+        let file = fs::File::open(folder.join("README.md"));
+        let read = file.and_then(|file| file.take(card::MAX_BYTES).read_to_end(&mut text));
+        read.map_or_else(|_| Card::default(), |_| Card::of_readme(&String::from_utf8_lossy(&text)))
+    }
+
+    /// Returns the source of the chat template; `None` if there is none that can be read.
+    fn chat_template(&self) -> Option<String> {
+        self.special_tokens().ok()?.chat_template
     }
 
     /// Returns the longest sequence the model was made for: what its files say of texts counts, where they do.
@@ -133,12 +173,15 @@ impl Bundle {
         Ok(ends)
     }
 
-    /// Returns the model's chat template, ready to render; nothing if it has none.
-    pub(crate) fn template(&self) -> Result<Option<Template>, Error> {
+    /// Returns the model's chat template, or else `preset`, with its source; nothing if there is neither.
+    pub(crate) fn template(&self, preset: Option<&str>) -> Result<Option<(String, Template)>, Error> {
         let special = self.special_tokens()?;
         let tokens = TemplateTokens::new(special.named());
-        let template = special.chat_template.as_deref().map(|source| Template::compile(source, tokens));
-        Ok(template.transpose()?)
+        let Some(source) = special.chat_template.or_else(|| preset.map(str::to_owned)) else {
+            return Ok(None);
+        };
+        let template = Template::compile(&source, tokens)?;
+        Ok(Some((source, template)))
     }
 
     pub(crate) fn generation_config(&self) -> Result<GenerationConfig, Error> {

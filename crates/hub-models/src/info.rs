@@ -4,7 +4,7 @@ use hub_base::Task;
 use hub_nn::state::Group;
 use serde::Serialize;
 
-use crate::{Error, Source, bundle::Bundle, pooling::Pooling};
+use crate::{Card, Error, Source, bundle::Bundle, pooling::Pooling};
 
 /// What a model is, read from its files without loading it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,6 +20,9 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Bytes of all its tensors in the files.
     pub file_bytes: u64,
+    /// The files of its weights, by path; none for the model inside this program.
+    #[serde(skip)]
+    pub files: Vec<String>,
     /// Number of tensors per kind of weight: `{"Q8_0": 43, "F32": 13}`.
     pub weight_kinds: BTreeMap<&'static str, usize>,
     /// The longest sequence it was made for, in tokens.
@@ -37,6 +40,12 @@ pub struct ModelInfo {
     pub(crate) groups: Vec<Group>,
     /// Whether it carries a chat template.
     pub has_chat_template: bool,
+    /// What it can be asked for: `chat`, `completion`, `reasoning`, `embedding`, `reranking`.
+    pub capabilities: Vec<&'static str>,
+    /// What it is good at, as far as its authors say so: `code`, `math`.
+    pub specialities: Vec<&'static str>,
+    /// What its authors say of it.
+    pub card: Card,
     /// Tensors of the files that are not used.
     pub left_out: Vec<LeftOutTensor>,
 }
@@ -45,6 +54,19 @@ impl ModelInfo {
     /// Returns how many bytes one sequence of `tokens` keeps between steps at most; exact, windows included.
     pub fn state_bytes(&self, tokens: usize) -> u64 {
         self.groups.iter().map(|group| group.bytes_for(tokens)).sum()
+    }
+
+    /// Returns the longest sequence of this model that `bytes` hold beside its weights, in tokens: at least one, at
+    /// most what the model was made for.
+    pub fn context_within(&self, bytes: u64) -> usize {
+        let fits = |tokens: usize| self.file_bytes.saturating_add(self.state_bytes(tokens)) <= bytes;
+        let (mut least, mut most) = (1, self.context_tokens.max(1));
+        // What a sequence keeps never shrinks as it grows.
+        while least < most {
+            let middle = most - (most - least) / 2;
+            if fits(middle) { least = middle } else { most = middle - 1 }
+        }
+        least
     }
 }
 
@@ -76,7 +98,7 @@ pub fn verify(source: &Source) -> Result<ModelInfo, Error> {
     match bundle.task() {
         Task::Chat => {
             bundle.generation_config()?.check()?;
-            bundle.template()?;
+            bundle.template(None)?;
             bundle.end_tokens(&tokenizer)?;
         }
         Task::Embed => drop(Pooling::of(&bundle)?),

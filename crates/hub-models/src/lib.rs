@@ -16,6 +16,7 @@
 //! and each pass over them; a dropped [`Reply`] stops its request within a step.
 
 mod bundle;
+mod card;
 pub mod chat;
 mod embed;
 mod encoder;
@@ -27,6 +28,7 @@ mod info;
 mod options;
 mod pending;
 mod pooling;
+mod preset;
 mod prompt;
 mod render;
 mod reply;
@@ -35,6 +37,7 @@ pub mod sample;
 mod source;
 mod text;
 
+pub use card::Card;
 pub use embed::{EmbeddingModel, Embeddings, Input, PreparedInputs};
 pub use engine::Load;
 pub use error::Error;
@@ -42,6 +45,7 @@ pub use family::{FamilyError, spec_of};
 pub use info::{LeftOutTensor, ModelInfo, chat_template, inspect, verify};
 pub use options::{EmbedOptions, EndTokens, GenerateOptions, LoadOptions, SamplingOptions, TooLong};
 pub use pending::Pending;
+pub use preset::Preset;
 pub use prompt::{ChatPrompt, Prompt};
 pub use reply::{Delta, FinishReason, Reply, TokenLogprob, Usage};
 pub use rerank::{PreparedPairs, Ranking, Reranker};

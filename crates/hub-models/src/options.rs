@@ -3,13 +3,16 @@ use std::{num::NonZeroU32, time::Duration};
 use hub_base::{CancelToken, ProgressSink};
 use hub_nn::{Device, Priority};
 
+use crate::Preset;
+
 /// How a model is opened.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LoadOptions {
     /// Where it runs; the processor with an unlimited account if `None`.
     pub device: Option<Device>,
-    /// The longest sequence to serve, in tokens; what the model was made for if `None`.
+    /// The longest sequence to serve, in tokens; what the model was made for and the device's account holds if
+    /// `None`.
     pub context_tokens: Option<usize>,
     /// How many requests may wait in front of the model; one more is refused as busy.
     pub queue: usize,
@@ -19,6 +22,8 @@ pub struct LoadOptions {
     pub prefill_tokens: usize,
     /// A stream whose reader takes nothing for this long is ended.
     pub stalled_reader: Duration,
+    /// What is said of the model's use beside its files.
+    pub preset: Preset,
     /// Where progress of loading is sent.
     pub progress: ProgressSink,
     /// Stops the loading.
@@ -34,6 +39,7 @@ impl Default for LoadOptions {
             max_sequences: 64,
             prefill_tokens: 256,
             stalled_reader: Duration::from_secs(60),
+            preset: Preset::default(),
             progress: ProgressSink::default(),
             cancel: CancelToken::new(),
         }
@@ -74,6 +80,12 @@ impl LoadOptions {
     /// Ends streams whose reader takes nothing for `limit`.
     pub fn stalled_reader(mut self, limit: Duration) -> Self {
         self.stalled_reader = limit;
+        self
+    }
+
+    /// Goes by what is said of the model's use beside its files.
+    pub fn preset(mut self, preset: Preset) -> Self {
+        self.preset = preset;
         self
     }
 

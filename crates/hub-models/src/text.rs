@@ -11,9 +11,9 @@ use hub_nn::{
 };
 
 use crate::{
-    ChatPrompt, Error, GenerateOptions, Load, LoadOptions, ModelInfo, Prompt, Reply, Source,
+    ChatPrompt, Error, GenerateOptions, Load, LoadOptions, ModelInfo, Preset, Prompt, Reply, Source,
     bundle::Bundle,
-    chat::{Message, RenderOptions, Thinking},
+    chat::{Message, RenderOptions, Role, Thinking},
     engine::{Engine, Request, Settings, executor_loader},
     generation::GenerationConfig,
     render::Renderer,
@@ -44,6 +44,8 @@ struct Inner {
     /// Tells thinking from answers, if the template sets them apart.
     thinking: Option<Thinking>,
     generation: GenerationConfig,
+    /// What is said of the model's use beside its files.
+    preset: Preset,
     engine: Engine,
 }
 
@@ -78,11 +80,16 @@ impl TextModel {
         let tokenizer = bundle.tokenizer()?;
         let generation = bundle.generation_config()?;
         generation.check()?;
-        let template = bundle.template()?.map(Renderer::new);
-        let thinking = bundle.special_tokens()?.chat_template.as_deref().and_then(Thinking::of_template);
+        let preset = options.preset.clone();
+        let template = bundle.template(preset.chat_template.as_deref())?;
+        let thinking = template.as_ref().and_then(|(source, _)| Thinking::of_template(source));
+        let template = template.map(|(_, template)| Renderer::new(template));
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
-        let context_tokens = options.context_tokens.unwrap_or(usize::MAX).min(info.context_tokens).max(1);
+        let context_tokens = match options.context_tokens {
+            Some(tokens) => tokens.clamp(1, info.context_tokens.max(1)),
+            None => info.context_within(device.account().limit_bytes()),
+        };
         let max_sequences = options.max_sequences;
         let settings = Settings {
             tokenizer: tokenizer.clone(),
@@ -104,6 +111,7 @@ impl TextModel {
             template,
             thinking,
             generation,
+            preset,
             engine,
         })))
     }
@@ -174,12 +182,19 @@ impl TextModel {
         if options.choices.get() > most {
             return Err(Error::InvalidOption { name: "n", reason: format!("must be at most {most}") });
         }
-        let max_tokens = options.max_tokens.unwrap_or(room);
+        let max_tokens = match (options.max_tokens, self.0.preset.max_tokens) {
+            (Some(asked), _) => asked,
+            (None, Some(preset)) => preset.clamp(1, room),
+            (None, None) => room,
+        };
         if max_tokens > room {
             let asked = prepared.tokens.len().saturating_add(max_tokens);
             return Err(Error::TooLarge { asked, limit: self.0.context_tokens });
         }
-        let sampling = self.0.generation.sampling(&options.sampling, fresh_seed())?;
+        let mut asked = options.sampling;
+        self.0.preset.fill(&mut asked);
+        let sampling = self.0.generation.sampling(&asked, fresh_seed())?;
+        let stops = self.0.generation.stop().iter().chain(&self.0.preset.stop);
         let (tx, rx) = async_channel::bounded(Request::channel_capacity(options.choices));
         let request = Request {
             tokens: prepared.tokens,
@@ -187,7 +202,7 @@ impl TextModel {
             sampling,
             max_tokens,
             min_tokens: options.min_tokens.max(self.0.generation.min_tokens()).min(max_tokens),
-            stop: options.stop.into_iter().chain(self.0.generation.stop().iter().cloned()).collect(),
+            stop: options.stop.into_iter().chain(stops.cloned()).collect(),
             end: options.end,
             logprobs: options.logprobs,
             prompt_logprobs: options.prompt_logprobs,
@@ -228,13 +243,24 @@ impl TextModel {
         if asked > limit { Err(Error::TooLarge { asked, limit }) } else { Ok(()) }
     }
 
+    /// Returns the conversation with the preset's instructions before it, unless it has some of its own.
+    fn opening(&self, chat: &ChatPrompt) -> Option<Vec<Message>> {
+        let is_instruction = |message: &Message| matches!(message.role, Role::System | Role::Developer);
+        let system = self.0.preset.system.as_deref().filter(|system| !system.trim().is_empty())?;
+        let is_open = !chat.messages.iter().any(is_instruction);
+        is_open.then(|| [&[Message::system(system)], chat.messages.as_slice()].concat())
+    }
+
     fn encode_chat(&self, chat: &ChatPrompt) -> Result<Prepared, Error> {
         let template = self.0.template.as_ref().ok_or(Error::NoTemplate)?;
         if chat.messages.is_empty() {
             return Err(Error::Empty { what: "the conversation" });
         }
         let options = RenderOptions::new(SystemTime::now()).kwargs(chat.template_kwargs.clone());
-        let text = template.render(&chat.messages, options)?;
+        let text = match self.opening(chat) {
+            Some(opening) => template.render(&opening, options)?,
+            None => template.render(&chat.messages, options)?,
+        };
         self.check_length(&text)?;
         let thinking = self.0.thinking.as_ref().map(|thinking| thinking.after(&text));
         // The template has written every special token itself.

@@ -103,8 +103,33 @@ impl Catalog {
             .map_err(|source| self.db.error(source))
     }
 
+    /// Keeps how fast a model is, in its owner's words, in place of what was kept before. It need not be listed.
+    pub async fn save_speed(&self, name: &ModelId, speed: &serde_json::Value) -> Result<()> {
+        let statement = "INSERT INTO speeds (model, speed) VALUES ($1, $2) \
+             ON CONFLICT (model) DO UPDATE SET speed = excluded.speed";
+        let saved =
+            sqlx::query(statement).bind(name.as_str()).bind(Json(speed)).execute(self.db.writer()).await;
+        saved.map(drop).map_err(|source| self.db.error(source))
+    }
+
+    /// Returns what was kept of a model's speed.
+    pub async fn speed(&self, name: &ModelId) -> Result<Option<serde_json::Value>> {
+        let found: Option<Json<serde_json::Value>> =
+            sqlx::query_scalar("SELECT speed FROM speeds WHERE model = $1")
+                .bind(name.as_str())
+                .fetch_optional(self.db.reader())
+                .await
+                .map_err(|source| self.db.error(source))?;
+        Ok(found.map(|Json(speed)| speed))
+    }
+
     /// Removes a model from the catalog, not its files, and returns what it was; `None` if there was none.
     pub async fn remove(&self, name: &ModelId) -> Result<Option<ModelRow>> {
+        sqlx::query("DELETE FROM speeds WHERE model = $1")
+            .bind(name.as_str())
+            .execute(self.db.writer())
+            .await
+            .map_err(|source| self.db.error(source))?;
         sqlx::query_as("DELETE FROM models WHERE name = $1 RETURNING *")
             .bind(name.as_str())
             .fetch_optional(self.db.writer())

@@ -16,6 +16,7 @@ use tracing::instrument;
 use crate::{
     Caller, Error, Hub, Installed, Result,
     catalog::Planned,
+    config::KeepAlive,
     meter::Meter,
     open::blocking,
     registry::{Cut, Lease},
@@ -31,6 +32,8 @@ pub struct ChatRequest {
     pub prompt: Prompt,
     /// How the answer is generated.
     pub options: GenerateOptions,
+    /// How long the model stays after the answer; as the settings say if `None`.
+    pub keep_alive: Option<KeepAlive>,
     /// Who asks.
     pub caller: Caller,
 }
@@ -42,6 +45,7 @@ impl ChatRequest {
             model: model.into(),
             prompt: prompt.into(),
             options: GenerateOptions::default(),
+            keep_alive: None,
             caller: Caller::default(),
         }
     }
@@ -55,6 +59,13 @@ impl ChatRequest {
     #[must_use]
     pub fn options(mut self, options: GenerateOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Keeps the model for so long after the answer.
+    #[must_use]
+    pub fn keep_alive(mut self, keep_alive: Option<KeepAlive>) -> Self {
+        self.keep_alive = keep_alive;
         self
     }
 
@@ -82,7 +93,7 @@ pub struct ChatReply {
     cut: Cut,
     is_cut: bool,
     // Last, so that the model counts as in use until its sequence is gone.
-    _lease: Arc<Lease>,
+    lease: Arc<Lease>,
 }
 
 impl ChatReply {
@@ -142,7 +153,10 @@ impl Stream for ChatReply {
             None => ready!(Pin::new(&mut this.reply).poll_next(cx)).map(|item| item.map_err(Error::from)),
         };
         match &item {
-            Some(Ok(delta)) => this.meter.delta(delta),
+            Some(Ok(delta)) => {
+                this.meter.delta(delta);
+                delta.usage.iter().for_each(|usage| this.lease.answered(usage));
+            }
             Some(Err(error)) => this.meter.fail(error.kind()),
             None => {}
         }
@@ -181,14 +195,14 @@ impl Hub {
     /// # Errors
     /// As [`Hub::chat`], for the first prompt that is refused; the other answers are withdrawn.
     pub async fn chat_each(&self, request: ChatRequest, others: Vec<Prompt>) -> Result<Vec<ChatReply>> {
-        let options = request.options.clone();
+        let (options, keep_alive) = (request.options.clone(), request.keep_alive);
         let (first, installed) = self.begin(request).await?;
         let (model, route) = (first.model.clone(), first.route.clone());
         let mut replies = Vec::with_capacity(1 + others.len());
         for prompt in others {
             let mut meter = first.meter.part();
             // Without a rival: none waits for a token while nobody reads those that are ahead of it.
-            let placed = self.attempt(&installed, &Arc::new(prompt), &options, true).await;
+            let placed = self.attempt(&installed, &Arc::new(prompt), &options, keep_alive, true).await;
             let placed = placed.inspect_err(|error| meter.fail(error.kind()))?;
             meter.prompt_tokens(placed.reply.prompt_tokens());
             replies.push(self.reply(placed, model.clone(), route.clone(), meter));
@@ -198,9 +212,9 @@ impl Hub {
     }
 
     async fn begin(&self, request: ChatRequest) -> Result<(ChatReply, Installed)> {
-        let ChatRequest { model, prompt, options, caller } = request;
+        let ChatRequest { model, prompt, options, keep_alive, caller } = request;
         let mut meter = Meter::new(self.store(), caller, Task::Chat, &model);
-        let placed = self.place(&model, prompt, &options, &mut meter).await;
+        let placed = self.place(&model, prompt, &options, keep_alive, &mut meter).await;
         let (planned, placed) = placed.inspect_err(|error| meter.fail(error.kind()))?;
         let Candidate { model, reason, .. } = planned.candidate;
         Ok((self.reply(placed, model, reason, meter), planned.installed))
@@ -216,7 +230,7 @@ impl Hub {
             meter,
             cut: self.registry().cut(),
             is_cut: false,
-            _lease: placed.lease,
+            lease: placed.lease,
         }
     }
 
@@ -226,6 +240,7 @@ impl Hub {
         model: &str,
         prompt: Prompt,
         options: &GenerateOptions,
+        keep_alive: Option<KeepAlive>,
         meter: &mut Meter,
     ) -> Result<(Planned, Placed)> {
         let max_tokens = options.max_tokens.map(|tokens| tokens as u64);
@@ -237,7 +252,7 @@ impl Hub {
         while let Some(mut planned) = candidates.next() {
             let is_last = candidates.peek().is_none();
             meter.model(&planned.candidate.model);
-            let error = match self.attempt(&planned.installed, &prompt, options, is_last).await {
+            let error = match self.attempt(&planned.installed, &prompt, options, keep_alive, is_last).await {
                 Ok(placed) => {
                     meter.prompt_tokens(placed.reply.prompt_tokens());
                     if first_error.is_some() {
@@ -265,9 +280,10 @@ impl Hub {
         installed: &Installed,
         prompt: &Arc<Prompt>,
         options: &GenerateOptions,
+        keep_alive: Option<KeepAlive>,
         is_last: bool,
     ) -> Result<Placed> {
-        let lease = Arc::new(self.registry().get(installed, ProgressSink::default()).await?);
+        let lease = Arc::new(self.registry().get(installed, keep_alive, ProgressSink::default()).await?);
         let model = lease.text()?.clone();
         let prepared = {
             let (model, prompt, registry) = (model.clone(), Arc::clone(prompt), self.registry().clone());

@@ -7,7 +7,7 @@ use hub_models::{EmbedOptions, Input};
 use hub_router::Request;
 use tracing::instrument;
 
-use crate::{Caller, Error, Hub, Result, meter::Meter, open::blocking};
+use crate::{Caller, Error, Hub, Result, config::KeepAlive, meter::Meter, open::blocking};
 
 /// Texts to turn into vectors.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct EmbedRequest {
     pub inputs: Vec<Input>,
     /// How they become vectors.
     pub options: EmbedOptions,
+    /// How long the model stays after the answer; as the settings say if `None`.
+    pub keep_alive: Option<KeepAlive>,
     /// Who asks.
     pub caller: Caller,
 }
@@ -42,13 +44,26 @@ pub struct EmbedReply {
 impl EmbedRequest {
     /// Asks `model` for the vectors of `inputs`.
     pub fn new(model: impl Into<String>, inputs: Vec<Input>) -> Self {
-        Self { model: model.into(), inputs, options: EmbedOptions::default(), caller: Caller::default() }
+        Self {
+            model: model.into(),
+            inputs,
+            options: EmbedOptions::default(),
+            keep_alive: None,
+            caller: Caller::default(),
+        }
     }
 
     /// Makes the vectors as `options` say.
     #[must_use]
     pub fn options(mut self, options: EmbedOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Keeps the model for so long after the answer.
+    #[must_use]
+    pub fn keep_alive(mut self, keep_alive: Option<KeepAlive>) -> Self {
+        self.keep_alive = keep_alive;
         self
     }
 
@@ -68,9 +83,9 @@ impl Hub {
     /// [`Error::Router`] if no model can embed; otherwise what the model failed of.
     #[instrument(name = "hub.embed", skip_all, fields(model = %request.model, inputs = request.inputs.len()))]
     pub async fn embed(&self, request: EmbedRequest) -> Result<EmbedReply> {
-        let EmbedRequest { model, inputs, options, caller } = request;
+        let EmbedRequest { model, inputs, options, keep_alive, caller } = request;
         let mut meter = Meter::new(self.store(), caller, Task::Embed, &model);
-        let embedded = self.embed_with(&model, inputs, options, &mut meter).await;
+        let embedded = self.embed_with(&model, inputs, options, keep_alive, &mut meter).await;
         meter.close(&embedded);
         embedded
     }
@@ -80,13 +95,15 @@ impl Hub {
         model: &str,
         inputs: Vec<Input>,
         options: EmbedOptions,
+        keep_alive: Option<KeepAlive>,
         meter: &mut Meter,
     ) -> Result<EmbedReply> {
         let longest = inputs.iter().map(estimate).max().unwrap_or(0);
         let request = Request { model, task: Task::Embed, prompt_tokens: longest, max_tokens: None };
         let planned = self.plan_one(&request).await?;
         meter.model(&planned.candidate.model);
-        let lease = Arc::new(self.registry().get(&planned.installed, ProgressSink::default()).await?);
+        let lease = self.registry().get(&planned.installed, keep_alive, ProgressSink::default()).await?;
+        let lease = Arc::new(lease);
         // With the lease, so that the model counts as in use although the caller may have left.
         let (used, registry) = (Arc::clone(&lease), self.registry().clone());
         let pending = blocking(move || {
@@ -97,6 +114,7 @@ impl Hub {
         let embedded = pending.await??.ready().await;
         let embedded = embedded.inspect_err(|error| self.registry().reconsider(&lease, error))?;
         meter.prompt_tokens(embedded.prompt_tokens);
+        lease.answered(&meter.usage());
         Ok(EmbedReply {
             request_id: meter.request_id().to_owned(),
             model: planned.candidate.model,

@@ -39,7 +39,7 @@ mod rerank;
 
 pub use aliases::Alias;
 pub use caller::{Caller, StatusTable, now_ms};
-pub use catalog::{Installed, ModelDetails, ModelOrigin, Removed};
+pub use catalog::{Installed, ModelDetails, ModelFile, ModelOrigin, Removed, Speed};
 pub use chat::{ChatReply, ChatRequest};
 pub use config::HubConfig;
 pub use embed::{EmbedReply, EmbedRequest};
@@ -47,7 +47,7 @@ pub use error::{Error, Result};
 pub use home::{Home, HomeLock};
 pub use open::Hub;
 pub use pull::{PullEvent, PullRequest, PullSink, PullStage};
-pub use registry::LoadedModel;
+pub use registry::{LoadedModel, LoadingModel};
 pub use rerank::{RerankReply, RerankRequest};
 
 pub use hub_base as base;

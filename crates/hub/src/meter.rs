@@ -90,6 +90,11 @@ impl Meter {
         }
     }
 
+    /// Returns what this part used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
+    }
+
     /// Notes that the request is answered.
     pub(crate) fn finish(&mut self) {
         self.outcome = Outcome::Done;

@@ -7,7 +7,10 @@ use hub_router::{Request, Router};
 use hub_store::Store;
 
 use crate::{
-    Error, Home, HubConfig, Installed, LoadedModel, Result, config::Budget, os, pull::Puller,
+    Error, Home, HubConfig, Installed, LoadedModel, LoadingModel, Result,
+    config::{Budget, KeepAlive},
+    os,
+    pull::Puller,
     registry::Registry,
 };
 
@@ -46,7 +49,8 @@ impl Hub {
         let guide = blocking(|| hub_models::inspect(&Source::Guide)).await??;
         let builtin = Installed::builtin(&guide)?;
         let store = Store::open(home.path(), config.store.clone()).await?;
-        let registry = Registry::new(device.clone(), config.models.load_options(device));
+        let registry =
+            Registry::new(device.clone(), config.models.load_options(device), config.models.keep_alive);
         Ok(Self(Arc::new(Parts { config, home, store, router, registry, puller, builtin })))
     }
 
@@ -82,15 +86,32 @@ impl Hub {
 
     /// Loads the model that `name` leads to (a model, an alias, `auto`) for `task`, if it is not in memory.
     ///
-    /// It stays until its memory is needed. Nothing is sent to `progress` if it is in memory already.
+    /// It stays as long as the settings say. Nothing is sent to `progress` if it is in memory already.
     ///
     /// # Errors
     /// [`Error::Router`] if there is none, otherwise what the load failed of.
     pub async fn load(&self, name: &str, task: Task, progress: ProgressSink) -> Result<Installed> {
         let request = Request { model: name, task, prompt_tokens: 0, max_tokens: None };
         let installed = self.plan_one(&request).await?.installed;
-        self.registry().get(&installed, progress).await?;
+        self.registry().get(&installed, None, progress).await?;
         Ok(installed)
+    }
+
+    /// Keeps the model that `name` leads to for so long after its last use; one that is in memory now. With no time
+    /// at all it leaves as soon as nobody uses it.
+    ///
+    /// # Errors
+    /// [`Error::Router`] if there is none.
+    pub async fn keep_alive(&self, name: &str, task: Task, keep_alive: KeepAlive) -> Result<Installed> {
+        let request = Request { model: name, task, prompt_tokens: 0, max_tokens: None };
+        let installed = self.plan_one(&request).await?.installed;
+        self.registry().keep_alive(&installed.name, keep_alive);
+        Ok(installed)
+    }
+
+    /// Lists the models that are being loaded, by name.
+    pub fn loading(&self) -> Vec<LoadingModel> {
+        self.registry().loading()
     }
 
     /// Counts the tokens of a text as the model that `name` leads to does; loads it if need be.
@@ -100,7 +121,7 @@ impl Hub {
     pub async fn count_tokens(&self, name: &str, text: String) -> Result<usize> {
         let request = Request { model: name, task: Task::Chat, prompt_tokens: 0, max_tokens: None };
         let installed = self.plan_one(&request).await?.installed;
-        let lease = self.registry().get(&installed, ProgressSink::default()).await?;
+        let lease = self.registry().get(&installed, None, ProgressSink::default()).await?;
         let model = lease.text()?.clone();
         Ok(blocking(move || model.count_tokens(&text)).await??)
     }

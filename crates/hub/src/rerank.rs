@@ -78,7 +78,7 @@ impl Hub {
         let request = Request { model, task: Task::Rerank, prompt_tokens, max_tokens: None };
         let planned = self.plan_one(&request).await?;
         meter.model(&planned.candidate.model);
-        let lease = Arc::new(self.registry().get(&planned.installed, ProgressSink::default()).await?);
+        let lease = Arc::new(self.registry().get(&planned.installed, None, ProgressSink::default()).await?);
         // With the lease, so that the model counts as in use although the caller may have left.
         let (used, registry) = (Arc::clone(&lease), self.registry().clone());
         let pending = blocking(move || {
@@ -90,6 +90,7 @@ impl Hub {
         let ranked = pending.await??.ready().await;
         let ranked = ranked.inspect_err(|error| self.registry().reconsider(&lease, error))?;
         meter.prompt_tokens(ranked.prompt_tokens);
+        lease.answered(&meter.usage());
         Ok(RerankReply {
             request_id: meter.request_id().to_owned(),
             model: planned.candidate.model,

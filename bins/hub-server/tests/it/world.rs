@@ -5,7 +5,11 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request, StatusCode},
 };
-use hub::{Hub, HubConfig, base::ModelId, config::LocalAccess};
+use hub::{
+    Hub, HubConfig,
+    base::{ModelId, ProgressSink},
+    config::LocalAccess,
+};
 use hub_server::{Access, AppState, app};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -48,7 +52,10 @@ impl World {
     /// Imports one of the tiny models of the fixtures under its own name.
     pub(crate) async fn import(mut self, name: &str) -> Self {
         let folder = hub_fixtures::tiny_model(name);
-        self.hub.import(folder.path(), Some(ModelId::new(name).unwrap())).await.unwrap();
+        self.hub
+            .import(folder.path(), Some(ModelId::new(name).unwrap()), ProgressSink::default())
+            .await
+            .unwrap();
         self.models.push(folder);
         self
     }

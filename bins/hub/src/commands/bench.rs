@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// How often each figure is measured
     #[arg(long, value_name = "N", default_value = "5")]
     runs: NonZeroUsize,
+    /// Keeps the figures with the model: `hub show` prints them
+    #[arg(long)]
+    save: bool,
 }
 
 impl Args {
@@ -38,7 +41,11 @@ impl Args {
             options.parallel = self.parallel;
             options.runs = self.runs;
             options.progress = progress.sink();
-            Ok(hub.bench(&self.model, options).await?)
+            let report = hub.bench(&self.model, options).await?;
+            if self.save {
+                hub.save_bench(&report).await?;
+            }
+            Ok(report)
         })?;
         let lengths = [
             ("prompt", self.prompt_tokens.get(), report.prompt_tokens),

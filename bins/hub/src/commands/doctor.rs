@@ -1,4 +1,4 @@
-use hub::doctor::{Finding, OtherPrograms, Verdict, examine};
+use hub::doctor::{Finding, Verdict, examine};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -11,9 +11,8 @@ pub(crate) struct Args {}
 impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
         let config = session.settings(Vec::new())?.config;
-        let others = OtherPrograms::new(session.environment.ollama_models.clone());
         let runtime = Runtime::new().map_err(Failure::Runtime)?;
-        let findings = runtime.block_on(examine(&config, &session.environment.home, &others));
+        let findings = runtime.block_on(examine(&config, &session.environment.home));
         let worst = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok);
         session.output.emit(&json!({ "verdict": worst, "findings": findings }), |_| {
             findings.iter().map(line).collect()

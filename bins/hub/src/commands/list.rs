@@ -21,19 +21,37 @@ impl Args {
                     model.name.to_string(),
                     model.task.to_string(),
                     count(model.parameters),
-                    Size(model.bytes).to_string(),
-                    model.context_tokens.to_string(),
                     model.weights.clone(),
-                    model.path.as_ref().map_or("built in".to_owned(), |path| path.display().to_string()),
+                    model.context_tokens.to_string(),
+                    space(model),
+                    place(model),
                 ]
             };
-            let head = ["NAME", "TASK", "PARAMS", "SIZE", "CONTEXT", "WEIGHTS", "FROM"];
+            let head = ["NAME", "TASK", "PARAMS", "WEIGHTS", "CONTEXT", "ON DISK", "WHERE"];
             let models = table(head, models.iter().map(row));
             if aliases.is_empty() {
                 return models;
             }
             format!("{models}\n{}", table(["ALIAS", "LEADS TO"], aliases.iter().map(alias)))
         })
+    }
+}
+
+/// Says what space a model's files take.
+fn space(model: &hub::Installed) -> String {
+    match &model.path {
+        // Rows of older versions do not say.
+        Some(_) => Size(model.disk_bytes.max(model.bytes)).to_string(),
+        None => "-".to_owned(),
+    }
+}
+
+/// Says where a model's files are, and whether they still are.
+fn place(model: &hub::Installed) -> String {
+    match &model.path {
+        Some(path) if path.exists() => path.display().to_string(),
+        Some(path) => format!("{} (gone)", path.display()),
+        None => "built in".to_owned(),
     }
 }
 

@@ -42,6 +42,10 @@ impl Args {
             Ok(pull.await?)
         })?;
         bar.clear();
-        session.output.emit(&model, |model| format!("{} can {} now", model.name, model.task))
+        session.output.emit(&model, |model| {
+            let mut lines = vec![format!("{} can {} now", model.name, model.task)];
+            lines.extend(model.notes.iter().map(|note| format!("note: {note}")));
+            lines.join("\n")
+        })
     }
 }

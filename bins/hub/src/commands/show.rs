@@ -5,7 +5,7 @@ use hub_base::Size;
 
 use crate::{
     failure::Failure,
-    output::{count, line},
+    output::{age, count, line},
     session::Session,
 };
 
@@ -38,38 +38,96 @@ impl Args {
 }
 
 fn text(details: &ModelDetails) -> String {
+    let mut text = String::new();
+    for (name, value) in files(details).into_iter().chain(use_of(details)).chain(cost(details)) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<14}{value}");
+    }
+    if !details.info.left_out.is_empty() {
+        let _ = writeln!(text, "left out of its files:");
+    }
+    for tensor in &details.info.left_out {
+        let _ = writeln!(text, "  {}: {}", tensor.name, tensor.reason);
+    }
+    text
+}
+
+/// A line of what is shown.
+type Fact = (&'static str, String);
+
+/// What the model is, and where it lies.
+fn files(details: &ModelDetails) -> Vec<Fact> {
     let (model, info) = (&details.installed, &details.info);
     let kinds: Vec<_> =
         info.weight_kinds.iter().map(|(kind, tensors)| format!("{kind} ({tensors})")).collect();
-    let from = model.path.as_ref().map_or("built in".to_owned(), |path| path.display().to_string());
-    let mut lines = vec![
+    let place =
+        model.path.as_ref().map_or("inside this program".to_owned(), |path| path.display().to_string());
+    let mut facts = vec![
         ("name", model.name.to_string()),
-        ("task", info.task.to_string()),
-        ("from", from),
-        ("family", info.family.to_owned()),
-        ("format", info.format.to_owned()),
+        ("from", model.source.clone()),
+        ("where", place),
+        ("family", format!("{}, {}", info.family, info.format)),
         ("parameters", count(info.parameters)),
         ("weights", format!("{}: {}", Size(info.file_bytes), kinds.join(", "))),
         ("layers", format!("{}, {} wide", info.layers, info.hidden_size)),
         ("vocabulary", format!("{} tokens", info.vocab_size)),
-        ("context", format!("{} tokens", info.context_tokens)),
-        ("template", if info.has_chat_template { "yes (--template prints it)" } else { "none" }.to_owned()),
     ];
-    lines.extend(
+    facts.extend(model.files.iter().map(|file| ("sha256", format!("{}  {}", file.sha256, file.name))));
+    facts
+}
+
+/// What the model is for.
+fn use_of(details: &ModelDetails) -> Vec<Fact> {
+    let (model, info) = (&details.installed, &details.info);
+    let list = |name, words: &[String]| (!words.is_empty()).then(|| (name, words.join(", ")));
+    let template = match (info.has_chat_template, &model.preset.chat_template) {
+        (true, _) => "yes (--template prints it)",
+        (false, Some(_)) => "one of the form that came with it (--template prints it)",
+        (false, None) => "none",
+    };
+    let preset = &model.preset;
+    let sampling = [
+        ("temperature", preset.temperature.map(f64::from)),
+        ("top_k", preset.top_k.map(f64::from)),
+        ("top_p", preset.top_p.map(f64::from)),
+        ("min_p", preset.min_p.map(f64::from)),
+        ("repetition_penalty", preset.repetition_penalty.map(f64::from)),
+    ];
+    let sampling = sampling.iter().filter_map(|(name, value)| Some(format!("{name} {:.3}", (*value)?)));
+    let mut facts = Vec::new();
+    facts.extend(list("can", &model.capabilities));
+    facts.extend(list("good at", &model.specialities));
+    facts.extend(list("languages", &model.languages));
+    facts.extend(list("made from", &info.card.base_models));
+    facts.extend(model.license.clone().map(|license| ("licence", license)));
+    facts.push(("template", template.to_owned()));
+    facts.extend(preset.system.clone().map(|system| ("system", system)));
+    facts.extend(list("sampling", &sampling.collect::<Vec<_>>()));
+    facts.extend(list("stops at", &preset.stop));
+    facts.extend(model.notes.iter().map(|note| ("note", note.clone())));
+    facts
+}
+
+/// What the model takes, and how fast it is.
+fn cost(details: &ModelDetails) -> Vec<Fact> {
+    let mut facts = vec![("context", format!("{} tokens", details.info.context_tokens))];
+    facts.extend(
         details.memory().into_iter().map(|(tokens, bytes)| {
             ("memory", format!("{} with one sequence of {tokens} tokens", Size(bytes)))
         }),
     );
-    let mut text = String::new();
-    for (name, value) in lines {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<12}{value}");
-    }
-    if !info.left_out.is_empty() {
-        let _ = writeln!(text, "left out of its files:");
-    }
-    for tensor in &info.left_out {
-        let _ = writeln!(text, "  {}: {}", tensor.name, tensor.reason);
-    }
-    text
+    let Some(speed) = &details.speed else {
+        facts.push(("speed", format!("not measured: `hub bench {} --save`", details.installed.name)));
+        return facts;
+    };
+    let rates = [
+        ("prompt", speed.prefill_tokens_per_s),
+        ("answer", speed.decode_tokens_per_s),
+        ("texts", speed.read_tokens_per_s),
+    ];
+    let rates = rates.iter().filter_map(|(what, rate)| Some(format!("{what} {:.1} tokens/s", (*rate)?)));
+    let now_ms = hub::now_ms();
+    facts.push(("speed", rates.collect::<Vec<_>>().join(", ")));
+    facts.push(("measured", format!("{} on {}", age(speed.measured_at_ms, now_ms), speed.device)));
+    facts
 }

@@ -40,12 +40,12 @@ fn errors_are_one_line_with_the_next_step() {
     hub.fails(
         &["run", "nope", "hi"],
         1,
-        "error: there is no model \"nope\"; installed: hub-guide; `hub import PATH`",
+        "error: there is no model \"nope\"; installed: hub-guide; `hub pull SOURCE`",
     );
     hub.fails(
         &["show", "nope"],
         1,
-        "error: there is no model `nope`; installed: hub-guide; `hub import PATH`",
+        "error: there is no model `nope`; installed: hub-guide; `hub pull SOURCE`",
     );
     hub.fails(&["embed", "hi"], 1, "error: no installed model can embed");
     hub.fails(&["rm", "hub-guide"], 2, "error: hub-guide is part of this program");

@@ -8,7 +8,7 @@ pub(crate) use snapshot::Snapshot;
 use hub_base::CancelToken;
 
 use crate::{
-    Error, Fetcher, Origin, Plan, PlannedFile, Result,
+    Error, Fetched, Fetcher, Origin, Plan, PlannedFile, Result,
     choose::{RepoFile, choose},
     huggingface::listing::{Listed, Listing},
     plan::Finish,
@@ -88,6 +88,22 @@ fn offline(fetcher: &Fetcher, repo: &str, revision: &str, pick: &Pick) -> Result
     let origin = Origin::HuggingFace { repo: repo.to_owned(), commit: snapshot.commit().to_owned() };
     let reason = format!("{}; it is here already", choice.reason);
     Ok(Plan { origin, files: Vec::new(), reason, finish: Finish::HuggingFace(snapshot) })
+}
+
+/// Finds a repository in the cache.
+pub(crate) fn find(fetcher: &Fetcher, repo: &str, revision: &str, pick: &Pick) -> Result<Fetched> {
+    let cache = &fetcher.options.hf_cache;
+    let plan = offline(fetcher, repo, revision, pick).map_err(|error| match error {
+        Error::Offline { what } => {
+            Error::NotHere { what, places: vec![cache.clone()], there: Snapshot::repos(cache) }
+        }
+        error => error,
+    })?;
+    let path = match &plan.finish {
+        Finish::HuggingFace(snapshot) => snapshot.model(),
+        Finish::Ollama(_) | Finish::Address(_) => cache.clone(),
+    };
+    Ok(Fetched { path, origin: plan.origin, digests: Vec::new(), ollama: None })
 }
 
 /// Returns the address of a file at a commit.

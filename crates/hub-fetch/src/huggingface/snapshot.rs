@@ -71,10 +71,25 @@ impl Snapshot {
             };
             write().map_err(Error::disk(&path))?;
         }
-        Ok(match &self.main {
-            Some(file) => folder.join(file),
-            None => folder,
-        })
+        Ok(self.model())
+    }
+
+    /// Returns the model's file or folder.
+    pub(crate) fn model(&self) -> PathBuf {
+        match &self.main {
+            Some(file) => self.path().join(file),
+            None => self.path(),
+        }
+    }
+
+    /// Lists some repositories of a cache, as sources name them.
+    pub(super) fn repos(cache: &Path) -> Vec<String> {
+        let repo = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (org, repo) = name.strip_prefix("models--")?.split_once("--")?;
+            Some(format!("hf:{org}/{repo}"))
+        };
+        crate::find::some(cache, repo)
     }
 
     fn folder(&self) -> PathBuf {

@@ -107,6 +107,12 @@ impl Model {
             fs::create_dir_all(folder).map_err(Error::disk(folder))?;
         }
         fs::write(&self.kept, &self.text).map_err(Error::disk(&self.kept))?;
+        let (weights, extras) = self.files()?;
+        Ok((weights, Some(extras)))
+    }
+
+    /// Returns the weights and what lies beside them.
+    pub(super) fn files(&self) -> Result<(PathBuf, Extras)> {
         let weights = self.manifest.of(WEIGHTS).find_map(|layer| self.path(layer));
         let text = |word| self.manifest.of(word).filter_map(|layer| self.path(layer)).map(|path| read(&path));
         let extras = Extras {
@@ -117,7 +123,7 @@ impl Model {
             adapters: self.manifest.of("adapter").filter_map(|layer| self.path(layer)).collect(),
             projector: self.manifest.of("projector").find_map(|layer| self.path(layer)),
         };
-        Ok((weights.unwrap_or_default(), Some(extras)))
+        Ok((weights.unwrap_or_default(), extras))
     }
 
     fn path(&self, layer: &Layer) -> Option<PathBuf> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use hub_base::CancelToken;
 
 use crate::{
-    Digest, Error, Fetcher, Origin, Plan, PlannedFile, Result,
+    Digest, Error, FetchOptions, Fetched, Fetcher, Origin, Plan, PlannedFile, Result,
     ollama::manifest::{Layer, Manifest},
     plan::Finish,
     web::host_of,
@@ -42,6 +42,39 @@ pub(crate) fn plan(fetcher: &Fetcher, name: &str, tag: &str, cancel: &CancelToke
     }
     let model = Model { manifest, text, kept, blobs: home.join("blobs") };
     Ok(Plan { origin, files, reason: "its manifest names it".to_owned(), finish: Finish::Ollama(model) })
+}
+
+/// Finds a model that was fetched by Ollama itself, or from its registry by a pull.
+pub(crate) fn find(options: &FetchOptions, name: &str, tag: &str) -> Result<Fetched> {
+    let own = options.models.join("ollama");
+    let theirs = options.ollama_models.clone();
+    // Ollama keeps manifests by registry, and this crate those of the one that is set.
+    let places = [
+        Some((own.join("manifests"), own.join("blobs"))),
+        theirs.map(|home| (home.join("manifests/registry.ollama.ai"), home.join("blobs"))),
+    ];
+    for (manifests, blobs) in places.iter().flatten() {
+        let Ok(text) = std::fs::read(manifests.join(name).join(tag)) else { continue };
+        let manifest = Manifest::parse(&text, &manifests.display().to_string())?;
+        let model = Model { manifest, text, kept: PathBuf::new(), blobs: blobs.clone() };
+        let (path, ollama) = model.files()?;
+        let origin = Origin::Ollama { name: name.to_owned(), tag: tag.to_owned() };
+        return Ok(Fetched { path, origin, digests: Vec::new(), ollama: Some(ollama) });
+    }
+    let places: Vec<PathBuf> = places.into_iter().flatten().map(|(manifests, _)| manifests).collect();
+    let there = places.iter().flat_map(|manifests| tags(manifests)).collect();
+    Err(Error::NotHere { what: format!("ollama:{}:{tag}", short(name)), places, there })
+}
+
+/// Lists some models of a folder of manifests, as sources name them.
+fn tags(manifests: &Path) -> Vec<String> {
+    let library = manifests.join("library");
+    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
+    let tagged = |model: String| {
+        let tags = crate::find::some(&library.join(&model), name);
+        tags.into_iter().map(move |tag| format!("ollama:{model}:{tag}"))
+    };
+    crate::find::some(&library, name).into_iter().flat_map(tagged).collect()
 }
 
 fn planned(

@@ -12,6 +12,7 @@
 //! # Ok::<(), hub_models::chat::TemplateError>(())
 //! ```
 
+mod known;
 mod template;
 mod thinking;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use thinking::Thinking;
 
+pub use known::known_template;
 pub use template::{PromptEnd, RenderOptions, Template, TemplateError, TemplateTokens};
 
 /// Who says something in a conversation.

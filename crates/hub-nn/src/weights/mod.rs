@@ -84,6 +84,11 @@ impl Weights {
         self.0.format
     }
 
+    /// Iterates over the paths of the files; bytes in memory are none.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.0.sources.iter().filter(|source| source.is_file()).map(Source::name)
+    }
+
     /// Iterates over the names of the tensors, in the order of the files.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.tensors.keys().map(String::as_str)

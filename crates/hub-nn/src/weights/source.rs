@@ -44,6 +44,11 @@ impl Source {
         Self { name: name.to_owned(), len: bytes.len() as u64, bytes: Bytes::Memory(bytes) }
     }
 
+    /// Whether the bytes are in a file.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.bytes, Bytes::File(_))
+    }
+
     /// Returns what errors call the source.
     pub(super) fn name(&self) -> &str {
         &self.name

@@ -46,6 +46,20 @@ async fn a_name_is_given_once() {
 }
 
 #[tokio::test]
+async fn a_speed_is_kept_until_its_model_goes() {
+    let store = in_memory().await;
+    let a = ModelId::new("a").unwrap();
+    store.catalog().insert(&row("a")).await.unwrap();
+    assert_eq!(store.catalog().speed(&a).await.unwrap(), None);
+    for speed in [json!({"decode": 1.5}), json!({"decode": 2.5})] {
+        store.catalog().save_speed(&a, &speed).await.unwrap();
+        assert_eq!(store.catalog().speed(&a).await.unwrap(), Some(speed));
+    }
+    store.catalog().remove(&a).await.unwrap();
+    assert_eq!(store.catalog().speed(&a).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_removed_model_is_returned_and_gone() {
     let store = in_memory().await;
     for name in ["b", "a"] {

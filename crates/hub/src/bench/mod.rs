@@ -114,7 +114,7 @@ impl Hub {
         let device = self.registry().device().clone();
         let load = self.config().models.load_options(device.clone());
         blocking(move || {
-            let subject = Subject { source: installed.source(), device, load, options };
+            let subject = Subject { source: installed.files_source(), device, load, options };
             let mut report = match installed.task {
                 Task::Chat => subject.language_model()?,
                 Task::Embed => subject.embedding_model()?,

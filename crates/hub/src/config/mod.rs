@@ -5,6 +5,7 @@
 
 mod budget;
 mod error;
+mod keep_alive;
 mod nearest;
 mod options;
 mod origin;
@@ -13,6 +14,7 @@ mod settings;
 
 pub use budget::{Budget, InvalidBudget};
 pub use error::ConfigError;
+pub use keep_alive::{InvalidKeepAlive, KeepAlive};
 pub use options::{
     AuthOptions, ComputeOptions, ExecutorChoice, FetchSettings, HubConfig, LocalAccess, LogFormat,
     LogOptions, MemoryOptions, ModelsOptions, ServerOptions,

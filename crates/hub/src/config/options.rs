@@ -13,7 +13,7 @@ use hub_router::{OneOrMany, RouterOptions};
 use hub_store::StoreOptions;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::{Budget, PageOrigin};
+use crate::config::{Budget, KeepAlive, PageOrigin};
 
 /// The settings of every part, side by side: one field a section of `hub.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -125,6 +125,8 @@ pub struct FetchSettings {
     pub hf_endpoint: String,
     /// Address of the Ollama registry.
     pub ollama_registry: String,
+    /// Directory where Ollama itself keeps its models.
+    pub ollama_models: Option<PathBuf>,
     /// How many connections fetch parts of one file at once.
     pub connections: usize,
 }
@@ -162,6 +164,8 @@ pub struct ModelsOptions {
     pub queue: NonZeroUsize,
     /// How many prompt tokens one step computes at most.
     pub prefill_tokens: NonZeroUsize,
+    /// How long a model stays in memory after its last use, unless its memory is needed before.
+    pub keep_alive: KeepAlive,
     /// Seconds after which a stream whose reader takes nothing is ended; a year at most.
     pub stalled_reader_s: u64,
 }
@@ -186,6 +190,7 @@ impl fmt::Debug for FetchSettings {
             .field("hf_home", &self.hf_home)
             .field("hf_endpoint", &self.hf_endpoint)
             .field("ollama_registry", &self.ollama_registry)
+            .field("ollama_models", &self.ollama_models)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
     }
@@ -199,6 +204,7 @@ impl Default for FetchSettings {
             hf_token: None,
             hf_endpoint: "https://huggingface.co".to_owned(),
             ollama_registry: "https://registry.ollama.ai".to_owned(),
+            ollama_models: None,
             connections: 4,
         }
     }
@@ -213,6 +219,7 @@ impl Default for ModelsOptions {
             max_sequences: some(load.max_sequences),
             queue: some(load.queue),
             prefill_tokens: some(load.prefill_tokens),
+            keep_alive: KeepAlive::default(),
             stalled_reader_s: load.stalled_reader.as_secs(),
         }
     }

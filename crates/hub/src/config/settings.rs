@@ -29,12 +29,14 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "fetch.hf_token", about: "token for gated repositories (HF_TOKEN)" },
     Setting { key: "fetch.hf_endpoint", about: "the Hugging Face Hub or a mirror (HF_ENDPOINT)" },
     Setting { key: "fetch.ollama_registry", about: "the Ollama registry (HUB_OLLAMA_REGISTRY)" },
+    Setting { key: "fetch.ollama_models", about: "directory of Ollama's models (OLLAMA_MODELS)" },
     Setting { key: "fetch.connections", about: "connections that fetch parts of one file at once" },
     Setting { key: "log.format", about: "text, or json for programs" },
     Setting { key: "models.context_tokens", about: "longest sequence to serve, in tokens" },
     Setting { key: "models.max_sequences", about: "sequences that share one step at most" },
     Setting { key: "models.queue", about: "requests that may wait in front of a model" },
     Setting { key: "models.prefill_tokens", about: "prompt tokens that one step computes at most" },
+    Setting { key: "models.keep_alive", about: "how long an idle model stays: 30m, or forever" },
     Setting { key: "models.stalled_reader_s", about: "seconds until a stream that nobody reads is ended" },
 ];
 
@@ -45,6 +47,7 @@ pub(crate) const ALIASES: &str = "aliases";
 pub(crate) const WELL_KNOWN: &[(&str, &str)] = &[
     ("HUB_OFFLINE", "fetch.offline"),
     ("HUB_OLLAMA_REGISTRY", "fetch.ollama_registry"),
+    ("OLLAMA_MODELS", "fetch.ollama_models"),
     ("HF_HOME", "fetch.hf_home"),
     ("HF_TOKEN", "fetch.hf_token"),
     ("HF_ENDPOINT", "fetch.hf_endpoint"),

@@ -3,7 +3,7 @@
 mod machine;
 mod places;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -35,21 +35,6 @@ pub enum Verdict {
     Failure,
 }
 
-/// Where other programs on this machine keep models.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct OtherPrograms {
-    /// Ollama's models.
-    pub ollama: Option<PathBuf>,
-}
-
-impl OtherPrograms {
-    /// Looks for Ollama's models at `ollama`.
-    pub fn new(ollama: Option<PathBuf>) -> Self {
-        Self { ollama }
-    }
-}
-
 impl Finding {
     fn ok(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Ok, found: found.into(), next: None }
@@ -65,7 +50,7 @@ impl Finding {
 }
 
 /// Looks at everything the hub depends on. Nothing is changed, but that a missing home is created.
-pub async fn examine(config: &HubConfig, home: &Path, others: &OtherPrograms) -> Vec<Finding> {
+pub async fn examine(config: &HubConfig, home: &Path) -> Vec<Finding> {
     let mut findings = vec![
         machine::instructions(),
         machine::cores(config.compute.threads.map(usize::from)),
@@ -74,7 +59,7 @@ pub async fn examine(config: &HubConfig, home: &Path, others: &OtherPrograms) ->
         machine::graphics_card(&config.compute.device),
     ];
     findings.extend([places::disk(home), places::port(config, &Home::at(home))]);
-    findings.extend(places::caches(config, others));
+    findings.extend(places::caches(config));
     findings.push(places::store(config, home).await);
     findings
 }

@@ -7,7 +7,7 @@ use std::{
 use hub_base::Size;
 use hub_store::Store;
 
-use super::{Finding, OtherPrograms};
+use super::Finding;
 use crate::{Home, HubConfig, os};
 
 /// Whether there is room for models.
@@ -51,7 +51,7 @@ pub(super) fn port(config: &HubConfig, home: &Home) -> Finding {
 }
 
 /// Which models of other programs are here.
-pub(super) fn caches(config: &HubConfig, others: &OtherPrograms) -> [Finding; 2] {
+pub(super) fn caches(config: &HubConfig) -> [Finding; 2] {
     let count = |folder: &Path, is_model: fn(&str) -> bool| {
         let entries = fs::read_dir(folder).ok()?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -65,9 +65,13 @@ pub(super) fn caches(config: &HubConfig, others: &OtherPrograms) -> [Finding; 2]
     let hugging_face = config.fetch.hf_home.as_ref().map(|home| home.join("hub"));
     let in_hub =
         hugging_face.as_deref().and_then(|folder| count(folder, |name| name.starts_with("models--")));
-    let ollama = others.ollama.as_ref().map(|models| models.join("manifests/registry.ollama.ai/library"));
+    let ollama =
+        config.fetch.ollama_models.as_ref().map(|models| models.join("manifests/registry.ollama.ai/library"));
     let in_ollama = ollama.as_deref().and_then(|folder| count(folder, |name| !name.starts_with('.')));
-    [say("Hugging Face", hugging_face.as_deref(), in_hub), say("Ollama", others.ollama.as_deref(), in_ollama)]
+    [
+        say("Hugging Face", hugging_face.as_deref(), in_hub),
+        say("Ollama", config.fetch.ollama_models.as_deref(), in_ollama),
+    ]
 }
 
 /// Whether the store opens.

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use hub_base::{ModelId, ProgressSink};
+
 use crate::{Error, Hub, Installed, PullRequest, Result, config::HubConfig};
 
 /// Stands where a build with the feature `fetch` has what fetches models.
@@ -13,6 +15,16 @@ impl Puller {
 
     pub(crate) fn remove(&self, _path: &Path) -> Result<u64> {
         Ok(0)
+    }
+
+    pub(crate) async fn import(
+        &self,
+        _hub: &Hub,
+        _source: &str,
+        _name: Option<ModelId>,
+        _progress: ProgressSink,
+    ) -> Result<Installed> {
+        Err(Error::NotBuilt { feature: "fetch" })
     }
 
     pub(crate) async fn pull(&self, _hub: &Hub, _request: PullRequest) -> Result<Installed> {

@@ -1,11 +1,12 @@
 use std::path::Path;
 
-use hub_base::ModelId;
+use hub_base::{ModelId, ProgressSink};
 use hub_fetch::{Digest, Event, FetchOptions, Fetched, Fetcher, Origin, Plan, Source, Stage};
 
-use super::{PullEvent, PullSink, PullStage};
+use super::{PullEvent, PullSink, PullStage, ollama};
 use crate::{
     Error, Hub, Installed, PullRequest, Result,
+    catalog::Arrival,
     config::HubConfig,
     open::{CancelOnDrop, blocking},
 };
@@ -26,6 +27,7 @@ impl Puller {
         options.hf_endpoint.clone_from(&fetch.hf_endpoint);
         options.hf_token.clone_from(&fetch.hf_token);
         options.ollama_registry.clone_from(&fetch.ollama_registry);
+        options.ollama_models.clone_from(&fetch.ollama_models);
         options.is_offline = fetch.offline;
         options.connections = fetch.connections;
         options.memory_bytes = Some(memory_bytes);
@@ -41,7 +43,7 @@ impl Puller {
     pub(crate) async fn pull(&self, hub: &Hub, request: PullRequest) -> Result<Installed> {
         let PullRequest { source, sha256, name, events, cancel } = request;
         if sha256.is_none() && Path::new(&source).exists() {
-            return hub.import(Path::new(&source), name).await;
+            return hub.import(Path::new(&source), name, ProgressSink::default()).await;
         }
         let source = parse(&source, sha256)?;
         let fetcher = self.0.clone();
@@ -54,16 +56,46 @@ impl Puller {
             fetcher.fetch(&plan, &|event| forward(&events, event), &cancel)
         });
         let fetched = fetched.await?.map_err(|error| Error::Fetch(Box::new(error)))?;
+        let arrival = Arrival::by(source_of(&fetched.origin));
+        install(hub, fetched, name, arrival).await
+    }
+
+    /// Installs a model that another program has fetched, where it lies.
+    pub(crate) async fn import(
+        &self,
+        hub: &Hub,
+        source: &str,
+        name: Option<ModelId>,
+        progress: ProgressSink,
+    ) -> Result<Installed> {
+        let source = parse(source, None)?;
+        let fetcher = self.0.clone();
+        let fetched = blocking(move || fetcher.find(&source)).await?;
+        let fetched = fetched.map_err(|error| Error::Fetch(Box::new(error)))?;
+        let arrival = Arrival { progress, ..Arrival::by(source_of(&fetched.origin)) };
+        install(hub, fetched, name, arrival).await
+    }
+}
+
+/// Installs a model that is on this machine, with what came beside its weights.
+async fn install(
+    hub: &Hub,
+    fetched: Fetched,
+    name: Option<ModelId>,
+    mut arrival: Arrival,
+) -> Result<Installed> {
+    let name = match name {
+        Some(name) => name,
+        None => name_of(&fetched)?,
+    };
+    if let Some(extras) = &fetched.ollama {
         // Without it the model would answer, and as another one.
-        if fetched.ollama.as_ref().is_some_and(|extras| !extras.adapters.is_empty()) {
+        if !extras.adapters.is_empty() {
             return Err(Error::Adapter { origin: source_of(&fetched.origin) });
         }
-        let name = match name {
-            Some(name) => name,
-            None => name_of(&fetched)?,
-        };
-        hub.install(&fetched.path, name, &source_of(&fetched.origin)).await
+        ollama::add(extras, &mut arrival);
     }
+    hub.install(&fetched.path, name, arrival).await
 }
 
 fn parse(source: &str, sha256: Option<String>) -> Result<Source> {

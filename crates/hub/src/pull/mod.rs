@@ -4,6 +4,8 @@
 mod disabled;
 #[cfg(feature = "fetch")]
 mod enabled;
+#[cfg(feature = "fetch")]
+mod ollama;
 
 #[cfg(not(feature = "fetch"))]
 pub(crate) use disabled::Puller;
@@ -12,7 +14,7 @@ pub(crate) use enabled::Puller;
 
 use std::{fmt, sync::Arc};
 
-use hub_base::{CancelToken, ModelId};
+use hub_base::{CancelToken, ModelId, ProgressSink};
 use serde::Serialize;
 
 use crate::{Hub, Installed, Result};
@@ -126,5 +128,19 @@ impl Hub {
     /// [`Hub::import`].
     pub async fn pull(&self, request: PullRequest) -> Result<Installed> {
         self.puller().pull(self, request).await
+    }
+
+    /// Makes a model usable that Hugging Face's programs or Ollama have fetched: `hf:ORG/REPO`, `ollama:NAME`, as for
+    /// a pull. It stays where it is, and no connection is opened.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`](crate::Error::Fetch) if it is in no cache, with what is there; otherwise as [`Hub::import`].
+    pub async fn import_cached(
+        &self,
+        source: &str,
+        name: Option<ModelId>,
+        progress: ProgressSink,
+    ) -> Result<Installed> {
+        self.puller().import(self, source, name, progress).await
     }
 }

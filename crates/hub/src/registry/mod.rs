@@ -1,8 +1,11 @@
 //! The models in memory: each is loaded once, on first use, and leaves when its memory is needed.
 
 mod cut;
+mod expiry;
 mod loaded;
+mod loading;
 mod slot;
+mod tally;
 
 use std::{
     collections::HashMap,
@@ -14,16 +17,18 @@ use std::{
     time::Duration,
 };
 
-use hub_base::{CancelToken, ErrorKind, ModelId, OverBudget, ProgressSink};
+use hub_base::{CancelToken, ErrorKind, ModelId, OverBudget, ProgressSink, Size};
 use hub_models::LoadOptions;
 use hub_nn::Device;
 use tokio::sync::{Notify, watch};
 
-use crate::{Error, Installed, Result, open::blocking};
+use crate::{Error, Installed, Result, config::KeepAlive, open::blocking};
 
 pub(crate) use cut::Cut;
 pub(crate) use loaded::Loaded;
 pub use loaded::LoadedModel;
+use loading::Loading;
+pub use loading::LoadingModel;
 pub(crate) use slot::Lease;
 use slot::{Hold, Slot};
 
@@ -35,11 +40,15 @@ pub(crate) struct Registry(Arc<Shared>);
 struct Shared {
     device: Device,
     options: LoadOptions,
+    /// How long a model stays that nobody says otherwise of.
+    keep_alive: KeepAlive,
     slots: Mutex<HashMap<ModelId, Arc<Slot>>>,
     /// Counts uses, so that the least recent one can be told without a clock.
     uses: AtomicU64,
     /// Wakes a shutdown when a lease ends.
     freed: Arc<Notify>,
+    /// Wakes whoever unloads models that are kept no longer, when one may have to leave earlier than the others.
+    changed: Arc<Notify>,
     is_closed: AtomicBool,
     /// Stops loads when the hub shuts down.
     cancel: CancelToken,
@@ -51,36 +60,46 @@ struct Shared {
 const CUT: Duration = Duration::from_secs(1);
 
 impl Registry {
-    /// Makes a registry whose models run on `device`, within its account.
-    pub(crate) fn new(device: Device, options: LoadOptions) -> Self {
+    /// Makes a registry whose models run on `device`, within its account. To be called within a runtime.
+    pub(crate) fn new(device: Device, options: LoadOptions, keep_alive: KeepAlive) -> Self {
         let cancel = CancelToken::new();
-        Self(Arc::new(Shared {
+        let registry = Self(Arc::new(Shared {
             device,
             options: options.cancel(cancel.clone()),
+            keep_alive,
             slots: Mutex::default(),
             uses: AtomicU64::new(0),
             freed: Arc::default(),
+            changed: Arc::default(),
             is_closed: AtomicBool::new(false),
             cancel,
             cut: watch::Sender::new(false),
-        }))
+        }));
+        registry.expire_models();
+        registry
     }
 
     /// Returns a model, in use until the lease is dropped, and loads it first if it is not in memory.
     ///
     /// However many ask at once, one load runs and the others wait for it; loads of other models go on beside it. A
-    /// load whose callers have all left goes on, for the next one.
+    /// load whose callers have all left goes on, for the next one. The model stays for `keep_alive` after this use, for
+    /// as long as the settings say if that is `None`.
     ///
     /// # Errors
     /// [`Error::OverBudget`] if the budget does not hold it although every idle model was unloaded, and whatever the
     /// load failed of. A failure is not remembered: the next caller tries again.
-    pub(crate) async fn get(&self, installed: &Installed, progress: ProgressSink) -> Result<Lease> {
-        let hold = self.hold(installed)?;
+    pub(crate) async fn get(
+        &self,
+        installed: &Installed,
+        keep_alive: Option<KeepAlive>,
+        progress: ProgressSink,
+    ) -> Result<Lease> {
+        let hold = self.hold(installed, keep_alive)?;
         let name = installed.name.clone();
         if let Some(model) = hold.slot().model() {
             return Ok(Lease::new(name, model, hold));
         }
-        let turn = hold.slot().loading().await;
+        let turn = hold.slot().turn().await;
         if let Some(model) = hold.slot().model() {
             return Ok(Lease::new(name, model, hold));
         }
@@ -89,7 +108,10 @@ impl Registry {
         blocking(move || {
             // The turn moves along: it ends with the load, not with whoever waits for it.
             let _turn = turn;
-            let model = this.open(&installed, progress)?;
+            let loading = hold.slot().begin_loading();
+            let opened = this.open(&installed, &loading, progress);
+            hold.slot().end_loading();
+            let model = opened?;
             hold.slot().put(model.clone());
             Ok(Lease::new(name, model, hold))
         })
@@ -97,12 +119,14 @@ impl Registry {
     }
 
     /// Loads a model, unloading idle ones, least recently used first, for as long as the budget is too small.
-    fn open(&self, installed: &Installed, progress: ProgressSink) -> Result<Loaded> {
-        let options = self.0.options.clone().progress(progress);
+    fn open(&self, installed: &Installed, loading: &Loading, progress: ProgressSink) -> Result<Loaded> {
+        let options = self.0.options.clone().progress(loading.watch(&installed.name, progress));
         loop {
             let opened = Loaded::open(installed, options.clone());
             let Err(error) = opened else {
-                tracing::info!(model = %installed.name, "loaded");
+                if let Ok(model) = &opened {
+                    self.say_loaded(installed, model, loading);
+                }
                 return opened;
             };
             let Some(over) = over_budget(&error) else { return Err(explained(installed, error)) };
@@ -110,6 +134,25 @@ impl Registry {
             if over.asked > self.within_reach() || !self.evict() {
                 return Err(Error::OverBudget { model: installed.name.clone(), over });
             }
+        }
+    }
+
+    /// Writes what a model that was just loaded takes, and how long its sequences may be.
+    fn say_loaded(&self, installed: &Installed, model: &Loaded, loading: &Loading) {
+        let (context_tokens, made_for) = (model.context_tokens(), installed.context_tokens as usize);
+        tracing::info!(
+            model = %installed.name,
+            context_tokens,
+            memory = %Size(model.weight_bytes()),
+            elapsed_ms = loading.elapsed().as_millis() as u64,
+            "loaded"
+        );
+        if context_tokens < made_for && self.0.options.context_tokens.is_none() {
+            tracing::warn!(
+                model = %installed.name,
+                "sequences have at most {context_tokens} of the {made_for} tokens it was made for: the memory budget \
+                 holds no more"
+            );
         }
     }
 
@@ -179,6 +222,14 @@ impl Registry {
         }
     }
 
+    /// Says how long a model that is in memory stays after its last use.
+    pub(crate) fn keep_alive(&self, name: &ModelId, keep_alive: KeepAlive) {
+        if let Some(slot) = self.slots().get(name) {
+            slot.keep_for(keep_alive);
+        }
+        self.0.changed.notify_one();
+    }
+
     /// Tells whether a model is in memory.
     pub(crate) fn is_loaded(&self, name: &ModelId) -> bool {
         self.slots().get(name).is_some_and(|slot| slot.is_loaded())
@@ -190,6 +241,15 @@ impl Registry {
         let mut loaded: Vec<_> = slots.iter().filter_map(|(name, slot)| slot.describe(name)).collect();
         loaded.sort_by(|a, b| a.name.cmp(&b.name));
         loaded
+    }
+
+    /// Lists the models that are being loaded, by name.
+    pub(crate) fn loading(&self) -> Vec<LoadingModel> {
+        let slots = self.slots();
+        let mut loading: Vec<_> =
+            slots.iter().filter_map(|(name, slot)| Some(slot.loading_state()?.describe(name))).collect();
+        loading.sort_by(|a, b| a.name.cmp(&b.name));
+        loading
     }
 
     /// Returns the device that models run on.
@@ -229,7 +289,7 @@ impl Registry {
     }
 
     /// Begins to use a model, loaded or not.
-    fn hold(&self, installed: &Installed) -> Result<Hold> {
+    fn hold(&self, installed: &Installed, keep_alive: Option<KeepAlive>) -> Result<Hold> {
         if self.0.is_closed.load(Ordering::Acquire) {
             return Err(Error::ShuttingDown);
         }
@@ -240,9 +300,9 @@ impl Registry {
         let stale = is_stale.then(|| slots.remove(&installed.name));
         let slot = slots
             .entry(installed.name.clone())
-            .or_insert_with(|| Arc::new(Slot::new(installed.created_at_ms, Arc::clone(&self.0.freed))));
+            .or_insert_with(|| Arc::new(Slot::new(installed.created_at_ms, self.wakers())));
         let use_number = self.0.uses.fetch_add(1, Ordering::Relaxed);
-        let hold = Hold::new(Arc::clone(slot), use_number);
+        let hold = Hold::new(Arc::clone(slot), use_number, keep_alive.unwrap_or(self.0.keep_alive));
         drop(slots);
         if let Some(stale) = stale.flatten() {
             // If nobody uses the old model, this waits for its thread.
@@ -251,9 +311,21 @@ impl Registry {
         Ok(hold)
     }
 
+    /// Returns who is woken when a use of a model ends.
+    fn wakers(&self) -> [Arc<Notify>; 2] {
+        [Arc::clone(&self.0.freed), Arc::clone(&self.0.changed)]
+    }
+
     /// What the lock guards is whole between any two statements, so a poisoned one is as good as any.
     fn slots(&self) -> MutexGuard<'_, HashMap<ModelId, Arc<Slot>>> {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    /// Ends the task that unloads models.
+    fn drop(&mut self) {
+        self.changed.notify_one();
     }
 }
 

@@ -1,10 +1,13 @@
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use hub_base::{ModelId, Task};
-use hub_models::{EmbeddingModel, Reranker, TextModel};
+use hub_models::{EmbeddingModel, Reranker, TextModel, Usage};
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedMutexGuard},
@@ -12,7 +15,8 @@ use tokio::{
 
 use crate::{
     Error, Result,
-    registry::{Loaded, LoadedModel},
+    config::KeepAlive,
+    registry::{Loaded, LoadedModel, loading::Loading, tally::Tally},
 };
 
 /// The place of one model, loaded or not.
@@ -25,18 +29,33 @@ pub(super) struct Slot {
     loading: Arc<tokio::sync::Mutex<()>>,
     users: AtomicUsize,
     last_use: AtomicU64,
-    freed: Arc<Notify>,
+    /// How long it stays, and since when nobody uses it.
+    rest: Mutex<Rest>,
+    /// How far its load has come, while it is loaded.
+    loading_state: Mutex<Option<Loading>>,
+    tally: Tally,
+    /// Woken when a use ends: whoever waits for all, and whoever unloads what is kept no longer.
+    wakers: [Arc<Notify>; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    keep_alive: KeepAlive,
+    since: Instant,
 }
 
 impl Slot {
-    pub(super) fn new(version: i64, freed: Arc<Notify>) -> Self {
+    pub(super) fn new(version: i64, wakers: [Arc<Notify>; 2]) -> Self {
         Self {
             version,
             model: Mutex::default(),
             loading: Arc::default(),
             users: AtomicUsize::new(0),
             last_use: AtomicU64::new(0),
-            freed,
+            rest: Mutex::new(Rest { keep_alive: KeepAlive::Forever, since: Instant::now() }),
+            loading_state: Mutex::default(),
+            tally: Tally::default(),
+            wakers,
         }
     }
 
@@ -45,7 +64,7 @@ impl Slot {
     }
 
     /// Waits for the turn to load.
-    pub(super) async fn loading(&self) -> OwnedMutexGuard<()> {
+    pub(super) async fn turn(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.loading).lock_owned().await
     }
 
@@ -73,6 +92,7 @@ impl Slot {
 
     /// Puts a model that was just loaded in its place.
     pub(super) fn put(&self, model: Loaded) {
+        self.tally.reset();
         *self.lock() = Some(model);
     }
 
@@ -83,7 +103,47 @@ impl Slot {
 
     /// Describes the model if it is in memory.
     pub(super) fn describe(&self, name: &ModelId) -> Option<LoadedModel> {
-        self.lock().as_ref().map(|model| model.describe(name))
+        let described = self.lock().as_ref().map(|model| model.describe(name));
+        described.map(|model| model.with(self.tally.figures(), self.expires_at()))
+    }
+
+    /// Returns when an idle model is to leave; `None` if it is used, not in memory, or stays.
+    pub(super) fn expires_at(&self) -> Option<Instant> {
+        if !self.is_idle() {
+            return None;
+        }
+        let rest = *self.rest();
+        match rest.keep_alive {
+            KeepAlive::Forever => None,
+            KeepAlive::For(time) => rest.since.checked_add(time),
+        }
+    }
+
+    pub(super) fn keep_for(&self, keep_alive: KeepAlive) {
+        self.rest().keep_alive = keep_alive;
+    }
+
+    /// Notes that the model is being loaded.
+    pub(super) fn begin_loading(&self) -> Loading {
+        let loading = Loading::begin();
+        *self.loading() = Some(loading.clone());
+        loading
+    }
+
+    pub(super) fn end_loading(&self) {
+        *self.loading() = None;
+    }
+
+    pub(super) fn loading_state(&self) -> Option<Loading> {
+        self.loading().clone()
+    }
+
+    fn loading(&self) -> MutexGuard<'_, Option<Loading>> {
+        self.loading_state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Loaded>> {
@@ -125,7 +185,8 @@ impl Drop for Lease {
 
 impl Hold {
     /// Begins a use; to be called under the registry's lock.
-    pub(super) fn new(slot: Arc<Slot>, use_number: u64) -> Self {
+    pub(super) fn new(slot: Arc<Slot>, use_number: u64, keep_alive: KeepAlive) -> Self {
+        slot.keep_for(keep_alive);
         slot.users.fetch_add(1, Ordering::AcqRel);
         slot.last_use.store(use_number, Ordering::Relaxed);
         Self(slot)
@@ -138,8 +199,11 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        self.0.rest().since = Instant::now();
         self.0.users.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify_waiters();
+        let [freed, changed] = &self.0.wakers;
+        freed.notify_waiters();
+        changed.notify_one();
     }
 }
 
@@ -157,6 +221,11 @@ impl Lease {
     /// Never before the lease is dropped.
     fn model(&self) -> Result<&Loaded> {
         self.used.as_ref().map(|used| &used.model).ok_or(Error::Stopped)
+    }
+
+    /// Counts a request that was answered.
+    pub(crate) fn answered(&self, usage: &Usage) {
+        self.slot.tally.add(usage);
     }
 
     /// Returns the model's name.

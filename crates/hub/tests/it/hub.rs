@@ -3,7 +3,7 @@ use std::{path::Path, time::Duration};
 use hub::{
     ChatRequest, Error, Hub, HubConfig,
     base::{ErrorKind, ModelId, ProgressSink, Task},
-    config::Budget,
+    config::{Budget, KeepAlive},
     models::{EndTokens, GenerateOptions},
 };
 
@@ -26,8 +26,79 @@ fn ask(model: &str) -> ChatRequest {
 async fn import_guide(hub: &Hub, home: &Path, name: &str) {
     let file = home.join(format!("{name}.gguf"));
     std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../hub-models/guide/hub-guide.gguf"), &file).unwrap();
-    let imported = hub.import(&file, None).await.unwrap();
+    let imported = hub.import(&file, None, ProgressSink::default()).await.unwrap();
     assert_eq!(imported.name.as_str(), name);
+}
+
+async fn import_llama(hub: &Hub, folder: &Path) -> hub::Result<hub::Installed> {
+    hub.import(folder, Some(ModelId::new("llama").unwrap()), ProgressSink::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_leaves_when_it_is_not_used_for_as_long_as_it_is_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    let soon = KeepAlive::For(Duration::from_millis(300));
+    let reply = hub.chat(ask("hub-guide").keep_alive(Some(soon))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(hub.loaded().len(), 1, "a model in use stays");
+    reply.text().await.unwrap();
+    let expires = hub.loaded()[0].expires_in_ms;
+    assert!(expires.is_some_and(|ms| ms <= 300), "{expires:?}");
+    let unloaded = async {
+        while !hub.loaded().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), unloaded).await.unwrap();
+
+    hub.chat(ask("hub-guide")).await.unwrap().text().await.unwrap();
+    let loaded = hub.loaded();
+    assert_eq!((loaded[0].requests, loaded[0].expires_in_ms), (1, None), "the settings say forever");
+    assert!(loaded[0].decode_tokens_per_s.is_some_and(|rate| rate > 0.0));
+    hub.keep_alive("hub-guide", Task::Chat, KeepAlive::For(Duration::ZERO)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while !hub.loaded().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(hub.account().used_bytes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_context_is_what_the_budget_holds() {
+    let home = tempfile::tempdir().unwrap();
+    let once = guide_bytes(home.path()).await;
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    let info = hub.details("hub-guide").await.unwrap().info;
+    let room = info.state_bytes(info.context_tokens / 2);
+    let hub = Hub::open(HubConfig::default().budget(Budget::Bytes(once + room)), home.path()).await.unwrap();
+    hub.load("hub-guide", Task::Chat, ProgressSink::default()).await.unwrap();
+    let context = hub.loaded()[0].context_tokens;
+    assert!(context >= info.context_tokens / 2, "{context} of {}", info.context_tokens);
+    assert!(context < info.context_tokens, "{context} of {}", info.context_tokens);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalog_keeps_what_the_files_say() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    let folder = hub_fixtures::tiny_model("llama");
+    let card = "---\nlanguage: [en, vi]\nlicense: apache-2.0\ntags: [code]\n---\n";
+    std::fs::write(folder.path().join("README.md"), card).unwrap();
+    import_llama(&hub, folder.path()).await.unwrap();
+    let kept = hub.model("llama").await.unwrap();
+    assert_eq!((kept.source.as_str(), kept.license.as_deref()), ("import", Some("apache-2.0")));
+    assert_eq!(
+        (kept.languages.as_slice(), kept.specialities.as_slice()),
+        (&["en".to_owned(), "vi".to_owned()][..], &["code".to_owned()][..])
+    );
+    let file = &kept.files[0];
+    assert_eq!((file.name.as_str(), file.sha256.len()), ("model.safetensors", 64));
+    assert!(kept.disk_bytes > file.bytes && file.bytes > 0);
+    assert!(kept.capabilities.contains(&"completion".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,11 +237,11 @@ async fn what_would_fail_at_its_first_use_is_not_imported() {
     for (file, content) in damages {
         let folder = hub_fixtures::tiny_model("llama");
         std::fs::write(folder.path().join(file), content).unwrap();
-        hub.import(folder.path(), Some(ModelId::new("llama").unwrap())).await.expect_err(file);
+        import_llama(&hub, folder.path()).await.expect_err(file);
     }
     let folder = hub_fixtures::tiny_model("llama");
     std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
-    let error = hub.import(folder.path(), Some(ModelId::new("llama").unwrap())).await.unwrap_err();
+    let error = import_llama(&hub, folder.path()).await.unwrap_err();
     assert!(error.to_string().contains("tokenizer.json"), "{error}");
     assert_eq!(hub.models().await.unwrap().len(), 1);
 }
@@ -226,7 +297,7 @@ async fn a_model_is_imported_in_place_and_removed_without_its_files() {
     import_guide(&hub, home.path(), "mine").await;
     let file = home.path().join("mine.gguf");
     assert_eq!(hub.model("mine").await.unwrap().path, Some(std::path::absolute(&file).unwrap()));
-    let taken = hub.import(&file, None).await.unwrap_err();
+    let taken = hub.import(&file, None, ProgressSink::default()).await.unwrap_err();
     assert!(matches!(taken, Error::Store(hub::store::Error::NameTaken { .. })), "{taken}");
 
     hub.chat(ask("mine")).await.unwrap().text().await.unwrap();
@@ -237,8 +308,14 @@ async fn a_model_is_imported_in_place_and_removed_without_its_files() {
     assert!(matches!(hub.remove("hub-guide").await.unwrap_err(), Error::Builtin { .. }));
 
     let name = ModelId::new("hub-guide").unwrap();
-    assert!(matches!(hub.import(&file, Some(name)).await.unwrap_err(), Error::ReservedName { .. }));
-    assert!(matches!(hub.import(&home.path().join("no"), None).await.unwrap_err(), Error::NoModelAt { .. }));
+    assert!(matches!(
+        hub.import(&file, Some(name), ProgressSink::default()).await.unwrap_err(),
+        Error::ReservedName { .. }
+    ));
+    assert!(matches!(
+        hub.import(&home.path().join("no"), None, ProgressSink::default()).await.unwrap_err(),
+        Error::NoModelAt { .. }
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! `GET /hub/v1/ps`: the models in memory.
 
 use axum::{Router, extract::State, http::StatusCode, response::Response, routing::get};
-use hub::{Hub, LoadedModel};
+use hub::{Hub, LoadedModel, LoadingModel};
 use serde::Serialize;
 
 use crate::{error::ApiError, json, state::AppState};
@@ -16,6 +16,7 @@ async fn list(State(hub): State<Hub>) -> Result<Response, ApiError> {
     let account = hub.account();
     let loaded = Loaded {
         models: hub.loaded(),
+        loading: hub.loading(),
         memory: Memory { used_bytes: account.used_bytes(), limit_bytes: account.limit_bytes() },
     };
     Ok(json::response(StatusCode::OK, json::to_vec(&loaded)))
@@ -24,6 +25,7 @@ async fn list(State(hub): State<Hub>) -> Result<Response, ApiError> {
 #[derive(Serialize)]
 struct Loaded {
     models: Vec<LoadedModel>,
+    loading: Vec<LoadingModel>,
     memory: Memory,
 }
 

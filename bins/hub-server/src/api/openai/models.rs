@@ -64,7 +64,7 @@ impl<'a> From<&'a Installed> for Model<'a> {
     fn from(model: &'a Installed) -> Self {
         let owned_by = match model.origin {
             ModelOrigin::Builtin => "hub",
-            ModelOrigin::Imported => "user",
+            ModelOrigin::Imported | ModelOrigin::Pulled => "user",
         };
         Self { id: model.name.as_str(), object: "model", created: model.created_at_ms / 1_000, owned_by }
     }

@@ -1,37 +1,71 @@
-use hub::{
-    Hub, Installed,
-    models::{Prompt, chat::Message},
-};
-use rustyline::{DefaultEditor, error::ReadlineError};
+use std::path::PathBuf;
 
+use hub::models::chat::Message;
+use serde_json::Value;
+
+use super::{
+    Show, ask,
+    backend::{Asked, Backend, Ready},
+    input::{Input, Typed, read_file},
+    settings::{PARAMETERS, Settings},
+};
 use crate::{
-    commands::run::{Args, Show, ask},
     failure::Failure,
     output::{complain, line, piece},
 };
 
 const HELP: &str = "\
-/clear  forgets what was said
-/bye    leaves, as do Ctrl-D and Ctrl-C twice
-Ctrl-C  stops an answer";
+/set parameter NAME VALUE    changes how answers are drawn: temperature, num_predict, stop, …
+/set verbose, /set quiet     says after each answer what it took, or does not
+/set think, /set nothink     whether a model that can think does
+/set history, nohistory      whether what you type is kept for later conversations
+/set                         shows what is set
+/system [TEXT]               shows or changes what the model is told before the conversation
+/file PATH                   asks with a text file before your next line
+/clear                       forgets what was said
+/bye                         leaves, as do Ctrl-D and Ctrl-C twice
+\"\"\"                          begins and ends a text of several lines; a line that ends in \\ goes on
+Ctrl-C                       stops an answer";
 
-/// What was typed.
-enum Typed {
-    Text(String),
-    /// Ctrl-C.
-    Stop,
-    /// Ctrl-D.
-    End,
+/// A conversation while it is held.
+struct Conversation<'a> {
+    backend: &'a Backend<'a>,
+    model: &'a str,
+    settings: Settings,
+    messages: Vec<Message>,
+    /// Texts of files that stand before the next line.
+    files: Vec<String>,
+    input: Input,
 }
 
-/// Talks with whoever is at the terminal until they leave. Keeps the conversation, and no file of it.
-pub(super) async fn hold(hub: &Hub, args: &Args, model: &Installed) -> Result<(), Failure> {
-    let mut editor = DefaultEditor::new().map_err(Failure::Terminal)?;
-    let mut messages = args.opening();
-    line(&format!("{} is here; /help says what else can be typed", model.name))?;
+/// What a line came to.
+enum Turn {
+    GoesOn,
+    Ends,
+}
+
+/// Talks with whoever is at the terminal until they leave. Keeps what they typed in `history`, and no answer.
+pub(super) async fn hold(
+    backend: &Backend<'_>,
+    model: &str,
+    ready: &Ready,
+    settings: Settings,
+    history: PathBuf,
+) -> Result<(), Failure> {
+    let context = ready.context.map_or_else(String::new, |(tokens, made_for)| {
+        if tokens < made_for {
+            format!(" with a context of {tokens} tokens ({made_for} do not fit the memory budget)")
+        } else {
+            format!(" with a context of {tokens} tokens")
+        }
+    });
+    line(&format!("{} is here{context}; /help says what else can be typed", ready.name))?;
+    let input = Input::new(history)?;
+    let mut conversation =
+        Conversation { backend, model, settings, messages: Vec::new(), files: Vec::new(), input };
     let mut stops = 0;
     loop {
-        let text = match read(&mut editor)? {
+        let text = match conversation.input.read()? {
             Typed::Text(text) => text,
             Typed::Stop if stops == 0 => {
                 stops = 1;
@@ -41,47 +75,121 @@ pub(super) async fn hold(hub: &Hub, args: &Args, model: &Installed) -> Result<()
             Typed::Stop | Typed::End => return Ok(()),
         };
         stops = 0;
-        match text.trim() {
+        if matches!(conversation.take(text).await?, Turn::Ends) {
+            return Ok(());
+        }
+    }
+}
+
+impl Conversation<'_> {
+    /// Does what a line says, or asks it.
+    async fn take(&mut self, text: String) -> Result<Turn, Failure> {
+        let typed = text.trim();
+        let (word, rest) = typed.split_once(char::is_whitespace).unwrap_or((typed, ""));
+        match word {
             "" => {}
-            "/bye" | "/exit" | "/quit" => return Ok(()),
-            "/clear" => messages = args.opening(),
+            "/bye" | "/exit" | "/quit" => return Ok(Turn::Ends),
+            "/clear" => {
+                self.messages.clear();
+                self.files.clear();
+                line("what was said is forgotten")?;
+            }
             "/help" | "/?" => line(HELP)?,
-            command if command.starts_with('/') && !command.contains(' ') => {
+            "/set" => line(&self.set(rest.trim()))?,
+            "/system" => line(&self.system(rest.trim()))?,
+            "/file" => line(&self.file(rest.trim()))?,
+            // A path, or a formula, is no command.
+            command if command.starts_with('/') && !command[1..].contains('/') && rest.is_empty() => {
                 line(&format!("there is no {command}; /help says what there is"))?;
             }
-            _ => {
-                messages.push(Message::user(text));
-                match answer(hub, args, &messages).await {
-                    Ok(answer) => messages.push(Message::assistant(answer)),
-                    Err(Failure::Hub(error)) => {
-                        // The question got no answer, so it is no part of the conversation.
-                        messages.pop();
-                        complain(&format!("error: {error}"));
-                    }
-                    Err(failure) => return Err(failure),
+            _ => self.ask(text).await?,
+        }
+        Ok(Turn::GoesOn)
+    }
+
+    fn system(&mut self, text: &str) -> String {
+        if text.is_empty() {
+            return match &self.settings.system {
+                Some(system) => system.clone(),
+                None => "nothing is said before the conversation".to_owned(),
+            };
+        }
+        self.settings.system = Some(unquoted(text));
+        "said before the conversation from now on".to_owned()
+    }
+
+    fn file(&mut self, path: &str) -> String {
+        match read_file(PathBuf::from(unquoted(path)).as_path()) {
+            Ok(text) => {
+                let said = format!("{} characters stand before your next line", text.chars().count());
+                self.files.push(text);
+                said
+            }
+            Err(failure) => failure.line(),
+        }
+    }
+
+    /// Changes what is set, and says how.
+    fn set(&mut self, what: &str) -> String {
+        let (word, rest) = what.split_once(char::is_whitespace).unwrap_or((what, ""));
+        let settings = &mut self.settings;
+        match word {
+            "" => {
+                let parameters = Value::Object(settings.parameters());
+                let system = settings.system.as_deref().unwrap_or("nothing");
+                return format!("parameters {parameters}\nsystem     {system}");
+            }
+            "verbose" => settings.is_verbose = true,
+            "quiet" => settings.is_verbose = false,
+            "think" => settings.set_think(true),
+            "nothink" => settings.set_think(false),
+            "history" => self.input.keeps_history = true,
+            "nohistory" => self.input.keeps_history = false,
+            "system" => return self.system(rest.trim()),
+            "parameter" => {
+                let (name, value) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
+                if name.is_empty() {
+                    return format!("/set parameter takes a name and a value: {PARAMETERS}");
+                }
+                if let Err(error) = settings.set(name, &unquoted(value.trim())) {
+                    return error;
                 }
             }
+            _ => return format!("there is no /set {word}; /help says what there is"),
         }
+        format!("{what} is set")
+    }
+
+    /// Asks, and shows the answer.
+    async fn ask(&mut self, text: String) -> Result<(), Failure> {
+        let question = self.files.iter().map(|file| file.trim_end()).chain([text.as_str()]);
+        let question = question.collect::<Vec<_>>().join("\n\n");
+        self.messages.push(Message::user(question));
+        let system = self.settings.system.iter().map(|system| Message::system(system.as_str()));
+        let said = system.chain(self.messages.iter().cloned()).collect();
+        let asked = ask(self.backend, self.model, Asked::Conversation(said), &self.settings, Show::Pieces);
+        match asked.await {
+            Ok(answer) => {
+                piece("\n")?;
+                if self.settings.is_verbose {
+                    line(&answer.figures())?;
+                }
+                self.files.clear();
+                self.messages.push(Message::assistant(answer.text));
+            }
+            Err(failure @ (Failure::Hub(_) | Failure::Answered { .. } | Failure::Unreachable { .. })) => {
+                // The question got no answer, so it is no part of the conversation.
+                self.messages.pop();
+                complain(&failure.line());
+            }
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
     }
 }
 
-/// Shows the answer to the last message, and returns as much of it as there was.
-async fn answer(hub: &Hub, args: &Args, messages: &[Message]) -> Result<String, Failure> {
-    let answer = ask(hub, args.request(Prompt::from(messages.to_vec())), Show::Pieces).await?;
-    piece("\n")?;
-    Ok(answer.text)
-}
-
-/// Reads a line. Editing blocks, so the other threads of the runtime take over meanwhile.
-fn read(editor: &mut DefaultEditor) -> Result<Typed, Failure> {
-    match tokio::task::block_in_place(|| editor.readline(">>> ")) {
-        Ok(text) => {
-            // A history that does not take a line is no reason to stop.
-            let _ = editor.add_history_entry(text.as_str());
-            Ok(Typed::Text(text))
-        }
-        Err(ReadlineError::Interrupted) => Ok(Typed::Stop),
-        Err(ReadlineError::Eof) => Ok(Typed::End),
-        Err(error) => Err(Failure::Terminal(error)),
-    }
+/// Takes away the quotes that a text stands in.
+fn unquoted(text: &str) -> String {
+    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(text).to_owned()
 }

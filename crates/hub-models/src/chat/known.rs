@@ -1,0 +1,108 @@
+//! Chat templates of well-known forms, for models that come with a template in another language than Jinja.
+
+/// A form of conversation: what tells it in a template of any language, and the same as Jinja.
+struct Known {
+    /// Texts that such a template holds, all of them.
+    marks: &'static [&'static str],
+    jinja: &'static str,
+}
+
+/// The forms, each before those whose marks it also has.
+const KNOWN: &[Known] = &[
+    Known { marks: &["<|start_header_id|>", "<|eot_id|>"], jinja: include_str!("known/llama3.jinja") },
+    Known { marks: &["<|im_start|>", "<|im_end|>"], jinja: include_str!("known/chatml.jinja") },
+    Known { marks: &["<start_of_turn>", "<end_of_turn>"], jinja: include_str!("known/gemma.jinja") },
+    Known { marks: &["<|user|>", "<|end|>"], jinja: include_str!("known/phi3.jinja") },
+    Known { marks: &["<|user|>", "</s>"], jinja: include_str!("known/zephyr.jinja") },
+    Known { marks: &["<<SYS>>", "[INST]"], jinja: include_str!("known/llama2.jinja") },
+    Known { marks: &["[INST]", "[/INST]"], jinja: include_str!("known/mistral.jinja") },
+    Known { marks: &["USER:", "ASSISTANT:"], jinja: include_str!("known/vicuna.jinja") },
+    Known { marks: &["### Instruction:", "### Response:"], jinja: include_str!("known/alpaca.jinja") },
+];
+
+/// Returns the Jinja template of the form that a template of another language has, by the marks in it: Ollama writes
+/// its templates in Go's language, which is not run here. `None` if it is no form that is known, or has tools' calls
+/// as its only form.
+///
+/// Checked against Ollama's own templates of these forms by hand, for conversations of system, user and assistant.
+pub fn known_template(foreign: &str) -> Option<&'static str> {
+    let has_all = |known: &&Known| known.marks.iter().all(|mark| foreign.contains(mark));
+    KNOWN.iter().find(has_all).map(|known| known.jinja)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::chat::{Message, RenderOptions, Template, TemplateTokens};
+
+    /// Renders a conversation in the form of a foreign template.
+    #[track_caller]
+    fn check(foreign: &str, expected: &str) {
+        let tokens = TemplateTokens::new([("bos_token", "<s>"), ("eos_token", "</s>")]);
+        let template = Template::compile(known_template(foreign).unwrap(), tokens).unwrap();
+        let messages = [
+            Message::system("Be brief."),
+            Message::user("Xin chào"),
+            Message::assistant("Chào bạn"),
+            Message::user("Hm?"),
+        ];
+        let text = template.render(&messages, &RenderOptions::new(SystemTime::now())).unwrap();
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn each_form_is_known_by_its_marks() {
+        check(
+            "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}",
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nXin chào<|im_end|>\n<|im_start|>assistant\n\
+             Chào bạn<|im_end|>\n<|im_start|>user\nHm?<|im_end|>\n<|im_start|>assistant\n",
+        );
+        check(
+            "{{ if .System }}<|start_header_id|>system<|end_header_id|>\n\n{{ .System }}<|eot_id|>{{ end }}",
+            "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user\
+             <|end_header_id|>\n\nXin chào<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nChào bạn\
+             <|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHm?<|eot_id|><|start_header_id|>assistant\
+             <|end_header_id|>\n\n",
+        );
+        check(
+            "<start_of_turn>user\n{{ .Prompt }}<end_of_turn>",
+            "<s><start_of_turn>user\nBe brief.\n\nXin chào<end_of_turn>\n<start_of_turn>model\nChào bạn<end_of_turn>\n\
+             <start_of_turn>user\nHm?<end_of_turn>\n<start_of_turn>model\n",
+        );
+        check(
+            "<|user|>\n{{ .Prompt }}<|end|>",
+            "<|system|>\nBe brief.<|end|>\n<|user|>\nXin chào<|end|>\n<|assistant|>\nChào bạn<|end|>\n<|user|>\n\
+             Hm?<|end|>\n<|assistant|>\n",
+        );
+        check(
+            "<|user|>\n{{ .Prompt }}</s>",
+            "<|system|>\nBe brief.</s>\n<|user|>\nXin chào</s>\n<|assistant|>\nChào bạn</s>\n<|user|>\nHm?</s>\n\
+             <|assistant|>\n",
+        );
+        check(
+            "[INST] <<SYS>>{{ .System }}<</SYS>> {{ .Prompt }} [/INST]",
+            "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nXin chào [/INST] Chào bạn </s><s>[INST] Hm? [/INST]",
+        );
+        check(
+            "[INST] {{ .System }} {{ .Prompt }} [/INST]",
+            "<s>[INST] Be brief.\n\nXin chào [/INST] Chào bạn</s>[INST] Hm? [/INST]",
+        );
+        check(
+            "{{ .System }}\nUSER: {{ .Prompt }}\nASSISTANT: ",
+            "<s>Be brief.\n\nUSER: Xin chào\nASSISTANT: Chào bạn</s>\nUSER: Hm?\nASSISTANT:",
+        );
+        check(
+            "### Instruction:\n{{ .Prompt }}\n\n### Response:\n",
+            "Be brief.\n\n### Instruction:\nXin chào\n\n### Response:\nChào bạn</s>\n\n### Instruction:\nHm?\n\n\
+             ### Response:\n",
+        );
+    }
+
+    #[test]
+    fn an_unknown_form_is_none() {
+        assert_eq!(known_template("{{ .Prompt }}"), None);
+        assert_eq!(known_template(""), None);
+    }
+}

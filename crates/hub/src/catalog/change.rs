@@ -1,0 +1,209 @@
+//! Models that come and go.
+
+use std::path::Path;
+
+use hub_base::{ModelId, ProgressSink};
+use hub_models::{Preset, Source};
+use hub_router::AUTO;
+use hub_store::ModelRow;
+use serde::Serialize;
+
+use super::{
+    GUIDE, Installed, ModelOrigin, files,
+    record::{Details, IMPORT, main_kind, saturate},
+};
+use crate::{
+    Error, Hub, Result,
+    caller::now_ms,
+    open::{CancelOnDrop, blocking},
+};
+
+/// How a model came here, and what came with it.
+#[derive(Debug, Default)]
+pub(crate) struct Arrival {
+    /// Where it was had from.
+    pub(crate) source: String,
+    /// What was said of its use.
+    pub(crate) preset: Preset,
+    /// Its licence, where its files do not name it.
+    pub(crate) license: Option<String>,
+    /// What its owner should know of it.
+    pub(crate) notes: Vec<String>,
+    /// Where progress of reading it is sent.
+    pub(crate) progress: ProgressSink,
+}
+
+impl Arrival {
+    /// A model from somewhere, with nothing said of it.
+    pub(crate) fn by(source: impl Into<String>) -> Self {
+        Self { source: source.into(), ..Self::default() }
+    }
+}
+
+/// A model that was forgotten.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Removed {
+    /// How it was listed.
+    #[serde(flatten)]
+    pub model: Installed,
+    /// Bytes of the files that were deleted: those that the hub pulled for it alone.
+    pub freed_bytes: u64,
+}
+
+impl Hub {
+    /// Makes a Hugging Face folder or a GGUF file usable where it lies.
+    ///
+    /// It is not copied. It is read once, so that what would fail at its first use fails now, and so that its digests
+    /// are known. Without `name` it is called after its file or folder.
+    ///
+    /// # Errors
+    /// [`Error::NoModelAt`] if nothing is there, [`Error::Models`] if it is no model this hub can run,
+    /// [`Error::NoName`] or [`Error::ReservedName`] for a name it cannot have, [`Error::Store`] for one that is taken.
+    pub async fn import(
+        &self,
+        path: &Path,
+        name: Option<ModelId>,
+        progress: ProgressSink,
+    ) -> Result<Installed> {
+        let no_model = |source| Error::NoModelAt { path: path.to_owned(), source };
+        let given = path.to_owned();
+        // A file of Hugging Face's cache is a link to one without a name, so links stay what they are.
+        let there = move || std::path::absolute(given).and_then(|path| path.metadata().map(|_| path));
+        let path = blocking(there).await?.map_err(no_model)?;
+        let name = match name {
+            Some(name) => name,
+            None => name_of(&path)?,
+        };
+        self.install(&path, name, Arrival { progress, ..Arrival::by(IMPORT) }).await
+    }
+
+    /// Makes the file or folder at `path` usable under a name.
+    ///
+    /// # Errors
+    /// As [`Hub::import`].
+    pub(crate) async fn install(&self, path: &Path, name: ModelId, arrival: Arrival) -> Result<Installed> {
+        if name.as_str() == GUIDE || name.as_str() == AUTO {
+            return Err(Error::ReservedName { name });
+        }
+        let text = path.to_str().ok_or_else(|| Error::PathNotText { path: path.to_owned() })?.to_owned();
+        if let Ok(there) = self.model(name.as_str()).await {
+            // What is pulled again is there already; what is imported again may be something else.
+            return if arrival.source != IMPORT && there.path.as_deref() == Some(path) {
+                Ok(there)
+            } else {
+                Err(hub_store::Error::NameTaken { what: "model", name: name.to_string() }.into())
+            };
+        }
+        let row = read(path, text, name, arrival).await?;
+        self.store().catalog().insert(&row).await?;
+        let name = row.name.clone();
+        Installed::from_row(row)
+            .ok_or_else(|| Error::NoSuchModel { name: name.to_string(), installed: Vec::new() })
+    }
+
+    /// Forgets a model and unloads it. Files that the hub pulled into its own directory for it are deleted; all others
+    /// belong to whoever put them there and stay.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchModel`], [`Error::Builtin`], or [`Error::Fetch`](crate::Error::Fetch) for files that cannot be
+    /// deleted.
+    pub async fn remove(&self, name: &str) -> Result<Removed> {
+        let installed = self.model(name).await?;
+        if installed.origin == ModelOrigin::Builtin {
+            return Err(Error::Builtin { name: installed.name });
+        }
+        self.store().catalog().remove(&installed.name).await?;
+        let (registry, name) = (self.registry().clone(), installed.name.clone());
+        blocking(move || registry.forget(&name)).await?;
+        let mut freed_bytes = 0;
+        if let Some(path) = installed.path.clone() {
+            // The same files may be there under another name.
+            let is_shared = self.models().await?.iter().any(|model| model.path.as_ref() == Some(&path));
+            let puller = self.puller().clone();
+            if !is_shared {
+                freed_bytes = blocking(move || puller.remove(&path)).await??;
+            }
+        }
+        Ok(Removed { model: installed, freed_bytes })
+    }
+}
+
+/// Reads a model's files, as far as its row in the catalog says something of them.
+async fn read(path: &Path, text: String, name: ModelId, arrival: Arrival) -> Result<ModelRow> {
+    let Arrival { source: came, preset, license, notes, progress } = arrival;
+    let path = path.to_owned();
+    let guard = CancelOnDrop::default();
+    let cancel = guard.token();
+    let (info, files, disk_bytes) = blocking(move || {
+        let info = hub_models::verify(&Source::Path(path.clone()))?;
+        let files = files::describe(&info.files, &progress, &cancel)?;
+        Ok::<_, Error>((info, files, files::disk_bytes(&path)))
+    })
+    .await??;
+    let mut details = Details { files, disk_bytes, preset, notes, ..Details::of(&info) };
+    details.license = details.license.or(license);
+    let has_chat = details.capabilities.iter().any(|word| word == "chat");
+    if details.preset.chat_template.is_some() && !has_chat {
+        details.capabilities.insert(0, "chat".to_owned());
+    }
+    Ok(ModelRow {
+        name,
+        source: came,
+        path: text,
+        task: info.task.as_str().to_owned(),
+        format: info.format.to_owned(),
+        family: info.family.to_owned(),
+        weights: main_kind(&info),
+        parameters: info.parameters,
+        bytes: info.file_bytes,
+        context_tokens: saturate(info.context_tokens),
+        details: serde_json::to_value(details).unwrap_or_default(),
+        created_at_ms: now_ms(),
+    })
+}
+
+/// Names a model after its file or folder; one in the Hugging Face cache after its repository.
+fn name_of(path: &Path) -> Result<ModelId> {
+    let text =
+        |part: &Path| part.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // Such a folder is named by a hash: models--ORG--NAME/snapshots/HASH.
+    let in_cache = path.ancestors().map(text).find_map(|part| {
+        let (_, name) = part.strip_prefix("models--")?.split_once("--")?;
+        Some(name.to_owned())
+    });
+    let name = text(path);
+    let stem = name.strip_suffix(".gguf").unwrap_or(&name);
+    let name = match &in_cache {
+        Some(name) if path.is_dir() => name,
+        _ => stem,
+    };
+    ModelId::new(name).map_err(|source| Error::NoName { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, expected: Option<&str>) {
+        let name = name_of(Path::new(path)).ok();
+        assert_eq!(name.as_ref().map(ModelId::as_str), expected);
+    }
+
+    #[test]
+    fn a_model_is_named_after_its_file_or_folder() {
+        check("/models/qwen3-0.6b", Some("qwen3-0.6b"));
+        check("/models/Qwen3-8B-Q4_K_M.gguf", Some("Qwen3-8B-Q4_K_M"));
+        check("/models/mô-hình", None);
+        check("/", None);
+    }
+
+    #[test]
+    fn a_snapshot_of_the_cache_is_named_after_its_repository() {
+        let cache = tempfile::tempdir().unwrap();
+        let snapshot = cache.path().join("models--Qwen--Qwen3-0.6B/snapshots/c1899de2");
+        std::fs::create_dir_all(&snapshot).unwrap();
+        check(snapshot.to_str().unwrap(), Some("Qwen3-0.6B"));
+    }
+}
