@@ -187,8 +187,9 @@ impl Lines {
 
 impl Chunks for Lines {
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
-    // An empty line is passed over by whoever reads lines.
-    const PING: &'static str = "\n";
+    // Space before the next line is passed over by whoever reads JSON. An empty line is not: Ollama's own command and its
+    // client for Python take every line for JSON, and end with an error.
+    const PING: &'static str = " ";
 
     fn begin(&mut self, _model: &str, _out: &mut Vec<u8>) {}
 
@@ -208,5 +209,22 @@ impl Chunks for Lines {
     fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
         out.extend_from_slice(&error.ollama());
         out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ping_spoils_no_line() {
+        let mut out = [Lines::PING, Lines::PING].concat().into_bytes();
+        Lines::write(&Line::new("tiny", Form::Chat, "hi", ""), &mut out);
+        out.extend_from_slice(Lines::PING.as_bytes());
+        Lines::write(&Line::new("tiny", Form::Chat, "", "").done("stop", None), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[0]["message"]["content"], &lines[1]["done"]), (&"hi".into(), &true.into()));
     }
 }

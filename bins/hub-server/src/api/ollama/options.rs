@@ -50,6 +50,9 @@ pub(super) static UNSERVED: &[Unserved] = &[
     Unserved { name: "context", asks_nothing: |value| value == &json!([]) },
     // Models stay until their memory is needed.
     Unserved { name: "keep_alive", asks_nothing: |_| true },
+    // What does not fit is refused, never cut.
+    Unserved { name: "truncate", asks_nothing: |value| value == &json!(false) },
+    Unserved { name: "shift", asks_nothing: |value| value == &json!(false) },
     Unserved { name: "logprobs", asks_nothing: |value| value == &json!(false) },
     Unserved { name: "top_logprobs", asks_nothing: |value| value == &json!(0) },
 ];
