@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 
 use crate::{
-    run::{Error, command, root, run},
+    run::{Error, Outcome, cache, command, root, run},
     server::Server,
     tools,
 };
 
 /// Runs one client against a hub of its own.
-pub(crate) type Client = fn() -> Result<(), Error>;
+pub(crate) type Client = fn() -> Result<Outcome, Error>;
 
 /// The clients by name.
-pub(crate) const ALL: &[(&str, Client)] =
-    &[("openai for Python", python), ("openai for Node.js", node), ("ollama for Python", ollama)];
+pub(crate) const ALL: &[(&str, Client)] = &[
+    ("openai for Python", python),
+    ("openai for Node.js", node),
+    ("ollama for Python", ollama),
+    ("ollama for Node.js", ollama_node),
+    ("a page in Chromium", page),
+];
 
 /// The profile whose `hub` is asked: the one that the tests have built already.
 const PROFILE: &str = "debug";
@@ -22,30 +27,48 @@ const PROFILE: &str = "debug";
 const CHAT: &str = "hub-guide";
 const EMBED: &str = "minilm";
 
-fn python() -> Result<(), Error> {
+fn python() -> Result<Outcome, Error> {
     let (python, minilm) = tools::clients()?;
     let server = start(minilm)?;
-    run(command(python, &[&script("openai_check.py"), &base(&server), CHAT, EMBED]))
+    run(command(python, &[&script("openai_check.py"), &base(&server), CHAT, EMBED])).map(Outcome::from)
 }
 
-fn node() -> Result<(), Error> {
-    let (_, minilm) = tools::clients()?;
-    let (node, modules) = tools::node()?;
-    let server = start(minilm)?;
-    // Node looks for packages beside the script, so the script lies beside the packages.
-    let beside = modules.join("openai_check.mjs");
-    std::fs::copy(script("openai_check.mjs"), &beside)?;
-    run(command(node, &[&beside.to_string_lossy(), &base(&server), CHAT, EMBED]))
+fn node() -> Result<Outcome, Error> {
+    let (node, beside) = node_script("openai_check.mjs")?;
+    let server = start(minilm()?)?;
+    run(command(node, &[&beside, &base(&server), CHAT, EMBED])).map(Outcome::from)
 }
 
-fn ollama() -> Result<(), Error> {
+fn ollama() -> Result<Outcome, Error> {
     let (python, minilm) = tools::clients()?;
     let server = start(minilm)?;
-    run(command(python, &[&script("ollama_check.py"), &server.url]))
+    run(command(python, &[&script("ollama_check.py"), &server.url])).map(Outcome::from)
+}
+
+fn ollama_node() -> Result<Outcome, Error> {
+    let (node, beside) = node_script("ollama_check.mjs")?;
+    let server = start(minilm()?)?;
+    run(command(node, &[&beside, &server.url, CHAT, EMBED])).map(Outcome::from)
+}
+
+fn page() -> Result<Outcome, Error> {
+    let chromium = match tools::chromium() {
+        Ok(chromium) => chromium.to_string_lossy().into_owned(),
+        Err(reason) => return Ok(Outcome::Skipped(reason)),
+    };
+    let (node, beside) = node_script("page_check.mjs")?;
+    let picture = cache()?.join("page.png");
+    let server = start(minilm()?)?;
+    let args = [&beside, &server.url, CHAT, &script("page.html"), &chromium, &picture.to_string_lossy()];
+    run(command(node, &args)).map(Outcome::from)
 }
 
 fn base(server: &Server) -> String {
     format!("{}/v1", server.url)
+}
+
+fn minilm() -> Result<PathBuf, Error> {
+    tools::clients().map(|(_, minilm)| minilm)
 }
 
 fn start(minilm: PathBuf) -> Result<Server, Error> {
@@ -55,4 +78,12 @@ fn start(minilm: PathBuf) -> Result<Server, Error> {
 
 fn script(name: &str) -> String {
     root().join("bins/hub-server/tests/clients").join(name).to_string_lossy().into_owned()
+}
+
+/// Returns the Node.js, and the path of a script where it finds its packages: beside them.
+fn node_script(name: &str) -> Result<(PathBuf, String), Error> {
+    let (node, modules) = tools::node()?;
+    let beside = modules.join(name);
+    std::fs::copy(script(name), &beside)?;
+    Ok((node, beside.to_string_lossy().into_owned()))
 }

@@ -9,6 +9,20 @@ use std::{
 /// Why a chore stopped.
 pub(crate) type Error = Box<dyn std::error::Error>;
 
+/// How a step came out that did not fail.
+pub(crate) enum Outcome {
+    /// It was taken.
+    Passed,
+    /// It could not be taken here, and this is why.
+    Skipped(String),
+}
+
+impl From<()> for Outcome {
+    fn from((): ()) -> Self {
+        Self::Passed
+    }
+}
+
 /// Returns the root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

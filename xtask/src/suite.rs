@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     clients, guide,
-    run::{Error, command, output, run},
+    run::{Error, Outcome, command, output, run},
     tools,
 };
 
@@ -53,11 +53,15 @@ pub(crate) fn test() -> Result<(), Error> {
 }
 
 impl Summary {
-    /// Runs a step that passes or fails as a whole.
-    fn check(&mut self, name: &str, step: impl FnOnce() -> Result<(), Error>) {
+    /// Runs a step that passes, fails or is skipped as a whole.
+    fn check<T: Into<Outcome>>(&mut self, name: &str, step: impl FnOnce() -> Result<T, Error>) {
         let start = self.begin(name);
-        match step() {
-            Ok(()) => self.passed += 1,
+        match step().map(Into::into) {
+            Ok(Outcome::Passed) => self.passed += 1,
+            Ok(Outcome::Skipped(reason)) => {
+                println!("skipped: {reason}");
+                self.skipped.push(format!("{name} ({reason})"));
+            }
             Err(error) => {
                 println!("FAILED {name}: {error}");
                 self.failed += 1;
@@ -81,6 +85,14 @@ impl Summary {
                 cargo.env("HUB_TEST_MINILM", minilm);
             }
             Err(error) => self.skipped.push(format!("the real MiniLM ({error})")),
+        }
+        match tools::strace() {
+            Ok(strace) => {
+                cargo.env("HUB_TEST_STRACE", strace);
+            }
+            Err(reason) => {
+                self.skipped.push(format!("what the command opens and writes, by strace ({reason})"))
+            }
         }
         match output(cargo) {
             Ok((text, is_success)) => self.count(name, &text, is_success),

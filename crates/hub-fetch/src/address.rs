@@ -25,6 +25,9 @@ pub(crate) fn plan(
     let is_here = target.exists();
     let bytes = match target.metadata() {
         Ok(metadata) => metadata.len(),
+        Err(_) if fetcher.options.is_offline => {
+            return Err(Error::Offline { what: url.to_owned(), place: Some(target) });
+        }
         Err(_) => length(fetcher, url, cancel)?,
     };
     let file = PlannedFile {

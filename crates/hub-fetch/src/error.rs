@@ -18,10 +18,12 @@ pub enum Error {
     #[error(transparent)]
     Source(#[from] InvalidSource),
     /// No connection may be opened, and the file is not here.
-    #[error("{what} is not on this machine and HUB_OFFLINE is set: unset it, or copy the file here")]
+    #[error("{what} is not on this machine and HUB_OFFLINE is set: unset it, or {}", bring(place.as_deref()))]
     Offline {
-        /// The file that would be needed.
+        /// What would be needed.
         what: String,
+        /// The file that is missing, or its folder where nobody knows the file's name; unknown of a bare request.
+        place: Option<PathBuf>,
     },
     /// No cache on this machine has the model.
     #[error(
@@ -161,6 +163,14 @@ pub enum Error {
 /// Lists paths for people.
 fn paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Says what to do about a file that is missing.
+fn bring(place: Option<&Path>) -> String {
+    place.map_or_else(
+        || "copy the file here".to_owned(),
+        |place| format!("copy the file to {}", place.display()),
+    )
 }
 
 impl Error {

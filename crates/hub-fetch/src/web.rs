@@ -70,7 +70,7 @@ impl Web {
     /// Asks once.
     pub(crate) fn try_once(&self, ask: &Ask<'_>) -> std::result::Result<Response<Body>, Failure> {
         if self.is_offline {
-            return Err(Failure::Lasting(Error::Offline { what: ask.url.to_owned() }));
+            return Err(Failure::Lasting(Error::Offline { what: ask.url.to_owned(), place: None }));
         }
         let request = if ask.is_head { self.agent.head(ask.url) } else { self.agent.get(ask.url) };
         let redirects = if ask.stays { 0 } else { MAX_REDIRECTS };

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use hub::Hub;
+use hub::{Hub, LoadingModel};
 use serde::Serialize;
 
 use crate::{
@@ -48,6 +48,8 @@ struct Models {
     status: &'static str,
     installed: usize,
     loaded: usize,
+    /// Models that are being loaded, and how far that has come.
+    loading: Vec<LoadingModel>,
 }
 
 /// Tells whether each part can serve. Models load on first use, so that none need be in memory.
@@ -64,6 +66,7 @@ async fn ready(State(hub): State<Hub>) -> Response {
             status: word,
             installed: models.as_ref().map_or(0, Vec::len),
             loaded: hub.loaded().len(),
+            loading: hub.loading(),
         },
     };
     json::response(status, json::to_vec(&ready))

@@ -16,6 +16,27 @@ fn ask(extra: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn timings_are_told_when_they_are_asked_for() {
+    let world = World::new().await;
+    let chat = json!({"messages": [{"role": "user", "content": "a"}]});
+    for (path, mut body) in [("/v1/chat/completions", chat), ("/v1/completions", json!({"prompt": "a"}))] {
+        for (key, value) in
+            [("model", json!("hub-guide")), ("max_tokens", json!(4)), ("ignore_eos", json!(true))]
+        {
+            body[key] = value;
+        }
+        assert_eq!(world.post(path, &body).await.json(200).get("timings"), None, "{path}");
+        body["timings"] = true.into();
+        let told = world.post(path, &body).await.json(200);
+        assert_eq!(told["timings"]["predicted_n"], 4, "{path}: {told}");
+        assert!(told["timings"]["prompt_ms"].as_f64() > Some(0.0), "{path}: {told}");
+        body["stream"] = true.into();
+        let streamed = world.post(path, &body).await.text;
+        assert_eq!(streamed.matches("\"timings\":{").count(), 1, "{path}: {streamed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_has_every_field_that_some_client_needs() {
     let world = World::new().await;
     let answer = world.post(PATH, &ask(&json!({"n": 2}))).await;

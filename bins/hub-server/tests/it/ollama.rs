@@ -46,8 +46,19 @@ async fn a_prompt_is_a_question_or_a_text() {
     let raw = json!({"model": "hub-guide", "prompt": "How do", "raw": true, "stream": false, "options": {"num_predict": 3}});
     let raw = world.post("/api/generate", &raw).await.json(200);
     assert!(raw["eval_count"].as_u64().unwrap() <= 3);
-    let load = world.post("/api/generate", &json!({"model": "hub-guide"})).await.json(200);
+    let load = json!({"model": "hub-guide", "keep_alive": "5m"});
+    let load = world.post("/api/generate", &load).await.json(200);
     assert_eq!((&load["done"], &load["done_reason"]), (&json!(true), &json!("load")));
+    let kept = world.get("/hub/v1/ps").await.json(200)["models"][0]["expires_in_ms"].as_u64();
+    assert!(kept.is_some_and(|ms| (1..=300_000).contains(&ms)), "{kept:?}");
+    let bad = json!({"model": "hub-guide", "keep_alive": "soon"});
+    let bad = world.post("/api/generate", &bad).await.json(400);
+    assert!(bad["error"].as_str().unwrap().contains("is no time"), "{bad}");
+    let unload = world.post("/api/chat", &json!({"model": "hub-guide", "keep_alive": 0})).await.json(200);
+    assert_eq!(unload["done_reason"], "unload");
+    while world.get("/api/ps").await.json(200)["models"] != json!([]) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod commands;
+mod confined;
 mod pull;
 mod serve;
 

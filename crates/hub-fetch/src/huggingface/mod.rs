@@ -5,6 +5,8 @@ mod snapshot;
 
 pub(crate) use snapshot::Snapshot;
 
+use std::path::PathBuf;
+
 use hub_base::CancelToken;
 
 use crate::{
@@ -75,13 +77,26 @@ fn planned(
 
 /// Makes a plan of what the cache holds, of which nothing is left to fetch.
 fn offline(fetcher: &Fetcher, repo: &str, revision: &str, pick: &Pick) -> Result<Plan> {
-    let absent = |what: String| Error::Offline { what };
-    let found = Snapshot::find(&fetcher.options.hf_cache, repo, revision);
-    let (mut snapshot, names) = found.ok_or_else(|| absent(format!("hf:{repo}")))?;
+    let cache = &fetcher.options.hf_cache;
+    let absent = |what: String, place: PathBuf| Error::Offline { what, place: Some(place) };
+    let whole = || format!("hf:{repo}");
+    let Some((mut snapshot, names)) = Snapshot::find(cache, repo, revision) else {
+        let folder = Snapshot::new(cache, repo, revision).path();
+        return Err(match pick {
+            Pick::File(name) => absent(format!("{name} of hf:{repo}"), folder.join(name)),
+            Pick::Kind(_) | Pick::Fitting => absent(whole(), folder),
+        });
+    };
     let files: Vec<RepoFile> = names.into_iter().map(|(name, bytes)| RepoFile { name, bytes }).collect();
     let choice = match choose(repo, &files, pick, fetcher.options.memory_bytes) {
-        Err(Error::NoSuchFile { asked, .. }) => return Err(absent(format!("{asked} of hf:{repo}"))),
-        Err(Error::NoModel { .. }) => return Err(absent(format!("hf:{repo}"))),
+        Err(Error::NoSuchFile { asked, .. }) => {
+            let place = match pick {
+                Pick::File(name) => snapshot.path().join(name),
+                Pick::Kind(_) | Pick::Fitting => snapshot.path(),
+            };
+            return Err(absent(format!("{asked} of hf:{repo}"), place));
+        }
+        Err(Error::NoModel { .. }) => return Err(absent(whole(), snapshot.path())),
         choice => choice?,
     };
     snapshot.main = choice.main.and_then(|main| Some(files.get(main)?.name.clone()));
@@ -94,7 +109,7 @@ fn offline(fetcher: &Fetcher, repo: &str, revision: &str, pick: &Pick) -> Result
 pub(crate) fn find(fetcher: &Fetcher, repo: &str, revision: &str, pick: &Pick) -> Result<Fetched> {
     let cache = &fetcher.options.hf_cache;
     let plan = offline(fetcher, repo, revision, pick).map_err(|error| match error {
-        Error::Offline { what } => {
+        Error::Offline { what, .. } => {
             Error::NotHere { what, places: vec![cache.clone()], there: Snapshot::repos(cache) }
         }
         error => error,

@@ -96,7 +96,8 @@ impl Snapshot {
         self.cache.join(&self.repo)
     }
 
-    fn path(&self) -> PathBuf {
+    /// Returns the folder of its files.
+    pub(super) fn path(&self) -> PathBuf {
         self.folder().join("snapshots").join(&self.commit)
     }
 }

@@ -26,9 +26,12 @@ pub(crate) fn plan(fetcher: &Fetcher, name: &str, tag: &str, cancel: &CancelToke
     let registry = options.ollama_registry.trim_end_matches('/');
     let home = options.models.join("ollama");
     let kept = home.join("manifests").join(name).join(tag);
+    let absent = |place: &Path| Error::Offline {
+        what: format!("ollama:{}:{tag}", short(name)),
+        place: Some(place.to_owned()),
+    };
     let (text, bearer) = if options.is_offline {
-        let text = std::fs::read(&kept)
-            .map_err(|_| Error::Offline { what: format!("ollama:{}:{tag}", short(name)) })?;
+        let text = std::fs::read(&kept).map_err(|_| absent(&kept))?;
         (text, None)
     } else {
         manifest::ask(fetcher, &format!("{registry}/v2/{name}/manifests/{tag}"), name, tag, cancel)?
@@ -37,8 +40,10 @@ pub(crate) fn plan(fetcher: &Fetcher, name: &str, tag: &str, cancel: &CancelToke
     let origin = Origin::Ollama { name: name.to_owned(), tag: tag.to_owned() };
     let file = |layer: &Layer| planned(&home, registry, name, bearer.as_deref(), layer);
     let files: Vec<PlannedFile> = manifest.layers().map(file).collect::<Result<_>>()?;
-    if options.is_offline && files.iter().any(|file| !file.is_here) {
-        return Err(Error::Offline { what: format!("ollama:{}:{tag}", short(name)) });
+    if options.is_offline
+        && let Some(missing) = files.iter().find(|file| !file.is_here)
+    {
+        return Err(absent(&missing.target));
     }
     let model = Model { manifest, text, kept, blobs: home.join("blobs") };
     Ok(Plan { origin, files, reason: "its manifest names it".to_owned(), finish: Finish::Ollama(model) })

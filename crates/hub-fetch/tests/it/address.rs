@@ -25,5 +25,13 @@ fn a_checksum_is_asked_for_and_held_to() {
     let plan = fetcher.plan(&source(Digest::sha256(&right)), &cancel).unwrap();
     let fetched = fetcher.fetch(&plan, &|_| {}, &cancel).unwrap();
     assert!(fetched.path.ends_with("tiny.gguf"));
+    let connections = registry.connections();
+    let offline = crate::fetcher(home.path(), &registry, |options| options.is_offline = true);
+    let none = Digest::sha256(&"0".repeat(64));
+    let absent = offline.plan(&source(none), &cancel).unwrap_err();
+    let place = home.path().join("models/addresses").join("0".repeat(64)).join("tiny.gguf");
+    assert!(matches!(&absent, Error::Offline { place: Some(found), .. } if *found == place), "{absent}");
+    offline.plan(&source(Digest::sha256(&right)), &cancel).unwrap();
+    assert_eq!(registry.connections(), connections);
     assert_eq!(std::fs::read(fetched.path).unwrap(), bytes);
 }

@@ -31,9 +31,20 @@ fn a_model_comes_with_all_that_its_manifest_names() {
     assert_eq!(extras.template.as_deref(), Some("{{ .Prompt }}"));
     assert!(extras.projector.is_some_and(|path| path.is_file()) && extras.adapters.is_empty());
 
+    let blob = format!("blobs/sha256-{digest}");
     let offline = fetcher(home.path(), &registry, |options| options.is_offline = true);
     assert_eq!(pull(&offline, "ollama:tiny").unwrap().path, fetched.path);
-    assert!(matches!(pull(&offline, "ollama:other"), Err(Error::Offline { .. })));
+    let connections = registry.connections();
+    for (source, missing) in [("ollama:other", "manifests/library/other/latest"), ("ollama:tiny", &*blob)] {
+        std::fs::remove_file(home.path().join("models/ollama").join(&blob)).ok();
+        let refused = pull(&offline, source).unwrap_err();
+        let place = home.path().join("models/ollama").join(missing);
+        assert!(
+            matches!(&refused, Error::Offline { place: Some(found), .. } if *found == place),
+            "{refused}"
+        );
+    }
+    assert_eq!(registry.connections(), connections);
 }
 
 #[test]

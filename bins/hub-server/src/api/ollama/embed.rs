@@ -11,19 +11,11 @@ use serde_json::json;
 
 use super::{options, wire::installed_name};
 use crate::{
-    asker::Asker,
-    body::JsonBody,
-    error::ApiError,
-    fields::{Fields, Unserved},
-    json,
-    metrics::Metrics,
-    state::AppState,
+    asker::Asker, body::JsonBody, error::ApiError, fields::Fields, json, metrics::Metrics, state::AppState,
 };
 
 /// The most inputs of a request.
 const MAX_INPUTS: usize = 2_048;
-
-static UNSERVED: &[Unserved] = &[Unserved { name: "keep_alive", asks_nothing: |_| true }];
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/api/embed", post(embed)).route("/api/embeddings", post(embed_one))
@@ -51,9 +43,10 @@ async fn embed(
     if fields.take::<bool>("truncate")? != Some(false) {
         wanted.too_long = TooLong::Cut;
     }
+    let keep_alive = options::take_keep_alive(&mut fields)?;
     finish(fields)?;
     let request = EmbedRequest::new(&model, inputs.into_iter().map(Input::Text).collect());
-    let reply = hub.embed(request.options(wanted).caller(asker)).await?;
+    let reply = hub.embed(request.options(wanted).keep_alive(keep_alive).caller(asker)).await?;
     metrics.read(reply.prompt_tokens);
     let total = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let answer = json!({
@@ -74,11 +67,12 @@ async fn embed_one(
 ) -> Result<Response, ApiError> {
     let model = installed_name(&hub, fields.require("model")?).await?;
     let text: String = fields.require("prompt")?;
+    let keep_alive = options::take_keep_alive(&mut fields)?;
     finish(fields)?;
     let mut wanted = EmbedOptions::default();
     wanted.too_long = TooLong::Cut;
-    let request = EmbedRequest::new(model, vec![Input::Text(text)]).options(wanted).caller(asker);
-    let reply = hub.embed(request).await?;
+    let request = EmbedRequest::new(model, vec![Input::Text(text)]).options(wanted).keep_alive(keep_alive);
+    let reply = hub.embed(request.caller(asker)).await?;
     metrics.read(reply.prompt_tokens);
     let vector = reply.vectors.into_iter().next().unwrap_or_default();
     Ok(json::response(StatusCode::OK, json::to_vec(&json!({ "embedding": vector }))))
@@ -87,5 +81,5 @@ async fn embed_one(
 /// Reads the options, which change no vector, and refuses what is left.
 fn finish(mut fields: Fields) -> Result<(), ApiError> {
     options::take(&mut fields)?;
-    fields.finish(&[UNSERVED])
+    fields.finish(&[])
 }

@@ -1,11 +1,12 @@
 //! `/api/chat` and `/api/generate`
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
 use hub::{
     ChatRequest, Hub,
     base::{ProgressSink, Task},
+    config::KeepAlive,
     models::{ChatPrompt, Delta, FinishReason, Prompt, Usage, chat::Message},
 };
 use serde::Serialize;
@@ -48,15 +49,16 @@ async fn chat(
 ) -> Result<Response, ApiError> {
     let model = installed_name(&hub, fields.require("model")?).await?;
     let is_stream = fields.take("stream")?.unwrap_or(true);
+    let keep_alive = options::take_keep_alive(&mut fields)?;
     if fields.is("messages", &serde_json::json!([])) || !fields.has("messages") {
-        return load(&hub, model, Form::Chat).await;
+        return load(&hub, model, keep_alive, Form::Chat).await;
     }
     let messages = messages::take(&mut fields)?;
     let kwargs = options::take_think(&mut fields)?;
     let options = options::take(&mut fields)?;
     fields.finish(&[UNSERVED])?;
     let prompt = Prompt::Chat(ChatPrompt::new(messages).template_kwargs(kwargs));
-    let request = ChatRequest::new(model, prompt).options(options).caller(asker);
+    let request = ChatRequest::new(model, prompt).options(options).keep_alive(keep_alive).caller(asker);
     answer(hub, metrics, request, is_stream, Form::Chat).await
 }
 
@@ -69,13 +71,14 @@ async fn generate(
     let model = installed_name(&hub, fields.require("model")?).await?;
     let is_stream = fields.take("stream")?.unwrap_or(true);
     let text: String = fields.take("prompt")?.unwrap_or_default();
+    let keep_alive = options::take_keep_alive(&mut fields)?;
     if text.is_empty() {
-        return load(&hub, model, Form::Generate).await;
+        return load(&hub, model, keep_alive, Form::Generate).await;
     }
     let prompt = take_prompt(&mut fields, text)?;
     let options = options::take(&mut fields)?;
     fields.finish(&[UNSERVED])?;
-    let request = ChatRequest::new(model, prompt).options(options).caller(asker);
+    let request = ChatRequest::new(model, prompt).options(options).keep_alive(keep_alive).caller(asker);
     answer(hub, metrics, request, is_stream, Form::Generate).await
 }
 
@@ -94,10 +97,21 @@ fn take_prompt(fields: &mut Fields, text: String) -> Result<Prompt, ApiError> {
     Ok(Prompt::Chat(ChatPrompt::new(messages).template_kwargs(kwargs)))
 }
 
-/// Loads a model for whoever asks it nothing, as Ollama does.
-async fn load(hub: &Hub, model: String, form: Form) -> Result<Response, ApiError> {
-    hub.load(&model, Task::Chat, ProgressSink::default()).await?;
-    let line = Line::new(&model, form, "", "").done("load", None);
+/// Loads a model for whoever asks it nothing, as Ollama does; unloads it for whoever does not want it kept.
+async fn load(
+    hub: &Hub,
+    model: String,
+    keep_alive: Option<KeepAlive>,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let goes = keep_alive == Some(KeepAlive::For(Duration::ZERO));
+    if !goes {
+        hub.load(&model, Task::Chat, ProgressSink::default()).await?;
+    }
+    if let Some(keep_alive) = keep_alive {
+        hub.keep_alive(&model, Task::Chat, keep_alive).await?;
+    }
+    let line = Line::new(&model, form, "", "").done(if goes { "unload" } else { "load" }, None);
     Ok(json::response(StatusCode::OK, json::to_vec(&line)))
 }
 
@@ -187,8 +201,9 @@ impl Lines {
 
 impl Chunks for Lines {
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
-    // An empty line is passed over by whoever reads lines.
-    const PING: &'static str = "\n";
+    // Space before the next line is passed over by whoever reads JSON. An empty line is not: Ollama's own command and its
+    // client for Python take every line for JSON, and end with an error.
+    const PING: &'static str = " ";
 
     fn begin(&mut self, _model: &str, _out: &mut Vec<u8>) {}
 
@@ -208,5 +223,22 @@ impl Chunks for Lines {
     fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
         out.extend_from_slice(&error.ollama());
         out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ping_spoils_no_line() {
+        let mut out = [Lines::PING, Lines::PING].concat().into_bytes();
+        Lines::write(&Line::new("tiny", Form::Chat, "hi", ""), &mut out);
+        out.extend_from_slice(Lines::PING.as_bytes());
+        Lines::write(&Line::new("tiny", Form::Chat, "", "").done("stop", None), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[0]["message"]["content"], &lines[1]["done"]), (&"hi".into(), &true.into()));
     }
 }

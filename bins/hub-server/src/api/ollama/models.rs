@@ -14,7 +14,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::wire::{Details, capabilities, installed_name, moment};
-use crate::{body::JsonBody, error::ApiError, json, state::AppState};
+use crate::{body::JsonBody, error::ApiError, fields::Unserved, json, state::AppState};
+
+/// What `/api/show` could be told to show in place of what the model has. Ollama's own command always sends them, empty.
+static UNSERVED: &[Unserved] = &[
+    Unserved { name: "system", asks_nothing: |value| value == "" },
+    Unserved { name: "template", asks_nothing: |value| value == "" },
+    Unserved { name: "options", asks_nothing: |value| value == &json!({}) },
+];
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -23,6 +30,9 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/api/ps", get(ps))
         .route("/api/show", post(show))
 }
+
+/// When what came with this program was changed. Ollama's command shows Go's zero time as "Never".
+const NEVER: &str = "0001-01-01T00:00:00Z";
 
 async fn version() -> Response {
     json::response(StatusCode::OK, json::to_vec(&json!({ "version": env!("CARGO_PKG_VERSION") })))
@@ -42,10 +52,11 @@ struct Model {
 impl From<&Installed> for Model {
     fn from(model: &Installed) -> Self {
         let since = Duration::from_millis(u64::try_from(model.created_at_ms).unwrap_or(0));
+        let modified_at = if since.is_zero() { NEVER.to_owned() } else { moment(UNIX_EPOCH + since) };
         Self {
             name: model.name.to_string(),
             model: model.name.to_string(),
-            modified_at: moment(UNIX_EPOCH + since),
+            modified_at,
             size: model.bytes,
             digest: format!("{:064x}", (u128::from(model.bytes) << 64) | since.as_millis()),
             details: Details::of(model),
@@ -60,15 +71,16 @@ async fn tags(State(hub): State<Hub>) -> Result<Response, ApiError> {
 
 async fn ps(State(hub): State<Hub>) -> Result<Response, ApiError> {
     let installed = hub.models().await?;
-    // Nothing ends by the clock: a model stays until its memory is needed.
-    let expires = moment(SystemTime::now() + Duration::from_secs(24 * 60 * 60));
+    // A model that stays until its memory is needed ends, for clients that read a clock, in a hundred years.
+    let forever = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     let entry = |loaded: hub::LoadedModel| {
         let model = Model::from(installed.iter().find(|model| model.name == loaded.name)?);
         let mut entry = serde_json::to_value(model).ok()?;
         entry["size"] = loaded.memory_bytes.into();
         entry["size_vram"] = if hub.device_name() == "cpu" { 0 } else { loaded.memory_bytes }.into();
         entry["context_length"] = loaded.context_tokens.into();
-        entry["expires_at"] = expires.as_str().into();
+        let left = loaded.expires_in_ms.map_or(forever, Duration::from_millis);
+        entry["expires_at"] = moment(SystemTime::now() + left).into();
         Some(entry)
     };
     let models: Vec<Value> = hub.loaded().into_iter().filter_map(entry).collect();
@@ -76,13 +88,14 @@ async fn ps(State(hub): State<Hub>) -> Result<Response, ApiError> {
 }
 
 async fn show(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<Response, ApiError> {
-    let older: Option<String> = fields.take("name")?;
-    let name = match fields.take("model")?.or(older) {
+    let names: [Option<String>; 2] = [fields.take("model")?, fields.take("name")?];
+    // Ollama's own command sends both, and leaves the one it does not mean empty.
+    let name = match names.into_iter().flatten().find(|name| !name.is_empty()) {
         Some(name) => installed_name(&hub, name).await?,
         None => return Err(fields.missing("model")),
     };
     fields.take::<bool>("verbose")?;
-    fields.finish(&[])?;
+    fields.finish(&[UNSERVED])?;
     let details = hub.details(&name).await?;
     let template = hub.chat_template(&name).await?;
     let (model, info) = (&details.installed, &details.info);

@@ -1,6 +1,6 @@
 //! `options`, and the fields beside it.
 
-use hub::models::GenerateOptions;
+use hub::{config::KeepAlive, models::GenerateOptions};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -48,8 +48,9 @@ pub(super) static UNSERVED: &[Unserved] = &[
     Unserved { name: "template", asks_nothing: |value| value == "" },
     Unserved { name: "suffix", asks_nothing: |value| value == "" },
     Unserved { name: "context", asks_nothing: |value| value == &json!([]) },
-    // Models stay until their memory is needed.
-    Unserved { name: "keep_alive", asks_nothing: |_| true },
+    // What does not fit is refused, never cut.
+    Unserved { name: "truncate", asks_nothing: |value| value == &json!(false) },
+    Unserved { name: "shift", asks_nothing: |value| value == &json!(false) },
     Unserved { name: "logprobs", asks_nothing: |value| value == &json!(false) },
     Unserved { name: "top_logprobs", asks_nothing: |value| value == &json!(0) },
 ];
@@ -89,6 +90,15 @@ pub(super) fn take(fields: &mut Fields) -> Result<GenerateOptions, ApiError> {
     }
     given.finish(&[UNSERVED_OPTIONS])?;
     Ok(options)
+}
+
+/// Takes `keep_alive`: how long the model stays after the answer.
+///
+/// # Errors
+/// 400 if it is no time.
+pub(super) fn take_keep_alive(fields: &mut Fields) -> Result<Option<KeepAlive>, ApiError> {
+    // An empty one is Ollama's own command's way of saying nothing.
+    if fields.is("keep_alive", &json!("")) { Ok(None) } else { fields.take("keep_alive") }
 }
 
 /// Takes `think`, as what chat templates are told: on, off, or a degree.

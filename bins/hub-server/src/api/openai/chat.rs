@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     messages,
     sampling::{self, Form, StreamUsage, is_empty_list, is_false, is_never, is_true},
-    wire::{Head, Usage, finish_word, finite, token_text},
+    wire::{Head, Timings, Usage, finish_word, finite, token_text},
 };
 use crate::{
     answer::{Answer, Choice},
@@ -35,15 +35,14 @@ async fn create(
     Asker(asker): Asker,
     JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
-    let call = Call::try_from(fields)?;
-    let choices = call.request.options.choices.get() as usize;
-    let opening = Answer::open(hub, metrics, call.request.caller(asker), Vec::new(), choices);
+    let Call { request, form, shown } = Call::try_from(fields)?;
+    let opening = Answer::open(hub, metrics, request.caller(asker), Vec::new(), shown.choices);
     let opening = async { opening.await.map_err(|error| error.about("messages")) };
     let head = Head::new("chatcmpl-");
-    match call.form {
-        Form::Whole => whole(opening.await?, &head, choices, call.logprobs).await,
+    match form {
+        Form::Whole => whole(opening.await?, &head, shown).await,
         Form::Stream(usage) => {
-            let chunks = ChatChunks { head, model: String::new(), usage, choices, logprobs: call.logprobs };
+            let chunks = ChatChunks { head, model: String::new(), usage, shown };
             sse::respond(Box::pin(opening), chunks).await
         }
     }
@@ -53,7 +52,15 @@ async fn create(
 struct Call {
     request: ChatRequest,
     form: Form,
+    shown: Shown,
+}
+
+/// What an answer shows.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    choices: usize,
     logprobs: Logprobs,
+    timings: bool,
 }
 
 /// Whether the probabilities of tokens are told.
@@ -118,9 +125,11 @@ impl TryFrom<Fields> for Call {
             Logprobs::Untold => None,
         };
         let form = sampling::take_form(&mut fields)?;
+        let timings = sampling::take_timings(&mut fields)?;
+        let shown = Shown { choices: options.choices.get() as usize, logprobs, timings };
         fields.finish(&[UNSERVED, sampling::UNSERVED])?;
         let prompt = Prompt::Chat(ChatPrompt::new(messages).template_kwargs(kwargs));
-        Ok(Self { request: ChatRequest::new(model, prompt).options(options), form, logprobs })
+        Ok(Self { request: ChatRequest::new(model, prompt).options(options), form, shown })
     }
 }
 
@@ -150,6 +159,8 @@ struct Completion<'a> {
     model: &'a str,
     choices: Vec<WholeChoice<'a>>,
     usage: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timings: Option<Timings>,
 }
 
 #[derive(Serialize)]
@@ -216,6 +227,8 @@ struct Chunk<'a> {
     /// Left out, `null`, or the usage.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timings: Option<Timings>,
 }
 
 #[derive(Serialize)]
@@ -265,16 +278,11 @@ fn whole_choice(index: usize, choice: &Choice, logprobs: Logprobs) -> WholeChoic
 }
 
 /// Answers with one object when everything is generated.
-async fn whole(
-    answer: Answer,
-    head: &Head,
-    choices: usize,
-    logprobs: Logprobs,
-) -> Result<Response, ApiError> {
+async fn whole(answer: Answer, head: &Head, shown: Shown) -> Result<Response, ApiError> {
     let mut headers = axum::http::HeaderMap::new();
     answer.write_headers(&mut headers);
     let model = answer.model().to_owned();
-    let (collected, usage) = answer.collect(choices).await?;
+    let (collected, usage) = answer.collect(shown.choices).await?;
     let completion = Completion {
         id: &head.id,
         object: "chat.completion",
@@ -283,9 +291,10 @@ async fn whole(
         choices: collected
             .iter()
             .enumerate()
-            .map(|(at, choice)| whole_choice(at, choice, logprobs))
+            .map(|(at, choice)| whole_choice(at, choice, shown.logprobs))
             .collect(),
         usage: usage.into(),
+        timings: shown.timings.then(|| usage.into()),
     };
     let mut response = json::response(StatusCode::OK, json::to_vec(&completion));
     response.headers_mut().extend(headers);
@@ -297,12 +306,21 @@ struct ChatChunks {
     head: Head,
     model: String,
     usage: StreamUsage,
-    choices: usize,
-    logprobs: Logprobs,
+    shown: Shown,
 }
 
 impl ChatChunks {
-    fn write(&self, choices: &[ChunkChoice<'_>], usage: Option<Usage>, out: &mut Vec<u8>) {
+    fn write(&self, choices: &[ChunkChoice<'_>], out: &mut Vec<u8>) {
+        self.write_with(choices, None, None, out);
+    }
+
+    fn write_with(
+        &self,
+        choices: &[ChunkChoice<'_>],
+        usage: Option<Usage>,
+        timings: Option<Timings>,
+        out: &mut Vec<u8>,
+    ) {
         let chunk = Chunk {
             id: &self.head.id,
             object: "chat.completion.chunk",
@@ -310,6 +328,7 @@ impl ChatChunks {
             model: &self.model,
             choices,
             usage: (self.usage == StreamUsage::Told).then_some(usage),
+            timings,
         };
         write_event(out, &chunk);
     }
@@ -318,9 +337,9 @@ impl ChatChunks {
 impl Chunks for ChatChunks {
     fn begin(&mut self, model: &str, out: &mut Vec<u8>) {
         model.clone_into(&mut self.model);
-        for index in 0..self.choices {
+        for index in 0..self.shown.choices {
             let delta = ChunkDelta { role: Some("assistant"), content: Some(""), ..ChunkDelta::default() };
-            self.write(&[ChunkChoice { index, delta, logprobs: None, finish_reason: None }], None, out);
+            self.write(&[ChunkChoice { index, delta, logprobs: None, finish_reason: None }], out);
         }
     }
 
@@ -331,21 +350,19 @@ impl Chunks for ChatChunks {
             let content =
                 (thought.reasoning.is_none() || !piece.text.is_empty()).then_some(piece.text.as_str());
             let delta = ChunkDelta { role: None, content, thought };
-            let logprobs = (self.logprobs == Logprobs::Told).then(|| token_logprobs(&piece.logprobs));
-            self.write(&[ChunkChoice { index, delta, logprobs, finish_reason: None }], None, out);
+            let logprobs = (self.shown.logprobs == Logprobs::Told).then(|| token_logprobs(&piece.logprobs));
+            self.write(&[ChunkChoice { index, delta, logprobs, finish_reason: None }], out);
         }
         if let Some(finish) = piece.finish.map(finish_word) {
             let delta = ChunkDelta::default();
-            self.write(
-                &[ChunkChoice { index, delta, logprobs: None, finish_reason: Some(finish) }],
-                None,
-                out,
-            );
+            let choice = ChunkChoice { index, delta, logprobs: None, finish_reason: Some(finish) };
+            let timings = piece.usage.filter(|_| self.shown.timings).map(Timings::from);
+            self.write_with(&[choice], None, timings, out);
         }
         if let Some(usage) = piece.usage
             && self.usage == StreamUsage::Told
         {
-            self.write(&[], Some(usage.into()), out);
+            self.write_with(&[], Some(usage.into()), None, out);
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     echo::{Echo, Logprobs, Offset},
     sampling::{self, Form, StreamUsage, is_true},
-    wire::{Head, Usage, finish_word},
+    wire::{Head, Timings, Usage, finish_word},
 };
 use crate::{
     answer::{Answer, Choice},
@@ -40,9 +40,9 @@ async fn create(
     Asker(asker): Asker,
     JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
-    let Call { request, others, form, echo } = Call::try_from(fields)?;
+    let Call { request, others, form, echo, timings } = Call::try_from(fields)?;
     let choices = request.options.choices.get() as usize;
-    let shape = Shape { prompts: 1 + others.len(), choices, echo };
+    let shape = Shape { prompts: 1 + others.len(), choices, echo, timings };
     let has_logprobs = request.options.logprobs.is_some();
     let opening = Answer::open(hub, metrics, request.caller(asker), others, choices);
     let opening = async { opening.await.map_err(|error| error.about("prompt")) };
@@ -64,6 +64,7 @@ struct Call {
     others: Vec<Prompt>,
     form: Form,
     echo: Echo,
+    timings: bool,
 }
 
 /// How the choices of an answer belong to its prompts.
@@ -72,6 +73,8 @@ struct Shape {
     /// Choices of each prompt.
     choices: usize,
     echo: Echo,
+    /// Whether it says what it took.
+    timings: bool,
 }
 
 impl Shape {
@@ -130,10 +133,11 @@ impl TryFrom<Fields> for Call {
         };
         options.prompt_logprobs = echo.prompt_logprobs();
         let form = sampling::take_form(&mut fields)?;
+        let timings = sampling::take_timings(&mut fields)?;
         fields.finish(&[UNSERVED, sampling::UNSERVED])?;
         let others = prompts.split_off(1);
         let request = ChatRequest::new(model, prompts.swap_remove(0)).options(options);
-        Ok(Self { request, others, form, echo })
+        Ok(Self { request, others, form, echo, timings })
     }
 }
 
@@ -147,6 +151,8 @@ struct Completion<'a> {
     /// Left out, `null`, or the usage.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timings: Option<Timings>,
 }
 
 #[derive(Serialize)]
@@ -197,6 +203,7 @@ async fn whole(answer: Answer, head: &Head, shape: &Shape, has_logprobs: bool) -
         model: &model,
         choices: &choices,
         usage: Some(Some(usage.into())),
+        timings: shape.timings.then(|| usage.into()),
     };
     let mut response = json::response(StatusCode::OK, json::to_vec(&completion));
     response.headers_mut().extend(headers);
@@ -215,7 +222,17 @@ struct CompletionChunks {
 }
 
 impl CompletionChunks {
-    fn write(&self, choices: &[WireChoice<'_>], usage: Option<Usage>, out: &mut Vec<u8>) {
+    fn write(&self, choices: &[WireChoice<'_>], out: &mut Vec<u8>) {
+        self.write_with(choices, None, None, out);
+    }
+
+    fn write_with(
+        &self,
+        choices: &[WireChoice<'_>],
+        usage: Option<Usage>,
+        timings: Option<Timings>,
+        out: &mut Vec<u8>,
+    ) {
         let chunk = Completion {
             id: &self.head.id,
             object: "text_completion",
@@ -223,6 +240,7 @@ impl CompletionChunks {
             model: &self.model,
             choices,
             usage: (self.usage == StreamUsage::Told).then_some(usage),
+            timings,
         };
         write_event(out, &chunk);
     }
@@ -237,7 +255,7 @@ impl CompletionChunks {
                 self.shape.echo.write(prompt, tokens, offset, &mut logprobs);
             }
             let logprobs = self.has_logprobs.then_some(logprobs);
-            self.write(&[WireChoice { text: &text, index, logprobs, finish_reason: None }], None, out);
+            self.write(&[WireChoice { text: &text, index, logprobs, finish_reason: None }], out);
         }
     }
 }
@@ -263,16 +281,22 @@ impl Chunks for CompletionChunks {
                 logprobs.extend(&piece.logprobs, offset);
             }
             let logprobs = self.has_logprobs.then_some(logprobs);
-            self.write(&[WireChoice { text: &piece.text, index, logprobs, finish_reason: None }], None, out);
+            self.write(&[WireChoice { text: &piece.text, index, logprobs, finish_reason: None }], out);
         }
         if let Some(finish) = piece.finish {
             let finish_reason = Some(finish_word(finish));
-            self.write(&[WireChoice { text: "", index, logprobs: None, finish_reason }], None, out);
+            let timings = piece.usage.filter(|_| self.shape.timings).map(Timings::from);
+            self.write_with(
+                &[WireChoice { text: "", index, logprobs: None, finish_reason }],
+                None,
+                timings,
+                out,
+            );
         }
         if let Some(usage) = piece.usage
             && self.usage == StreamUsage::Told
         {
-            self.write(&[], Some(usage.into()), out);
+            self.write_with(&[], Some(usage.into()), None, out);
         }
     }
 }

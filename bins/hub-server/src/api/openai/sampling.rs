@@ -121,6 +121,12 @@ pub(crate) fn take_form(fields: &mut Fields) -> Result<Form, ApiError> {
     Ok(Form::Stream(usage))
 }
 
+/// Takes whether the answer says what it took: under the hub's own name, or llama.cpp's, which says it once here.
+pub(crate) fn take_timings(fields: &mut Fields) -> Result<bool, ApiError> {
+    let [own, theirs] = ["timings", "timings_per_token"].map(|name| fields.take::<bool>(name));
+    Ok(own? == Some(true) || theirs? == Some(true))
+}
+
 /// Takes a map from token ids, written as text as in OpenAI's API, to what is added to their scores.
 fn take_logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
     let biases: BTreeMap<String, f32> = fields.take("logit_bias")?.unwrap_or_default();
@@ -188,7 +194,6 @@ pub(crate) static UNSERVED: &[Unserved] = &[
     Unserved { name: "dry_penalty_last_n", asks_nothing: Value::is_number },
     Unserved { name: "mirostat_tau", asks_nothing: Value::is_number },
     Unserved { name: "mirostat_eta", asks_nothing: Value::is_number },
-    Unserved { name: "timings_per_token", asks_nothing: is_false },
     Unserved { name: "return_progress", asks_nothing: is_false },
     Unserved { name: "n_probs", asks_nothing: is_zero },
     Unserved { name: "id_slot", asks_nothing: |value| value == &json!(-1) },

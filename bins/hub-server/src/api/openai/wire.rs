@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use hub::models::FinishReason;
@@ -22,6 +22,37 @@ impl From<hub::models::Usage> for Usage {
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
             total_tokens: usage.prompt_tokens + usage.completion_tokens,
+        }
+    }
+}
+
+/// What an answer took, in the words of llama.cpp's server; times in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Timings {
+    queue_ms: f64,
+    prompt_n: usize,
+    prompt_ms: f64,
+    prompt_per_second: f64,
+    predicted_n: usize,
+    predicted_ms: f64,
+    predicted_per_second: f64,
+}
+
+impl From<hub::models::Usage> for Timings {
+    fn from(usage: hub::models::Usage) -> Self {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let rate = |tokens: usize, time: Duration| {
+            if time.is_zero() { 0.0 } else { tokens as f64 / time.as_secs_f64() }
+        };
+        Self {
+            queue_ms: ms(usage.queue),
+            prompt_n: usage.prompt_tokens,
+            prompt_ms: ms(usage.prefill),
+            prompt_per_second: rate(usage.prompt_tokens, usage.prefill),
+            predicted_n: usage.completion_tokens,
+            predicted_ms: ms(usage.decode),
+            // The first token of an answer comes out of its prompt.
+            predicted_per_second: rate(usage.completion_tokens.saturating_sub(1), usage.decode),
         }
     }
 }
