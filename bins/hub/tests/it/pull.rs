@@ -1,4 +1,9 @@
-use std::{process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use hub_fixtures::{Faults, Form, Registry};
 
@@ -60,35 +65,88 @@ fn a_model_is_pulled_listed_and_asked() {
     assert!(stderr(&missing).contains("ollama:other:latest is not on this machine"), "{}", stderr(&missing));
 }
 
-#[test]
-fn killed_pulls_end_with_the_right_bytes() {
-    const KILLS: u64 = 20;
-    let registry = Registry::start();
-    let bytes = weights(4 * PART);
-    let digest = registry.ollama("library/tiny", "1b", &[("model", bytes.clone())]);
-    registry.faults(Faults { slow: Some(60 << 20), ..Faults::default() });
-    let hub = Hub::new();
-    let pull = || hub.at(&registry, &["pull", "ollama:tiny:1b"]);
+/// How often a pull is killed.
+const KILLS: usize = 20;
+/// How many parts the pulls that are killed have, but for the last and shorter one.
+const PARTS: usize = 20;
+/// Over how many connections a file is fetched.
+const CONNECTIONS: usize = 4;
+
+/// Kills a pull over and over, lets it end, and checks what came in which run: the bytes of `at` (a path of the
+/// registry), which end up as the file `blob`.
+fn kill(hub: &Hub, registry: &Registry, source: &str, at: &str, blob: &Path, bytes: &[u8]) {
+    registry.faults(Faults { slow: Some(100 << 20), ..Faults::default() });
+    let pull = || hub.at(registry, &["pull", source]);
+    let (mut runs, mut killed) = (Vec::new(), 0);
     for kill in 0..KILLS {
-        let mut child =
-            pull().stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
-        // Sooner and later, in no order.
-        std::thread::sleep(Duration::from_millis(20 + (kill * 7_919) % 180));
+        let mut child = pull().stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        // Sooner and later: before a part is asked for, among the first four, and at the fifth, which is asked for once
+        // one of those has arrived.
+        let asked = [0, 1, 3, 2, 5][kill % 5];
+        let begun = Instant::now();
+        while child.try_wait().unwrap().is_none()
+            && registry.seen().iter().filter(|seen| seen.path == at).count() < asked
+        {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nothing is asked for");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(kill as u64 * 13 % 40));
         // Fails if it has come to its end already.
         let _ = child.kill();
-        child.wait().unwrap();
+        killed += usize::from(!child.wait().unwrap().success());
+        runs.push(parts_asked(registry, at));
     }
+    let arrived = runs.iter().flatten().collect::<BTreeSet<_>>().len();
+    assert!(killed > KILLS / 2 && arrived > CONNECTIONS, "{killed} kills, {runs:?}");
     registry.faults(Faults::default());
     let output = pull().output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    let blobs = hub.home().join("models/ollama/blobs");
-    assert_eq!(std::fs::read(blobs.join(format!("sha256-{digest}"))).unwrap(), bytes);
-    let left: Vec<_> =
-        blobs.read_dir().unwrap().flatten().map(|file| file.file_name().into_string().unwrap()).collect();
+    runs.push(parts_asked(registry, at));
+    assert!(std::fs::read(blob).unwrap() == bytes, "the bytes are others");
+    let folder = blob.parent().unwrap().read_dir().unwrap().flatten();
+    let left: Vec<_> = folder.map(|file| file.file_name().into_string().unwrap()).collect();
     assert!(left.iter().all(|name| !name.contains(".hub-")), "{left:?}");
-    // A part for each of four connections may come again after each kill.
-    let twice = registry.sent().saturating_sub(bytes.len());
-    assert!(twice <= KILLS as usize * 4 * PART, "{twice}");
+    // After each kill, what comes again is at most the part that each connection was at.
+    let mut known = BTreeSet::new();
+    for asked in &runs {
+        let again = asked.iter().filter(|part| known.contains(*part)).count();
+        assert!(again <= CONNECTIONS, "{again} parts came again: {runs:?}");
+        known.extend(asked.iter().copied());
+    }
+    assert_eq!(known.len(), bytes.len().div_ceil(PART), "{runs:?}");
+}
+
+/// Returns which parts of a file were asked for since the last time that this was called.
+fn parts_asked(registry: &Registry, at: &str) -> BTreeSet<usize> {
+    let seen = registry.take_seen();
+    let ranges = seen.into_iter().filter(|seen| seen.path == at).filter_map(|seen| seen.range);
+    ranges.map(|range| range.start / PART).collect()
+}
+
+#[test]
+fn killed_pulls_from_hugging_face_end_with_the_right_bytes() {
+    let registry = Registry::start();
+    let bytes = weights(PARTS * PART);
+    let name = "tiny-Q8_0.gguf";
+    registry.repo("org/Tiny-GGUF", COMMIT, &[(name, bytes.clone())], Form::Full);
+    // The digest of the weights is the name of their file, here and there.
+    let digest = registry.digest(&bytes);
+    let hub = Hub::new();
+    let blob = hub.home().join("hf/hub/models--org--Tiny-GGUF/blobs").join(&digest);
+    kill(&hub, &registry, "hf:org/Tiny-GGUF", &format!("/cdn/{digest}"), &blob, &bytes);
+    assert!(hub.works(&["run", "tiny-Q8_0", "How do I list my models?"]).contains("hub list"));
+}
+
+#[test]
+fn killed_pulls_from_ollama_end_with_the_right_bytes() {
+    let registry = Registry::start();
+    let bytes = weights(PARTS * PART);
+    let digest = registry.ollama("library/tiny", "1b", &[("model", bytes.clone())]);
+    let hub = Hub::new();
+    let blobs = hub.home().join("models/ollama/blobs");
+    let blob = blobs.join(format!("sha256-{digest}"));
+    let at = format!("/v2/library/tiny/blobs/sha256:{digest}");
+    kill(&hub, &registry, "ollama:tiny:1b", &at, &blob, &bytes);
     assert!(hub.works(&["run", "tiny:1b", "How do I list my models?"]).contains("hub list"));
     // Everything lies in the home, and goes with the model.
     assert!(hub.works(&["show", "tiny:1b"]).contains(&*hub.home().to_string_lossy()));

@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use hub_base::CancelToken;
 use hub_fetch::{Error, Event, Fetched, Fetcher, Stage};
@@ -13,8 +16,17 @@ const LEN: usize = 8 * PART + 12_345;
 
 /// A model of several parts, and its bytes.
 fn model() -> (Registry, Vec<u8>) {
+    model_of(LEN)
+}
+
+/// A model of one part, and its bytes.
+fn small() -> (Registry, Vec<u8>) {
+    model_of(100_000)
+}
+
+fn model_of(len: usize) -> (Registry, Vec<u8>) {
     let registry = Registry::start();
-    let bytes = noise(LEN, 11);
+    let bytes = noise(len, 11);
     registry.ollama("library/m", "latest", &[("model", bytes.clone())]);
     (registry, bytes)
 }
@@ -80,6 +92,60 @@ fn a_tired_server_is_waited_for() {
 }
 
 #[test]
+fn a_server_that_says_when_is_asked_no_sooner() {
+    let (registry, _) = small();
+    registry.faults(Faults { tired: 1, retry_after_s: 1, ..Faults::default() });
+    let home = tempfile::tempdir().unwrap();
+    let begun = Instant::now();
+    pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_server_that_is_ill_is_asked_again() {
+    let (registry, bytes) = small();
+    registry.faults(Faults { ill: 2, ..Faults::default() });
+    let home = tempfile::tempdir().unwrap();
+    let fetched = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap();
+    assert_eq!(std::fs::read(fetched.path).unwrap(), bytes);
+}
+
+#[test]
+fn a_registry_that_wants_a_token_is_shown_the_one_it_hands_out() {
+    let (registry, bytes) = small();
+    registry.faults(Faults { challenge: Some("t0ken".to_owned()), ..Faults::default() });
+    let home = tempfile::tempdir().unwrap();
+    let fetched = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap();
+    assert_eq!(std::fs::read(fetched.path).unwrap(), bytes);
+    assert_eq!(registry.seen().iter().filter(|seen| seen.path == "/token").count(), 1);
+}
+
+#[test]
+fn addresses_that_lead_in_a_circle_are_left() {
+    let registry = Registry::start();
+    registry.repo("o/m", "c0ffee", &[("m.gguf", noise(100_000, 3))], hub_fixtures::Form::Full);
+    let home = tempfile::tempdir().unwrap();
+    let fetcher = fetcher(home.path(), &registry, |_| {});
+    let cancel = CancelToken::new();
+    let plan = fetcher.plan(&"hf:o/m".parse().unwrap(), &cancel).unwrap();
+    registry.faults(Faults { circles: true, ..Faults::default() });
+    let error = fetcher.fetch(&plan, &|_| {}, &cancel).unwrap_err();
+    assert!(matches!(error, Error::Network { .. }), "{error}");
+    registry.faults(Faults::default());
+    fetcher.fetch(&plan, &|_| {}, &cancel).unwrap();
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_no_model() {
+    let (registry, _) = small();
+    registry.faults(Faults { cut_after: Some(10), ..Faults::default() });
+    let home = tempfile::tempdir().unwrap();
+    let error = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap_err();
+    assert!(matches!(error, Error::Network { .. }), "{error}");
+    assert!(!home.path().join("models").exists(), "nothing was written");
+}
+
+#[test]
 fn a_server_without_ranges_sends_the_whole() {
     let (registry, bytes) = model();
     registry.faults(Faults { no_ranges: true, ..Faults::default() });
@@ -93,6 +159,9 @@ fn lies_are_not_believed() {
     let (registry, _) = model();
     let home = tempfile::tempdir().unwrap();
     registry.faults(Faults { wrong_total: true, ..Faults::default() });
+    let error = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap_err();
+    assert!(matches!(error, Error::Answer { .. }), "{error}");
+    registry.faults(Faults { wrong_start: true, ..Faults::default() });
     let error = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:m").unwrap_err();
     assert!(matches!(error, Error::Answer { .. }), "{error}");
 
