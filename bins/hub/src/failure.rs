@@ -40,6 +40,8 @@ pub(crate) enum Failure {
     /// The server says so, and the answer was to be shown as it is.
     #[error("{message}")]
     Answered {
+        /// The status of the answer.
+        status: u16,
         /// What it says.
         message: String,
     },
@@ -143,12 +145,15 @@ impl Failure {
     /// Says what to do next where the hub itself cannot know: it has no command line.
     fn next_step(&self) -> &'static str {
         use hub::{Error, router::Error as Router};
-        let Self::Hub(error) = self else { return "" };
+        const GET_ONE: &str = "; `hub pull SOURCE` fetches one, `hub import PATH` takes one that is here";
+        let error = match self {
+            Self::Hub(error) => error,
+            Self::Answered { status: 404, .. } => return GET_ONE,
+            _ => return "",
+        };
         match **error {
             Error::NoSuchModel { .. }
-            | Error::Router(Router::NoSuchModel { .. } | Router::NoneCapable { .. }) => {
-                "; `hub pull SOURCE` fetches one, `hub import PATH` takes one that is here"
-            }
+            | Error::Router(Router::NoSuchModel { .. } | Router::NoneCapable { .. }) => GET_ONE,
             Error::NoName { .. } => " with --name",
             Error::Gone { .. } => " with `hub rm`",
             _ => "",

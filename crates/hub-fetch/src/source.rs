@@ -72,6 +72,9 @@ impl FromStr for Source {
         match text.split_once(':') {
             Some(("hf", repo)) => hugging_face(repo).map_err(invalid),
             Some(("ollama", name)) => ollama(name).map_err(invalid),
+            // What Ollama and Hugging Face call it themselves.
+            _ if ollama(text).is_ok() && !text.contains('/') => Err(invalid("did you mean ollama:NAME?")),
+            _ if hugging_face(text).is_ok() => Err(invalid("did you mean hf:ORG/REPO?")),
             _ => Err(invalid("it begins with none of the known words")),
         }
     }

@@ -10,7 +10,7 @@ async fn supervisors_are_answered() {
     assert_eq!(world.get("/health").await.json(200), json!({"status": "ok"}));
     let ready = world.get("/ready").await.json(200);
     assert_eq!(ready["store"]["status"], "ok");
-    assert_eq!(ready["models"], json!({"status": "ok", "installed": 1, "loaded": 0}));
+    assert_eq!(ready["models"], json!({"status": "ok", "installed": 1, "loaded": 0, "loading": []}));
     let metrics = world.get("/metrics").await;
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     assert!(metrics.text.contains("hub_http_requests_total{route=\"/ready\",status=\"200\"} 1\n"));

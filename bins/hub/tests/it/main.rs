@@ -1,8 +1,10 @@
 //! The built command, as a shell sees it.
 #![cfg(test)]
 
+mod cached;
 mod commands;
 mod confined;
+mod first_hour;
 mod pull;
 mod serve;
 

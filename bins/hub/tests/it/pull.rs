@@ -15,7 +15,7 @@ const PART: usize = 8 << 20;
 
 impl Hub {
     /// A command that knows no other registry than this one.
-    fn at(&self, registry: &Registry, args: &[&str]) -> Command {
+    pub(crate) fn at(&self, registry: &Registry, args: &[&str]) -> Command {
         let mut command = self.command(args);
         let hf_home = self.home().join("hf");
         command.env("HF_ENDPOINT", registry.url()).env("HF_HOME", hf_home);
@@ -26,7 +26,7 @@ impl Hub {
 
 /// The guide model as a file of a repository, with so many bytes behind it that it takes several parts. What is behind
 /// the last tensor is nobody's.
-fn weights(extra: usize) -> Vec<u8> {
+pub(crate) fn weights(extra: usize) -> Vec<u8> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/hub-models/guide/hub-guide.gguf");
     let mut bytes = std::fs::read(path).unwrap();
     bytes.resize(bytes.len() + extra, 7);

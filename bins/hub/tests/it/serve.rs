@@ -7,14 +7,14 @@ use std::{
 use crate::Hub;
 
 /// A server that is killed with its owner, however the test ends.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Server {
     /// Starts a server on a free port and waits until it is ready.
-    fn start(hub: &Hub, args: &[&str]) -> Self {
+    pub(crate) fn start(hub: &Hub, args: &[&str]) -> Self {
         let args = [&["serve", "--port", "0"], args].concat();
         let mut child = hub.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
@@ -61,6 +61,25 @@ fn a_server_says_where_it_is_and_a_second_one_is_refused() {
     drop(server);
     hub.fails(&["ps"], 1, "error: no hub serves ");
     drop(Server::start(&hub, &[]));
+}
+
+#[test]
+fn a_running_server_answers_hub_run() {
+    let hub = Hub::new();
+    let _server = Server::start(&hub, &[]);
+    let run = ["run", "hub-guide", "--temperature", "0", "--max-tokens", "6", "How do I list my models?"];
+    let answer = hub.works(&run);
+    let here = hub.works(&[&run[..1], &["--local"], &run[1..]].concat());
+    assert_eq!(answer, here, "the same model, the same answer");
+    let requests = hub.json(&["ps", "--json"])["models"][0]["requests"].clone();
+    assert_eq!(requests, 1, "one of the two was asked of the server");
+
+    let told = hub.json(&[&run[..], &["--json", "--system", "Be brief."]].concat());
+    assert_eq!((&told["model"], &told["usage"]["completion_tokens"]), (&"hub-guide".into(), &6.into()));
+    let figures = hub.run(&[&run[..], &["-v"]].concat());
+    assert!(crate::stderr(&figures).contains("tokens/s"), "{}", crate::stderr(&figures));
+    hub.fails(&["run", "nope", "hi"], 1, "error: there is no model \"nope\"; installed: hub-guide");
+    hub.works(&["run", "hub-guide", "--keepalive", "0", "--max-tokens", "2", "hi"]);
 }
 
 #[cfg(unix)]

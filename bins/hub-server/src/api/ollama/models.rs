@@ -9,7 +9,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use hub::{Hub, Installed};
+use hub::{Hub, Installed, models::Preset};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -57,10 +57,18 @@ impl From<&Installed> for Model {
             name: model.name.to_string(),
             model: model.name.to_string(),
             modified_at,
-            size: model.bytes,
-            digest: format!("{:064x}", (u128::from(model.bytes) << 64) | since.as_millis()),
+            size: model.disk_bytes.max(model.bytes),
+            digest: digest(model, since),
             details: Details::of(model),
         }
+    }
+}
+
+/// Returns the digest of a model's weights; of several files, or of none, something that differs as they do.
+fn digest(model: &Installed, since: Duration) -> String {
+    match model.files.as_slice() {
+        [file] => file.sha256.clone(),
+        _ => format!("{:064x}", (u128::from(model.bytes) << 64) | since.as_millis()),
     }
 }
 
@@ -87,6 +95,24 @@ async fn ps(State(hub): State<Hub>) -> Result<Response, ApiError> {
     Ok(json::response(StatusCode::OK, json::to_vec(&json!({ "models": models }))))
 }
 
+/// Writes what came with a model as the lines of Ollama's own files.
+fn parameters(preset: &Preset) -> String {
+    let number = |name: &str, value: Option<f32>| value.map(|value| format!("{name:<31}{value}"));
+    let mut lines: Vec<String> = [
+        number("temperature", preset.temperature),
+        preset.top_k.map(|top_k| format!("{:<31}{top_k}", "top_k")),
+        number("top_p", preset.top_p),
+        number("min_p", preset.min_p),
+        number("repeat_penalty", preset.repetition_penalty),
+        preset.max_tokens.map(|tokens| format!("{:<31}{tokens}", "num_predict")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    lines.extend(preset.stop.iter().map(|stop| format!("{:<31}{stop:?}", "stop")));
+    lines.join("\n")
+}
+
 async fn show(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<Response, ApiError> {
     let names: [Option<String>; 2] = [fields.take("model")?, fields.take("name")?];
     // Ollama's own command sends both, and leaves the one it does not mean empty.
@@ -111,11 +137,13 @@ async fn show(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<
     }
     let shown = json!({
         "modelfile": "",
-        "parameters": "",
+        "parameters": parameters(&model.preset),
+        "license": model.license.as_deref().unwrap_or_default(),
+        "system": model.preset.system.as_deref().unwrap_or_default(),
         "template": template.unwrap_or_default(),
         "details": Details::of(model),
         "model_info": facts,
-        "capabilities": capabilities(model.task),
+        "capabilities": capabilities(model),
         "modified_at": Model::from(model).modified_at,
     });
     Ok(json::response(StatusCode::OK, json::to_vec(&shown)))

@@ -47,11 +47,12 @@ impl Details {
 }
 
 /// Returns what a model can be asked, in Ollama's words.
-pub(super) fn capabilities(task: Task) -> &'static [&'static str] {
-    match task {
-        Task::Chat => &["completion"],
-        Task::Embed => &["embedding"],
-        Task::Rerank => &[],
+pub(super) fn capabilities(model: &Installed) -> Vec<&'static str> {
+    let thinks = model.capabilities.iter().any(|word| word == "reasoning");
+    match model.task {
+        Task::Chat => ["completion"].into_iter().chain(thinks.then_some("thinking")).collect(),
+        Task::Embed => vec!["embedding"],
+        Task::Rerank => Vec::new(),
     }
 }
 

@@ -98,7 +98,7 @@ impl Server {
     /// Posts, and shows what the server says as if it were said here.
     fn post(&self, path: &str, body: &Value) -> Result<client::Answer, Failure> {
         client::post(&self.url, path, self.key.as_deref(), body).map_err(|failure| match failure {
-            Failure::Refused { message, .. } => Failure::Answered { message },
+            Failure::Refused { status, message, .. } => Failure::Answered { status, message },
             failure => failure,
         })
     }
