@@ -84,15 +84,20 @@ impl Hub {
         self.registry().loaded()
     }
 
-    /// Loads the model that `name` leads to (a model, an alias, `auto`) for `task`, if it is not in memory.
+    /// Loads the model that `name` leads to (a model, an alias, `auto`), if it is not in memory: for `task`, for what it
+    /// does if that is `None`.
     ///
     /// It stays as long as the settings say. Nothing is sent to `progress` if it is in memory already.
     ///
     /// # Errors
     /// [`Error::Router`] if there is none, otherwise what the load failed of.
-    pub async fn load(&self, name: &str, task: Task, progress: ProgressSink) -> Result<Installed> {
-        let request = Request { model: name, task, prompt_tokens: 0, max_tokens: None };
-        let installed = self.plan_one(&request).await?.installed;
+    pub async fn load(
+        &self,
+        name: &str,
+        task: impl Into<Option<Task>>,
+        progress: ProgressSink,
+    ) -> Result<Installed> {
+        let installed = self.find(name, task.into()).await?;
         self.registry().get(&installed, None, progress).await?;
         Ok(installed)
     }
@@ -102,11 +107,21 @@ impl Hub {
     ///
     /// # Errors
     /// [`Error::Router`] if there is none.
-    pub async fn keep_alive(&self, name: &str, task: Task, keep_alive: KeepAlive) -> Result<Installed> {
-        let request = Request { model: name, task, prompt_tokens: 0, max_tokens: None };
-        let installed = self.plan_one(&request).await?.installed;
+    pub async fn keep_alive(&self, name: &str, keep_alive: KeepAlive) -> Result<Installed> {
+        let installed = self.find(name, None).await?;
         self.registry().keep_alive(&installed.name, keep_alive);
         Ok(installed)
+    }
+
+    /// Finds the model that `name` leads to for a task, or for what it does.
+    async fn find(&self, name: &str, task: Option<Task>) -> Result<Installed> {
+        let task = match task {
+            Some(task) => task,
+            // Of names that lead to no model of their own, chat is what is asked most.
+            None => self.model_behind(name).await.map_or(Task::Chat, |model| model.task),
+        };
+        let request = Request { model: name, task, prompt_tokens: 0, max_tokens: None };
+        Ok(self.plan_one(&request).await?.installed)
     }
 
     /// Lists the models that are being loaded, by name.

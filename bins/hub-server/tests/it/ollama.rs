@@ -76,6 +76,8 @@ async fn models_are_told_in_ollamas_words() {
         world.post("/api/embed", &json!({"model": "bert:latest", "input": ["a", "b"]})).await.json(200);
     assert_eq!(embedded["embeddings"].as_array().unwrap().len(), 2);
     assert_eq!(world.get("/api/ps").await.json(200)["models"][0]["name"], "bert");
+    let stop = world.post("/api/generate", &json!({"model": "bert", "keep_alive": 0})).await.json(200);
+    assert_eq!(stop["done_reason"], "unload", "whatever a model does, it is stopped so");
     let old = world.post("/api/embeddings", &json!({"model": "bert", "prompt": "a"})).await.json(200);
     let numbers = |vector: &Value| -> Vec<f64> {
         vector.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()

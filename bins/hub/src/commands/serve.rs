@@ -1,5 +1,4 @@
 use hub::{Home, HomeLock, Hub};
-use hub_base::Task;
 use hub_server::Server;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
@@ -43,9 +42,7 @@ impl Args {
 async fn preload(hub: &Hub, models: &[String]) -> Result<(), Failure> {
     let progress = ProgressLine::new();
     for name in models {
-        // An alias, or auto, is asked for what servers are asked for most.
-        let task = hub.model(name).await.map_or(Task::Chat, |model| model.task);
-        hub.load(name, task, progress.sink()).await?;
+        hub.load(name, None, progress.sink()).await?;
     }
     Ok(())
 }

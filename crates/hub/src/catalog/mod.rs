@@ -175,7 +175,7 @@ impl Hub {
     }
 
     /// Finds a model by its name, or by an alias that leads to it.
-    async fn model_behind(&self, name: &str) -> Result<Installed> {
+    pub(crate) async fn model_behind(&self, name: &str) -> Result<Installed> {
         let aliases = self.aliases().await?;
         let models = aliases.iter().find(|alias| alias.name == name).map(|alias| alias.models.as_slice());
         self.model(models.and_then(<[String]>::first).map_or(name, String::as_str)).await

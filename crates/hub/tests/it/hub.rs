@@ -56,7 +56,7 @@ async fn a_model_leaves_when_it_is_not_used_for_as_long_as_it_is_kept() {
     let loaded = hub.loaded();
     assert_eq!((loaded[0].requests, loaded[0].expires_in_ms), (1, None), "the settings say forever");
     assert!(loaded[0].decode_tokens_per_s.is_some_and(|rate| rate > 0.0));
-    hub.keep_alive("hub-guide", Task::Chat, KeepAlive::For(Duration::ZERO)).await.unwrap();
+    hub.keep_alive("hub-guide", KeepAlive::For(Duration::ZERO)).await.unwrap();
     tokio::time::timeout(Duration::from_secs(20), async {
         while !hub.loaded().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
 use hub::{
     ChatRequest, Hub,
-    base::{ProgressSink, Task},
+    base::ProgressSink,
     config::KeepAlive,
     models::{ChatPrompt, Delta, FinishReason, Prompt, Usage, chat::Message},
 };
@@ -106,10 +106,10 @@ async fn load(
 ) -> Result<Response, ApiError> {
     let goes = keep_alive == Some(KeepAlive::For(Duration::ZERO));
     if !goes {
-        hub.load(&model, Task::Chat, ProgressSink::default()).await?;
+        hub.load(&model, None, ProgressSink::default()).await?;
     }
     if let Some(keep_alive) = keep_alive {
-        hub.keep_alive(&model, Task::Chat, keep_alive).await?;
+        hub.keep_alive(&model, keep_alive).await?;
     }
     let line = Line::new(&model, form, "", "").done(if goes { "unload" } else { "load" }, None);
     Ok(json::response(StatusCode::OK, json::to_vec(&line)))

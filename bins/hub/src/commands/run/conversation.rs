@@ -175,7 +175,12 @@ impl Conversation<'_> {
                     line(&answer.figures())?;
                 }
                 self.files.clear();
-                self.messages.push(Message::assistant(answer.text));
+                if answer.was_stopped && answer.text.is_empty() {
+                    // A question without any answer is no part of the conversation.
+                    self.messages.pop();
+                } else {
+                    self.messages.push(Message::assistant(answer.text));
+                }
             }
             Err(failure @ (Failure::Hub(_) | Failure::Answered { .. } | Failure::Unreachable { .. })) => {
                 // The question got no answer, so it is no part of the conversation.

@@ -92,7 +92,10 @@ impl Server {
                 _ = tokio::signal::ctrl_c() => return Err(Failure::Interrupted),
             }
         }
-        Ok(Ready { name: model.to_owned(), context: None })
+        let this = self.clone();
+        let name = model.to_owned();
+        let context = tokio::task::spawn_blocking(move || this.context(&name)).await.ok().flatten();
+        Ok(Ready { name: model.to_owned(), context })
     }
 
     /// Posts, and shows what the server says as if it were said here.
@@ -108,6 +111,14 @@ impl Server {
         let answer = client::get(&self.url, "/hub/v1/ps", self.key.as_deref()).ok()?;
         let load = answer.get("loading")?.get(0)?;
         Some((load.get("done")?.as_u64()?, load.get("total")?.as_u64()?))
+    }
+
+    /// Returns the longest sequence that a model in memory serves; `None` if the server does not say.
+    fn context(&self, model: &str) -> Option<(usize, usize)> {
+        let answer = client::get(&self.url, "/hub/v1/ps", self.key.as_deref()).ok()?;
+        let loaded = answer.get("models")?.as_array()?.iter().find(|loaded| loaded["name"] == model)?;
+        let tokens = usize::try_from(loaded.get("context_tokens")?.as_u64()?).ok()?;
+        Some((tokens, tokens))
     }
 
     /// Asks, and returns once the answer begins.
