@@ -131,16 +131,16 @@ pub(crate) fn strace() -> Result<PathBuf, String> {
 /// # Errors
 /// Why it is not there: the system is another, the user is not root, or apt failed.
 fn debian(program: &str, package: &str) -> Result<PathBuf, String> {
-    let said = |error: Error| error.to_string();
-    let Some(apt) = found("apt-get") else {
+    let said = |error: Error| format!("{program} is not installed, and {error}");
+    if found("apt-get").is_none() {
         return Err(format!("{program} is not installed, and there is no apt-get to install it"));
-    };
+    }
     let (user, _) = output(command("id", &["-u"])).map_err(said)?;
     if user.trim() != "0" {
         return Err(format!("{program} is not installed; `apt-get install {package}` as root does"));
     }
     let get = |args: &[&str]| {
-        let mut apt = command(&apt, args);
+        let mut apt = command("apt-get", args);
         apt.env("DEBIAN_FRONTEND", "noninteractive");
         run(apt).map_err(said)
     };

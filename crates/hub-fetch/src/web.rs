@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use ureq::{
     Agent, Body,
     config::RedirectAuthHeaders,
-    http::{Response, StatusCode, header},
+    http::{Response, StatusCode, header, response},
 };
 
 use crate::{Error, Result};
@@ -102,15 +102,28 @@ impl Web {
 
     /// Asks until there is an answer that is no passing failure.
     pub(crate) fn ask(&self, ask: &Ask<'_>, cancel: &CancelToken) -> Result<Response<Body>> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.try_once(ask) {
-                Ok(response) => return Ok(response),
-                Err(Failure::Passing(_, after)) if tries < TRIES => rest(tries, after, cancel)?,
-                Err(Failure::Passing(error, _) | Failure::Lasting(error)) => return Err(error),
+        retried(cancel, || self.try_once(ask))
+    }
+
+    /// Asks until there is an answer that is no passing failure, and is whole: its head and its body, of which at most
+    /// so many bytes are read.
+    pub(crate) fn read(
+        &self,
+        ask: &Ask<'_>,
+        most_bytes: u64,
+        cancel: &CancelToken,
+    ) -> Result<(response::Parts, Vec<u8>)> {
+        retried(cancel, || {
+            let (head, mut body) = self.try_once(ask)?.into_parts();
+            let mut bytes = Vec::new();
+            match body.as_reader().take(most_bytes).read_to_end(&mut bytes) {
+                Ok(_) => Ok((head, bytes)),
+                Err(source) => {
+                    let error = Error::Network { host: host_of(ask.url), source: source.into() };
+                    Err(Failure::Passing(error, None))
+                }
             }
-        }
+        })
     }
 
     /// Asks for JSON; an answer that is an error is returned as its status.
@@ -119,17 +132,27 @@ impl Web {
         ask: &Ask<'_>,
         cancel: &CancelToken,
     ) -> Result<std::result::Result<T, StatusCode>> {
-        let mut response = self.ask(ask, cancel)?;
-        if !response.status().is_success() {
-            return Ok(Err(response.status()));
+        let (head, bytes) = self.read(ask, MAX_JSON_BYTES, cancel)?;
+        if !head.status.is_success() {
+            return Ok(Err(head.status));
         }
-        let mut bytes = Vec::new();
-        let read = response.body_mut().as_reader().take(MAX_JSON_BYTES).read_to_end(&mut bytes);
-        read.map_err(|source| Error::Network { host: host_of(ask.url), source: source.into() })?;
         let value = serde_json::from_slice(&bytes);
         let unreadable =
             |error: serde_json::Error| Error::Answer { url: ask.url.to_owned(), reason: error.to_string() };
         Ok(Ok(value.map_err(unreadable)?))
+    }
+}
+
+/// Tries until a try does not fail, or fails for good.
+fn retried<T>(cancel: &CancelToken, mut once: impl FnMut() -> std::result::Result<T, Failure>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match once() {
+            Ok(answer) => return Ok(answer),
+            Err(Failure::Passing(_, after)) if tries < TRIES => rest(tries, after, cancel)?,
+            Err(Failure::Passing(error, _) | Failure::Lasting(error)) => return Err(error),
+        }
     }
 }
 

@@ -9,10 +9,7 @@ use serde::Deserialize;
 use ureq::http::StatusCode;
 
 use super::{WEIGHTS, blob_path, refused, token};
-use crate::{
-    Digest, Error, Fetcher, Result,
-    web::{Ask, host_of},
-};
+use crate::{Digest, Error, Fetcher, Result, web::Ask};
 
 /// How long a manifest, and each text that it names, may be.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
@@ -142,18 +139,15 @@ pub(super) fn ask(
     let mut bearer = None;
     loop {
         let ask = Ask { url, accept: Some(ACCEPT), bearer: bearer.as_deref(), ..Ask::default() };
-        let mut response = fetcher.web.ask(&ask, cancel)?;
-        if response.status() == StatusCode::UNAUTHORIZED && bearer.is_none() {
-            let token = token::ask(fetcher, response.headers(), cancel)?;
+        let (head, text) = fetcher.web.read(&ask, MAX_TEXT_BYTES, cancel)?;
+        if head.status == StatusCode::UNAUTHORIZED && bearer.is_none() {
+            let token = token::ask(fetcher, &head.headers, cancel)?;
             bearer = Some(token.ok_or_else(|| refused(url, name, tag, StatusCode::UNAUTHORIZED))?);
             continue;
         }
-        if !response.status().is_success() {
-            return Err(refused(url, name, tag, response.status()));
+        if !head.status.is_success() {
+            return Err(refused(url, name, tag, head.status));
         }
-        let mut text = Vec::new();
-        let read = response.body_mut().as_reader().take(MAX_TEXT_BYTES).read_to_end(&mut text);
-        read.map_err(|source| Error::Network { host: host_of(url), source: source.into() })?;
         return Ok((text, bearer));
     }
 }

@@ -136,6 +136,18 @@ fn addresses_that_lead_in_a_circle_are_left() {
 }
 
 #[test]
+fn a_manifest_or_a_listing_that_breaks_off_is_asked_for_again() {
+    let (registry, bytes) = small();
+    registry.repo("o/m", "c0ffee", &[("m.gguf", bytes.clone())], hub_fixtures::Form::Full);
+    for source in ["ollama:m", "hf:o/m"] {
+        registry.faults(Faults { broken: 2, ..Faults::default() });
+        let home = tempfile::tempdir().unwrap();
+        let fetched = pull(&fetcher(home.path(), &registry, |_| {}), source).unwrap();
+        assert_eq!(std::fs::read(fetched.path).unwrap(), bytes, "{source}");
+    }
+}
+
+#[test]
 fn an_answer_that_breaks_off_is_no_model() {
     let (registry, _) = small();
     registry.faults(Faults { cut_after: Some(10), ..Faults::default() });
