@@ -27,6 +27,7 @@ mod fields;
 mod json;
 mod metrics;
 mod os;
+mod pulling;
 mod server;
 mod socket;
 mod sse;

@@ -93,6 +93,8 @@ pub(crate) async fn guard_browser(
     let Some(origin) = headers.get(header::ORIGIN).cloned() else { return next.run(request).await };
     if !origin.to_str().is_ok_and(|origin| access.allows_origin(origin, host)) {
         let message = format!("pages from {origin:?} may not call this server; add it to `[server] origins`");
+        // Browsers keep the answer from the page, so whoever wrote it looks here.
+        tracing::warn!("refused: {message}");
         return ApiError::new(StatusCode::FORBIDDEN, message).code("origin_not_allowed").into_response();
     }
     let is_preflight =

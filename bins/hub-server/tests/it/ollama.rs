@@ -105,3 +105,23 @@ async fn errors_have_ollamas_shape() {
         assert!(answer.json(status)["error"].is_string(), "{}", answer.text);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_is_told_in_ollamas_words() {
+    let registry = hub_fixtures::Registry::start();
+    let guide = include_bytes!("../../../../crates/hub-models/guide/hub-guide.gguf");
+    registry.ollama("library/tiny", "latest", &[("model", guide.to_vec())]);
+    let mut config = hub::HubConfig::default();
+    config.fetch.ollama_registry = registry.url();
+    let world = World::with(config).await;
+    let told = lines(&world.post("/api/pull", &json!({"model": "tiny"})).await);
+    assert_eq!(told.first().map(|line| &line["status"]), Some(&json!("pulling manifest")));
+    assert_eq!(told.last().map(|line| &line["status"]), Some(&json!("success")));
+    assert!(told.iter().any(|line| line["completed"] == line["total"] && line["total"].is_u64()));
+    let again = world.post("/api/pull", &json!({"name": "tiny", "stream": false})).await.json(200);
+    assert_eq!(again, json!({"status": "success"}));
+    let missing = world.post("/api/pull", &json!({"model": "nothing", "stream": false})).await.json(404);
+    assert!(missing["error"].as_str().unwrap().contains("nothing"), "{missing}");
+    let answer = json!({"model": "tiny", "prompt": "hi", "stream": false});
+    assert_eq!(world.post("/api/generate", &answer).await.json(200)["done"], true);
+}

@@ -1,27 +1,16 @@
 //! `POST /hub/v1/models/pull`: fetches a model, and streams how far it has come.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
+use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use hub::{Hub, Installed, PullEvent, PullRequest};
+
+use crate::{
+    body::JsonBody,
+    error::ApiError,
+    json,
+    pulling::{self, Words},
+    sse::write_event,
+    state::AppState,
 };
-
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::State,
-    http::{HeaderValue, StatusCode, header},
-    response::Response,
-    routing::post,
-};
-use futures_core::{Stream, future::BoxFuture};
-use hub::{Hub, Installed, PullEvent, PullRequest, PullSink};
-use tokio::sync::mpsc;
-
-use crate::{body::JsonBody, error::ApiError, json, sse::write_event, state::AppState};
-
-/// How many events may wait for a slow reader; later ones say more than those that are dropped.
-const MAX_WAITING: usize = 64;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/hub/v1/models/pull", post(pull))
@@ -33,54 +22,31 @@ async fn pull(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<
     request.sha256 = fields.take("sha256")?;
     let is_stream = fields.take("stream")?.unwrap_or(true);
     fields.finish(&[])?;
-    if !is_stream {
-        let model = hub.pull(request).await?;
-        return Ok(json::response(StatusCode::OK, json::to_vec(&model)));
+    if is_stream {
+        return Ok(pulling::respond::<Events>(hub, request));
     }
-    let (tx, events) = mpsc::channel(MAX_WAITING);
-    request.events = PullSink::new(move |event| {
-        // Full: the reader is slow, and the next event replaces this one. Closed: nobody reads.
-        let _ = tx.try_send(event);
-    });
-    let pull = Box::pin(async move { hub.pull(request).await });
-    let mut response = Response::new(Body::from_stream(Events { pull: Some(pull), events }));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(response)
+    let model = hub.pull(request).await?;
+    Ok(json::response(StatusCode::OK, json::to_vec(&model)))
 }
 
-/// The events of a pull, then the model or an `error` event. Dropping it stops the pull; what arrived is kept.
-struct Events {
-    pull: Option<BoxFuture<'static, hub::Result<Installed>>>,
-    events: mpsc::Receiver<PullEvent>,
-}
+/// The events of a pull, then the model or an `error` event.
+struct Events;
 
-impl Stream for Events {
-    type Item = Result<Bytes, Infallible>;
+impl Words for Events {
+    const CONTENT_TYPE: &'static str = "text/event-stream";
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(pull) = &mut self.pull else { return Poll::Ready(None) };
-        let ended = pull.as_mut().poll(cx);
-        let mut out = Vec::new();
-        while let Poll::Ready(Some(event)) = self.events.poll_recv(cx) {
-            write_event(&mut out, &event);
-        }
-        match ended {
-            Poll::Ready(Ok(model)) => {
-                write_event(&mut out, &serde_json::json!({ "event": "model", "model": model }));
-                out.extend_from_slice(b"data: [DONE]\n\n");
-                self.pull = None;
-            }
-            Poll::Ready(Err(error)) => {
-                out.extend_from_slice(b"event: error\ndata: ");
-                out.extend_from_slice(&ApiError::from(error).envelope());
-                out.extend_from_slice(b"\n\n");
-                self.pull = None;
-            }
-            Poll::Pending if out.is_empty() => return Poll::Pending,
-            Poll::Pending => {}
-        }
-        Poll::Ready(Some(Ok(out.into())))
+    fn event(event: &PullEvent, out: &mut Vec<u8>) {
+        write_event(out, event);
+    }
+
+    fn done(model: &Installed, out: &mut Vec<u8>) {
+        write_event(out, &serde_json::json!({ "event": "model", "model": model }));
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    fn fail(error: &ApiError, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"event: error\ndata: ");
+        out.extend_from_slice(&error.envelope());
+        out.extend_from_slice(b"\n\n");
     }
 }

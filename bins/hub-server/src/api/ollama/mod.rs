@@ -7,6 +7,7 @@ mod embed;
 mod generate;
 mod models;
 mod options;
+mod pull;
 mod wire;
 
 use axum::{
@@ -25,6 +26,7 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/", get(running))
         .merge(models::routes())
+        .merge(pull::routes())
         .merge(generate::routes())
         .merge(embed::routes())
 }
