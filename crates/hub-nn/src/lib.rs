@@ -7,6 +7,7 @@
 pub mod device;
 mod error;
 pub mod executor;
+mod os;
 pub mod spec;
 pub mod state;
 pub mod tokens;
