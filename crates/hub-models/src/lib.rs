@@ -13,7 +13,10 @@
 //!
 //! Any folder in the Hugging Face layout and any GGUF file of a known family opens the same way:
 //! `TextModel::open("models/qwen3-0.6b", LoadOptions::default())`. Requests share one thread, one copy of the weights
-//! and each pass over them; a dropped [`Reply`] stops its request within a step.
+//! and each pass over them; a dropped [`Reply`] stops its request within a step. [`EmbeddingModel`] and [`Reranker`]
+//! have the same shape; [`ModelParts`] is for programs that run the model themselves.
+//!
+//! Features, all off by default: `cuda` and `metal` run models on graphics cards through candle.
 
 mod bundle;
 pub mod chat;
@@ -25,6 +28,7 @@ mod family;
 mod generation;
 mod info;
 mod options;
+mod parts;
 mod pending;
 mod pooling;
 mod prompt;
@@ -41,6 +45,7 @@ pub use error::Error;
 pub use family::{FamilyError, spec_of};
 pub use info::{LeftOutTensor, ModelInfo, chat_template, inspect, verify};
 pub use options::{EmbedOptions, EndTokens, GenerateOptions, LoadOptions, SamplingOptions, TooLong};
+pub use parts::ModelParts;
 pub use pending::Pending;
 pub use prompt::{ChatPrompt, Prompt};
 pub use reply::{Delta, FinishReason, Reply, TokenLogprob, Usage};
