@@ -5,10 +5,16 @@ use std::io;
 
 use hub_models::{EmbedOptions, EmbeddingModel, Input, LoadOptions};
 
+const USAGE: &str = "usage: cargo ex embed_search MODEL_FOLDER QUERY < passages.txt
+
+No embedding model yet? This fetches one of 90 MB and prints its folder as `from`:
+  hub pull hf:sentence-transformers/all-MiniLM-L6-v2 --name minilm && hub show minilm";
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(folder), Some(query)) = (args.next(), args.next()) else {
-        return Err("usage: embed_search MODEL_FOLDER QUERY < passages.txt".into());
+        println!("{USAGE}");
+        return Ok(());
     };
     let model = EmbeddingModel::open(folder.as_str(), LoadOptions::default())?;
     let passages = io::stdin().lines().collect::<Result<Vec<String>, _>>()?;

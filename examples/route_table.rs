@@ -18,17 +18,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("auto", Task::Embed, 100),
         ("minilm", Task::Chat, 100),
     ] {
+        let asked = format!("{model:12} {:6} {prompt_tokens:6}", task.as_str());
         let request = Request { model, task, prompt_tokens, max_tokens: Some(256) };
         match router.decide(&request, &targets) {
             Ok(decision) => {
                 for candidate in &decision.candidates {
-                    println!(
-                        "{model:12} {task:6} {prompt_tokens:6}  {} ({})",
-                        candidate.model, candidate.reason
-                    );
+                    println!("{asked}  {} ({})", candidate.model, candidate.reason);
                 }
             }
-            Err(error) => println!("{model:12} {task:6} {prompt_tokens:6}  refused: {error}"),
+            Err(error) => println!("{asked}  refused: {error}"),
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! check and every test, and ends with one summary line. The other chores make what is committed.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to whoever runs it")]
 
+mod alone;
 mod clients;
 mod fixtures;
 mod guide;

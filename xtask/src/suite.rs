@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    clients, guide,
+    alone, clients, guide,
     run::{Error, Outcome, command, output, run},
     tools,
 };
@@ -31,6 +31,7 @@ pub(crate) fn test() -> Result<(), Error> {
         run(command("cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
     });
     summary.check("dependencies", dependencies);
+    summary.check("each crate alone", alone::check);
     summary.tests(
         "tests",
         &["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"],

@@ -171,7 +171,8 @@ fn verify(
 ) -> Result<()> {
     counter.begin(Stage::Verifying, 0);
     let disk = || Error::disk(partial);
-    let mut file = File::open(partial).map_err(disk())?;
+    // Windows flushes only what may be written to.
+    let mut file = OpenOptions::new().read(true).write(true).open(partial).map_err(disk())?;
     if let Some(expected) = blob.digest {
         let read = |bytes| counter.add(Stage::Verifying, bytes);
         let found = expected.of_file(&mut file, read, task.cancel).map_err(disk())?;

@@ -4,16 +4,24 @@
 //! ([`Fetcher::fetch`]): in parts over several connections, resumed where an earlier run was killed, and verified
 //! before anything becomes visible. Nothing here reads the environment, and offline nothing opens a connection.
 //!
-//! ```no_run
-//! use hub_fetch::{FetchOptions, Fetcher, Source};
+//! ```
 //! use hub_base::CancelToken;
+//! use hub_fetch::{FetchOptions, Fetcher, Source};
 //!
-//! let fetcher = Fetcher::new(FetchOptions::new("/var/lib/hub/models"));
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let options = FetchOptions::new(folder);
+//! # let registry = hub_fixtures::Registry::start();
+//! # let files = [("Qwen3-0.6B-Q8_0.gguf", vec![7; 2_000])];
+//! # registry.repo("Qwen/Qwen3-0.6B-GGUF", &"0".repeat(40), &files, hub_fixtures::Form::Full);
+//! # let mut options = options;
+//! # options.hf_endpoint = registry.url();
+//! let fetcher = Fetcher::new(options);
 //! let plan = fetcher.plan(&"hf:Qwen/Qwen3-0.6B-GGUF".parse::<Source>()?, &CancelToken::new())?;
 //! println!("{} bytes: {}", plan.bytes(), plan.reason());
 //! let model = fetcher.fetch(&plan, &|event| println!("{} of {}", event.done, event.total), &CancelToken::new())?;
-//! println!("{}", model.path.display());
-//! # Ok::<(), hub_fetch::Error>(())
+//! assert!(model.path.starts_with(folder));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod address;

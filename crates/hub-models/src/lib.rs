@@ -13,7 +13,10 @@
 //!
 //! Any folder in the Hugging Face layout and any GGUF file of a known family opens the same way:
 //! `TextModel::open("models/qwen3-0.6b", LoadOptions::default())`. Requests share one thread, one copy of the weights
-//! and each pass over them; a dropped [`Reply`] stops its request within a step.
+//! and each pass over them; a dropped [`Reply`] stops its request within a step. [`EmbeddingModel`] and [`Reranker`]
+//! have the same shape; [`ModelParts`] is for programs that run the model themselves.
+//!
+//! Features, all off by default: `cuda` and `metal` run models on graphics cards through candle.
 
 mod bundle;
 mod card;
@@ -26,6 +29,7 @@ mod family;
 mod generation;
 mod info;
 mod options;
+mod parts;
 mod pending;
 mod pooling;
 mod preset;
@@ -44,6 +48,7 @@ pub use error::Error;
 pub use family::{FamilyError, spec_of};
 pub use info::{LeftOutTensor, ModelInfo, chat_template, inspect, verify};
 pub use options::{EmbedOptions, EndTokens, GenerateOptions, LoadOptions, SamplingOptions, TooLong};
+pub use parts::ModelParts;
 pub use pending::Pending;
 pub use preset::Preset;
 pub use prompt::{ChatPrompt, Prompt};

@@ -14,7 +14,7 @@ use sqlx::{
 use crate::{Database, Error, Result, StoreOptions, error::is_busy, os::create_private};
 
 /// Every schema change, inside the program.
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// What SQLite's header says of our files: "HUB!" in ASCII.
 const APPLICATION_ID: i32 = 0x4855_4221;
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_migration_is_embedded() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/sqlite");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
         let number = |name: &str| name.split('_').next().and_then(|digits| digits.parse::<i64>().ok());
         let on_disk: BTreeSet<_> = fs::read_dir(directory)
             .unwrap()

@@ -57,7 +57,8 @@ impl Home {
     pub fn lock(&self) -> Result<HomeLock> {
         let path = self.lock_path();
         let failed = |source| Error::Home { path: path.clone(), source };
-        let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        // Windows locks only what may be read, or written anywhere.
+        let file = File::options().create(true).read(true).append(true).open(&path).map_err(failed)?;
         // Somebody who only looks holds the lock for a moment.
         for pause in [20, 50, 130] {
             match file.try_lock() {

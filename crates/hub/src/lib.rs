@@ -19,6 +19,9 @@
 //!
 //! Everything is asynchronous and needs a tokio runtime of several threads; nothing computes on its threads. Nothing
 //! reads the environment: a program does, and hands the text to [`config::resolve`].
+//!
+//! Features, all off by default: `fetch` pulls models from other machines (without it nothing here opens a
+//! connection); `cuda` and `metal` run models on graphics cards through candle.
 
 mod aliases;
 pub mod bench;

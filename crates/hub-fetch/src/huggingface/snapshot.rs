@@ -102,8 +102,8 @@ impl Snapshot {
     }
 }
 
-/// Makes `path` lead to `blob`: by a relative link, as the Python library does, so that the cache can be moved; by a
-/// copy where the system allows none.
+/// Makes `path` lead to `blob`: by a relative link, as the Python library does, so that the cache can be moved; where
+/// the system allows none, by a second name for the same bytes, else by a copy.
 fn place(path: &Path, blob: &Path, depth: usize) -> io::Result<()> {
     if path.exists() {
         return Ok(());
@@ -117,7 +117,9 @@ fn place(path: &Path, blob: &Path, depth: usize) -> io::Result<()> {
     // One that leads nowhere is in the way.
     let _ = fs::remove_file(path);
     match crate::os::link(&relative, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => fs::copy(blob, path).map(drop),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            fs::hard_link(blob, path).or_else(|_| fs::copy(blob, path).map(drop))
+        }
         _ => Ok(()),
     }
 }

@@ -2,10 +2,10 @@
 
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
+
 #[cfg(unix)]
 pub(crate) use unix::link;
-
-#[cfg(not(unix))]
-mod other;
-#[cfg(not(unix))]
-pub(crate) use other::link;
+#[cfg(windows)]
+pub(crate) use windows::link;

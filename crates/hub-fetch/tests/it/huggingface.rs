@@ -38,8 +38,11 @@ fn a_folder_lies_in_the_cache_as_python_would_put_it() {
                 continue;
             }
             assert_eq!(std::fs::read(&path).unwrap(), bytes, "{name}");
-            let link = std::fs::read_link(&path).unwrap();
-            assert!(link.starts_with("../../blobs") || link.starts_with("../../../blobs"), "{link:?}");
+            // Elsewhere a link may be a privilege.
+            if cfg!(unix) {
+                let link = std::fs::read_link(&path).unwrap();
+                assert!(link.starts_with("../../blobs") || link.starts_with("../../../blobs"), "{link:?}");
+            }
         }
         let left: Vec<_> =
             std::fs::read_dir(repo.join("blobs")).unwrap().flatten().map(|file| file.file_name()).collect();

@@ -1,6 +1,7 @@
 use std::{borrow::Cow, fs::File, io, path::Path};
 
 use super::Error;
+use crate::os;
 
 /// Bytes that can be read from any place by several threads at once.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Source {
                 // A sparse file can be longer than any memory.
                 out.try_reserve_exact(len).map_err(|_| io(io::ErrorKind::OutOfMemory.into()))?;
                 out.resize(len, 0);
-                read_exact_at(file, &mut out, offset).map_err(io)?;
+                os::read_exact_at(file, &mut out, offset).map_err(io)?;
                 Ok(out)
             }
             Bytes::Memory(bytes) => bytes
@@ -89,23 +90,4 @@ impl Source {
     pub(super) fn corrupt(&self, reason: impl Into<String>) -> Error {
         Error::Corrupt { file: self.name.clone(), reason: reason.into() }
     }
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !out.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, out, offset)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                out = &mut out[read..];
-                offset += read as u64;
-            }
-        }
-    }
-    Ok(())
 }

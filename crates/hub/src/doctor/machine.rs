@@ -1,4 +1,4 @@
-use std::{fs, thread};
+use std::thread;
 
 use hub_base::{Account, Size};
 use hub_nn::Device;
@@ -86,10 +86,9 @@ pub(super) fn memory(budget: Budget) -> Finding {
 /// Whether the system gives large pages to whoever asks, which saves time on large weights.
 pub(super) fn huge_pages() -> Finding {
     let name = "huge pages";
-    let Ok(text) = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled") else {
+    let Some(chosen) = os::huge_pages() else {
         return Finding::ok(name, "not a matter of this system");
     };
-    let chosen = text.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or("unknown");
     if chosen == "never" {
         let next = "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled";
         return Finding::warning(name, chosen, next);
@@ -100,12 +99,12 @@ pub(super) fn huge_pages() -> Finding {
 /// Which device models run on, and why not on a graphics card that is there.
 pub(super) fn graphics_card(device: &str) -> Finding {
     let name = "device";
-    let cards = fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |cards| cards.flatten().count());
+    let os::Cards { count, feature } = os::cards();
     match Device::open(device, Account::unlimited()) {
-        Ok(device) if device.name() == "cpu" && cards > 0 => Finding::warning(
+        Ok(device) if device.name() == "cpu" && count > 0 => Finding::warning(
             name,
-            format!("the processor, beside {cards} graphics cards that are not used"),
-            "this build has no CUDA: build it with `--features cuda`",
+            format!("the processor, beside {count} graphics cards that are not used"),
+            format!("this build cannot use them: build it with `--features {feature}`"),
         ),
         Ok(device) if device.name() == "cpu" => Finding::ok(name, "the processor; there is no graphics card"),
         Ok(device) => Finding::ok(name, device.name()),

@@ -1,18 +1,39 @@
 //! What the hub asks the operating system: memory over a crate that knows Linux, macOS and Windows.
 
-#[cfg(not(unix))]
-mod other;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(all(unix, not(target_os = "linux")))]
+mod macos;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::path::Path;
 
 use sysinfo::{Disks, MemoryRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
-#[cfg(not(unix))]
-pub(crate) use other::create_private_dir;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{cards, huge_pages};
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) use macos::{cards, huge_pages};
 #[cfg(unix)]
 pub(crate) use unix::create_private_dir;
+#[cfg(windows)]
+pub(crate) use windows::{cards, create_private_dir, huge_pages};
+
+#[cfg(unix)]
+use unix::real_path;
+#[cfg(windows)]
+use windows::real_path;
+
+/// Graphics cards of the kind that this system can run models on.
+pub(crate) struct Cards {
+    /// How many there are.
+    pub(crate) count: usize,
+    /// The feature of the build that uses them.
+    pub(crate) feature: &'static str,
+}
 
 /// Returns how much memory this process may use, in bytes: the machine's, or its control group's if that is less.
 /// `None` if the system does not say.
@@ -34,7 +55,7 @@ pub(crate) fn resident_bytes() -> Option<u64> {
 
 /// Returns how many bytes are free on the disk that holds a directory. `None` if the system does not say.
 pub(crate) fn free_disk_bytes(path: &Path) -> Option<u64> {
-    let path = path.canonicalize().ok()?;
+    let path = real_path(path).ok()?;
     let disks = Disks::new_with_refreshed_list().ok()?;
     let holds = disks.iter().filter(|disk| path.starts_with(disk.mount_point()));
     holds.max_by_key(|disk| disk.mount_point().as_os_str().len()).map(|disk| disk.available_space())
