@@ -18,6 +18,7 @@ const IMPORT: &str = "import";
 
 /// A model that can be asked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Installed {
     /// Its name.
@@ -48,6 +49,7 @@ pub struct Installed {
 
 /// Where a model came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ModelOrigin {
     /// It is part of the program.

@@ -14,6 +14,7 @@ pub(crate) enum Loaded {
 
 /// A model in memory, as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct LoadedModel {
     /// Its name.
