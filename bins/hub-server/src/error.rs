@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hub_base::ErrorKind;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::json;
@@ -24,17 +25,31 @@ pub(crate) struct ApiError {
 }
 
 /// OpenAI's envelope. All four keys are always there.
-#[derive(Serialize)]
-struct Envelope<'a> {
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Error")]
+pub(crate) struct Envelope<'a> {
     error: Body<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ErrorBody")]
 struct Body<'a> {
+    /// What is wrong, and the next step to take.
     message: &'a str,
+    /// The coarse kind of the error.
     r#type: &'static str,
+    /// The field at fault.
     param: Option<&'a str>,
+    /// What programs tell errors apart by.
     code: Option<&'static str>,
+}
+
+/// An error as Ollama writes it.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaError")]
+pub(crate) struct OllamaError<'a> {
+    /// What is wrong, and the next step to take.
+    error: &'a str,
 }
 
 impl ApiError {
@@ -171,7 +186,7 @@ fn chain(error: &hub::Error) -> String {
 impl ApiError {
     /// Writes the error as Ollama does.
     pub(crate) fn ollama(&self) -> Vec<u8> {
-        json::to_vec(&serde_json::json!({ "error": self.message }))
+        json::to_vec(&OllamaError { error: &self.message })
     }
 }
 

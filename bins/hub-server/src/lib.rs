@@ -26,6 +26,7 @@ mod error;
 mod fields;
 mod json;
 mod metrics;
+mod openapi;
 mod os;
 mod pulling;
 mod server;

@@ -25,10 +25,10 @@ pub(crate) trait Words {
     const CONTENT_TYPE: &'static str;
 
     /// Writes how far the pull has come.
-    fn event(event: &PullEvent, out: &mut Vec<u8>);
+    fn event(event: PullEvent, out: &mut Vec<u8>);
 
     /// Writes that the model is there.
-    fn done(model: &Installed, out: &mut Vec<u8>);
+    fn done(model: Installed, out: &mut Vec<u8>);
 
     /// Writes what the pull failed of.
     fn fail(error: &ApiError, out: &mut Vec<u8>);
@@ -65,11 +65,11 @@ impl<W: Words + Unpin> Stream for Lines<W> {
         let ended = pull.as_mut().poll(cx);
         let mut out = Vec::new();
         while let Poll::Ready(Some(event)) = self.events.poll_recv(cx) {
-            W::event(&event, &mut out);
+            W::event(event, &mut out);
         }
         match ended {
             Poll::Ready(Ok(model)) => {
-                W::done(&model, &mut out);
+                W::done(model, &mut out);
                 self.pull = None;
             }
             Poll::Ready(Err(error)) => {

@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a model can be asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
     /// Continues a text or a conversation.

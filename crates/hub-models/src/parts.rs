@@ -61,7 +61,7 @@ impl ModelParts {
     pub fn open(source: impl Into<Source>) -> Result<Self, Error> {
         let bundle = Bundle::open(&source.into())?;
         let tokenizer = bundle.tokenizer()?;
-        let template = bundle.template()?;
+        let template = bundle.template(None)?.map(|(_, template)| template);
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         Ok(Self { weights: bundle.weights, spec: bundle.spec, tokenizer, template, end_tokens })
     }

@@ -7,6 +7,7 @@ use crate::SamplingOptions;
 /// It goes before what the files themselves say, and behind what a request says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Preset {
     /// The chat template, as Jinja, for a model whose files have none.

@@ -29,7 +29,7 @@ impl Caller {
 }
 
 /// Where clients put a key: `x-api-key` Anthropic's, `api-key` Azure's.
-const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
+pub(crate) const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
 
 /// Returns the secret that a request carries: `Authorization: Bearer`, or a header of its own.
 pub(super) fn secret_of(headers: &HeaderMap) -> Option<&str> {

@@ -14,8 +14,13 @@ use super::{
 };
 use crate::{error::ApiError, state::AppState};
 
-/// Operations that answer without a key: a supervisor asks them, and they tell nothing of what is said.
-const OPEN: [&str; 3] = ["/health", "/ready", "/metrics"];
+/// Operations that answer without a key: they tell nothing of what is said here.
+const OPEN: [&str; 6] = ["/health", "/ready", "/metrics", "/openapi.json", "/docs", "/docs/{file}"];
+
+/// Tells whether the operation at a path answers without a key.
+pub(crate) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path)
+}
 
 /// How every key of ours begins. What clients send in its place ("sk-…", "none") needs no look at the store.
 const KEY_PREFIX: &str = "hub_";
@@ -36,7 +41,7 @@ pub(crate) async fn authenticate(
     next: Next,
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let is_open = path.is_some_and(|path| OPEN.contains(&path));
+    let is_open = path.is_some_and(is_open);
     let found =
         if is_open { Ok(Caller::Owner) } else { caller(&state.access, &state.hub, request.headers()).await };
     match found {

@@ -3,8 +3,8 @@
 mod caller;
 mod layer;
 
-pub(crate) use caller::Caller;
-pub(crate) use layer::{authenticate, guard_browser};
+pub(crate) use caller::{Caller, KEY_HEADERS};
+pub(crate) use layer::{authenticate, guard_browser, is_open};
 
 use std::net::IpAddr;
 

@@ -1,5 +1,6 @@
-//! Every operation: one `merge` a group.
+//! Every operation: one line a group.
 
+mod docs;
 mod hub;
 mod ollama;
 mod openai;
@@ -10,18 +11,26 @@ use axum::{
     http::{Method, StatusCode, Uri},
 };
 
-pub(crate) use ollama::speak_ollama;
+pub(crate) use ollama::{is_ollama, speak_ollama};
 
-use crate::{error::ApiError, state::AppState};
+use crate::{error::ApiError, openapi::Operation, state::AppState};
 
+/// Every operation, in the order of the document.
+static GROUPS: &[&[&Operation]] =
+    &[openai::OPERATIONS, ollama::OPERATIONS, hub::OPERATIONS, ops::OPERATIONS, docs::OPERATIONS];
+
+/// Returns every operation.
+pub(crate) fn operations() -> Vec<&'static Operation> {
+    GROUPS.concat()
+}
+
+/// Builds the routes of all operations. None is made elsewhere, so that none is missing in the document.
 pub(crate) fn routes() -> Router<AppState> {
-    Router::new()
-        .merge(openai::routes())
-        .merge(ollama::routes())
-        .merge(hub::routes())
-        .merge(ops::routes())
-        .fallback(unknown)
-        .method_not_allowed_fallback(not_allowed)
+    let add = |router: Router<AppState>, operation: &Operation| {
+        router.route(operation.path, (operation.route)(operation.verb.filter()))
+    };
+    let routes = operations().into_iter().fold(Router::new(), add);
+    routes.fallback(unknown).method_not_allowed_fallback(not_allowed)
 }
 
 async fn unknown(method: Method, uri: Uri) -> ApiError {

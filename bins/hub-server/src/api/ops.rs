@@ -1,26 +1,63 @@
 //! `/health`, `/ready` and `/metrics`, for supervisors. They need no key and tell nothing of what is said.
 
 use axum::{
-    Router,
     extract::State,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::on,
 };
 use hub::{Hub, LoadingModel};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     json,
     metrics::{Metrics, Page},
-    state::AppState,
+    openapi::{Fails, Group, Operation, Verb},
 };
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/health", get(health)).route("/ready", get(ready)).route("/metrics", get(metrics))
-}
+pub(super) static OPERATIONS: &[&Operation] = &[&HEALTH, &READY, &METRICS];
 
-#[derive(Serialize)]
+static HEALTH: Operation = Operation {
+    verb: Verb::Get,
+    path: "/health",
+    group: Group::Operations,
+    summary: "Says that the server is alive",
+    route: |method| on(method, health),
+    body: None,
+    fails: Fails::Never,
+    answers: |answers| {
+        answers.json::<Health>();
+    },
+};
+
+static READY: Operation = Operation {
+    verb: Verb::Get,
+    path: "/ready",
+    group: Group::Operations,
+    summary: "Tells whether each part can serve",
+    route: |method| on(method, ready),
+    body: None,
+    fails: Fails::Never,
+    answers: |answers| {
+        answers.json::<Ready>().json_with::<Ready>(503, "A part cannot serve.");
+    },
+};
+
+static METRICS: Operation = Operation {
+    verb: Verb::Get,
+    path: "/metrics",
+    group: Group::Operations,
+    summary: "Counts what was done, as Prometheus reads it",
+    route: |method| on(method, metrics),
+    body: None,
+    fails: Fails::Never,
+    answers: |answers| {
+        answers.text("text/plain");
+    },
+};
+
+#[derive(JsonSchema, Serialize)]
 struct Health {
     status: &'static str,
 }
@@ -29,21 +66,23 @@ async fn health() -> Response {
     json::response(StatusCode::OK, json::to_vec(&Health { status: "ok" }))
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Ready {
     status: &'static str,
     store: Part,
     models: Models,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ReadyPart")]
 struct Part {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ReadyModels")]
 struct Models {
     status: &'static str,
     installed: usize,

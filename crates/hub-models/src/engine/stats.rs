@@ -17,6 +17,7 @@ pub(crate) struct Stats {
 
 /// What a language model is doing, and has done since it was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Load {
     /// Bytes of its weights in memory.

@@ -14,6 +14,7 @@ use crate::{Error, Result};
 
 /// One file of a model's weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ModelFile {
     /// Its name inside the model's folder, or its own.

@@ -24,6 +24,7 @@ const GUIDE: &str = "hub-guide";
 
 /// A model that can be asked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Installed {
     /// Its name.
@@ -75,6 +76,7 @@ pub struct Installed {
 /// Where a model came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ModelOrigin {
     /// It is part of the program.
     Builtin,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// long as the hub runs; or `"forever"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "String")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Written"))]
 pub enum KeepAlive {
     /// Until its memory is needed.
     #[default]
@@ -23,6 +24,7 @@ pub struct InvalidKeepAlive(pub String);
 
 /// The two ways it is written.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a time such as \"30m\", or a number of seconds")]
 enum Written {
     Seconds(f64),

@@ -16,6 +16,7 @@ pub(crate) enum Loaded {
 
 /// A model in memory, as it is listed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct LoadedModel {
     /// Its name.

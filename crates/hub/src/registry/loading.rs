@@ -10,6 +10,7 @@ use serde::Serialize;
 
 /// A model that is being loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct LoadingModel {
     /// Its name.

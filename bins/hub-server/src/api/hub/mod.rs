@@ -3,10 +3,6 @@
 mod models;
 mod ps;
 
-use axum::Router;
+use crate::openapi::Operation;
 
-use crate::state::AppState;
-
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().merge(models::routes()).merge(ps::routes())
-}
+pub(super) static OPERATIONS: &[&Operation] = &[&models::PULL, &ps::LIST];

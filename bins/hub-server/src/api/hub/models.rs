@@ -1,32 +1,74 @@
 //! `POST /hub/v1/models/pull`: fetches a model, and streams how far it has come.
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use hub::{Hub, Installed, PullEvent, PullRequest};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     body::JsonBody,
     error::ApiError,
+    fields::Fields,
     json,
+    openapi::{Body, Example, Fails, Group, Operation, Verb},
     pulling::{self, Words},
     sse::write_event,
-    state::AppState,
 };
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/hub/v1/models/pull", post(pull))
-}
+pub(super) static PULL: Operation = Operation {
+    verb: Verb::Post,
+    path: "/hub/v1/models/pull",
+    group: Group::Hub,
+    summary: "Fetches a model from where people share them",
+    route: |method| on(method, pull),
+    body: Some(Body { read: |fields| read(fields).map(drop), examples: EXAMPLES }),
+    fails: Fails::Model,
+    answers: |answers| {
+        answers.json::<Installed>().stream::<Event>("text/event-stream");
+    },
+};
 
-async fn pull(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<Response, ApiError> {
+static EXAMPLES: &[Example] = &[Example {
+    name: "A model of Hugging Face",
+    body: || json!({"source": "hf:Qwen/Qwen3-0.6B-GGUF:Q8_0", "name": "qwen3-0.6b"}),
+}];
+
+/// Reads what to pull, and whether its events are streamed.
+fn read(mut fields: Fields) -> Result<(PullRequest, bool), ApiError> {
     let mut request = PullRequest::new(fields.require::<String>("source")?);
     request.name = fields.take("name")?;
     request.sha256 = fields.take("sha256")?;
     let is_stream = fields.take("stream")?.unwrap_or(true);
     fields.finish(&[])?;
-    if is_stream {
-        return Ok(pulling::respond::<Events>(hub, request));
+    Ok((request, is_stream))
+}
+
+async fn pull(State(hub): State<Hub>, JsonBody(fields): JsonBody) -> Result<Response, ApiError> {
+    let (request, is_stream) = read(fields)?;
+    if !is_stream {
+        let model = hub.pull(request).await?;
+        return Ok(json::response(StatusCode::OK, json::to_vec(&model)));
     }
-    let model = hub.pull(request).await?;
-    Ok(json::response(StatusCode::OK, json::to_vec(&model)))
+    Ok(pulling::respond::<Events>(hub, request))
+}
+
+/// What is streamed while a model is pulled.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "PullProgress")]
+#[serde(untagged)]
+enum Event {
+    /// How far it has come.
+    Progress(PullEvent),
+    /// The model, at the end.
+    Model(Pulled),
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "PulledModel")]
+#[serde(tag = "event", rename = "model")]
+struct Pulled {
+    model: Installed,
 }
 
 /// The events of a pull, then the model or an `error` event.
@@ -35,12 +77,12 @@ struct Events;
 impl Words for Events {
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
-    fn event(event: &PullEvent, out: &mut Vec<u8>) {
-        write_event(out, event);
+    fn event(event: PullEvent, out: &mut Vec<u8>) {
+        write_event(out, &Event::Progress(event));
     }
 
-    fn done(model: &Installed, out: &mut Vec<u8>) {
-        write_event(out, &serde_json::json!({ "event": "model", "model": model }));
+    fn done(model: Installed, out: &mut Vec<u8>) {
+        write_event(out, &Event::Model(Pulled { model }));
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
 

@@ -1,14 +1,28 @@
 //! `GET /hub/v1/ps`: the models in memory.
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::get};
+use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use hub::{Hub, LoadedModel, LoadingModel};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{error::ApiError, json, state::AppState};
+use crate::{
+    error::ApiError,
+    json,
+    openapi::{Fails, Group, Operation, Verb},
+};
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/hub/v1/ps", get(list))
-}
+pub(super) static LIST: Operation = Operation {
+    verb: Verb::Get,
+    path: "/hub/v1/ps",
+    group: Group::Hub,
+    summary: "Lists the models in memory",
+    route: |method| on(method, list),
+    body: None,
+    fails: Fails::Store,
+    answers: |answers| {
+        answers.json::<Loaded>();
+    },
+};
 
 async fn list(State(hub): State<Hub>) -> Result<Response, ApiError> {
     // Looking at the catalog forgets the models that another process removed.
@@ -22,7 +36,8 @@ async fn list(State(hub): State<Hub>) -> Result<Response, ApiError> {
     Ok(json::response(StatusCode::OK, json::to_vec(&loaded)))
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "LoadedModels")]
 struct Loaded {
     models: Vec<LoadedModel>,
     loading: Vec<LoadingModel>,
@@ -30,7 +45,7 @@ struct Loaded {
 }
 
 /// The account that all models share.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Memory {
     used_bytes: u64,
     limit_bytes: u64,

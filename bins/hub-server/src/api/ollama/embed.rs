@@ -2,60 +2,85 @@
 
 use std::time::Instant;
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use hub::{
     EmbedRequest, Hub,
+    config::KeepAlive,
     models::{EmbedOptions, Input, TooLong},
 };
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
 use super::{options, wire::installed_name};
 use crate::{
-    asker::Asker, body::JsonBody, error::ApiError, fields::Fields, json, metrics::Metrics, state::AppState,
+    asker::Asker,
+    body::JsonBody,
+    error::ApiError,
+    fields::{Fields, OneOrMany},
+    json,
+    metrics::Metrics,
+    openapi::{Body, Example, Fails, Group, Operation, Verb},
 };
 
 /// The most inputs of a request.
 const MAX_INPUTS: usize = 2_048;
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/api/embed", post(embed)).route("/api/embeddings", post(embed_one))
-}
+pub(super) static EMBED: Operation = Operation {
+    verb: Verb::Post,
+    path: "/api/embed",
+    group: Group::Ollama,
+    summary: "Turns texts into vectors",
+    route: |method| on(method, embed),
+    body: Some(Body {
+        read: |fields| Call::try_from(fields).map(drop),
+        examples: &[Example {
+            name: "Two texts",
+            body: || json!({"model": "minilm", "input": ["Xin chào", "Hello"]}),
+        }],
+    }),
+    fails: Fails::Model,
+    answers: |answers| {
+        answers.json::<Embeddings<'static>>();
+    },
+};
+
+pub(super) static EMBED_ONE: Operation = Operation {
+    verb: Verb::Post,
+    path: "/api/embeddings",
+    group: Group::Ollama,
+    summary: "Turns a text into a vector, for older clients",
+    route: |method| on(method, embed_one),
+    body: Some(Body {
+        read: |fields| Call::of_one(fields).map(drop),
+        examples: &[Example { name: "A text", body: || json!({"model": "minilm", "prompt": "Hello"}) }],
+    }),
+    fails: Fails::Model,
+    answers: |answers| {
+        answers.json::<OneEmbedding>();
+    },
+};
 
 async fn embed(
     State(hub): State<Hub>,
     State(metrics): State<Metrics>,
     Asker(asker): Asker,
-    JsonBody(mut fields): JsonBody,
+    JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
     let start = Instant::now();
-    let model = installed_name(&hub, fields.require("model")?).await?;
-    let inputs: Vec<String> = match fields.require_value("input")? {
-        serde_json::Value::String(text) => vec![text],
-        list => serde_json::from_value(list)
-            .map_err(|_| ApiError::invalid("input", "`input` must be a string or an array of strings"))?,
-    };
-    if inputs.len() > MAX_INPUTS {
-        let message = format!("`input` must hold at most {MAX_INPUTS} inputs, not {}", inputs.len());
-        return Err(ApiError::invalid("input", message));
-    }
-    let mut wanted = EmbedOptions::default();
-    wanted.dimensions = fields.number("dimensions", 1..=usize::MAX)?;
-    if fields.take::<bool>("truncate")? != Some(false) {
-        wanted.too_long = TooLong::Cut;
-    }
-    let keep_alive = options::take_keep_alive(&mut fields)?;
-    finish(fields)?;
-    let request = EmbedRequest::new(&model, inputs.into_iter().map(Input::Text).collect());
-    let reply = hub.embed(request.options(wanted).keep_alive(keep_alive).caller(asker)).await?;
+    let call = Call::try_from(fields)?;
+    let model = installed_name(&hub, call.model).await?;
+    let request = EmbedRequest::new(&model, call.inputs);
+    let request = request.options(call.options).keep_alive(call.keep_alive);
+    let reply = hub.embed(request.caller(asker)).await?;
     metrics.read(reply.prompt_tokens);
-    let total = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let answer = json!({
-        "model": model,
-        "embeddings": reply.vectors,
-        "total_duration": total,
-        "load_duration": 0,
-        "prompt_eval_count": reply.prompt_tokens,
-    });
+    let answer = Embeddings {
+        model: &model,
+        embeddings: reply.vectors,
+        total_duration: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        load_duration: 0,
+        prompt_eval_count: reply.prompt_tokens,
+    };
     Ok(json::response(StatusCode::OK, json::to_vec(&answer)))
 }
 
@@ -63,23 +88,78 @@ async fn embed_one(
     State(hub): State<Hub>,
     State(metrics): State<Metrics>,
     Asker(asker): Asker,
-    JsonBody(mut fields): JsonBody,
+    JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
-    let model = installed_name(&hub, fields.require("model")?).await?;
-    let text: String = fields.require("prompt")?;
-    let keep_alive = options::take_keep_alive(&mut fields)?;
-    finish(fields)?;
-    let mut wanted = EmbedOptions::default();
-    wanted.too_long = TooLong::Cut;
-    let request = EmbedRequest::new(model, vec![Input::Text(text)]).options(wanted).keep_alive(keep_alive);
+    let call = Call::of_one(fields)?;
+    let model = installed_name(&hub, call.model).await?;
+    let request = EmbedRequest::new(model, call.inputs).options(call.options).keep_alive(call.keep_alive);
     let reply = hub.embed(request.caller(asker)).await?;
     metrics.read(reply.prompt_tokens);
-    let vector = reply.vectors.into_iter().next().unwrap_or_default();
-    Ok(json::response(StatusCode::OK, json::to_vec(&json!({ "embedding": vector }))))
+    let embedding = reply.vectors.into_iter().next().unwrap_or_default();
+    Ok(json::response(StatusCode::OK, json::to_vec(&OneEmbedding { embedding })))
+}
+
+/// A request in the hub's own terms.
+struct Call {
+    model: String,
+    inputs: Vec<Input>,
+    options: EmbedOptions,
+    keep_alive: Option<KeepAlive>,
+}
+
+impl TryFrom<Fields> for Call {
+    type Error = ApiError;
+
+    fn try_from(mut fields: Fields) -> Result<Self, ApiError> {
+        let model = fields.require("model")?;
+        let inputs = Vec::from(fields.require::<OneOrMany>("input")?);
+        if inputs.len() > MAX_INPUTS {
+            let message = format!("`input` must hold at most {MAX_INPUTS} inputs, not {}", inputs.len());
+            return Err(ApiError::invalid("input", message));
+        }
+        let mut wanted = EmbedOptions::default();
+        wanted.dimensions = fields.number("dimensions", 1..=usize::MAX)?;
+        if fields.take::<bool>("truncate")? != Some(false) {
+            wanted.too_long = TooLong::Cut;
+        }
+        let keep_alive = options::take_keep_alive(&mut fields)?;
+        finish(fields)?;
+        Ok(Self { model, keep_alive, inputs: inputs.into_iter().map(Input::Text).collect(), options: wanted })
+    }
+}
+
+impl Call {
+    fn of_one(mut fields: Fields) -> Result<Self, ApiError> {
+        let model = fields.require("model")?;
+        let text: String = fields.require("prompt")?;
+        let keep_alive = options::take_keep_alive(&mut fields)?;
+        finish(fields)?;
+        let mut options = EmbedOptions::default();
+        options.too_long = TooLong::Cut;
+        Ok(Self { model, keep_alive, inputs: vec![Input::Text(text)], options })
+    }
 }
 
 /// Reads the options, which change no vector, and refuses what is left.
 fn finish(mut fields: Fields) -> Result<(), ApiError> {
     options::take(&mut fields)?;
     fields.finish(&[])
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaEmbeddings")]
+struct Embeddings<'a> {
+    model: &'a str,
+    embeddings: Vec<Vec<f32>>,
+    /// In nanoseconds.
+    total_duration: u64,
+    load_duration: u64,
+    /// Tokens of all inputs.
+    prompt_eval_count: usize,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaEmbedding")]
+struct OneEmbedding {
+    embedding: Vec<f32>,
 }

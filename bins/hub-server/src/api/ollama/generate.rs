@@ -2,14 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use hub::{
     ChatRequest, Hub,
     base::ProgressSink,
     config::KeepAlive,
-    models::{ChatPrompt, Delta, FinishReason, Prompt, Usage, chat::Message},
+    models::{ChatPrompt, Delta, FinishReason, GenerateOptions, Prompt, Usage, chat::Message},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use super::{
     options::{self, UNSERVED},
@@ -24,13 +26,71 @@ use crate::{
     fields::Fields,
     json,
     metrics::Metrics,
+    openapi::{Answers, Body, Example, Fails, Group, Operation, Verb},
     sse::{self, Chunks},
-    state::AppState,
 };
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/api/chat", post(chat)).route("/api/generate", post(generate))
+pub(super) static CHAT: Operation = Operation {
+    verb: Verb::Post,
+    path: "/api/chat",
+    group: Group::Ollama,
+    summary: "Goes on with a conversation; without messages, loads the model",
+    route: |method| on(method, chat),
+    body: Some(Body { read: |fields| Call::chat(fields).map(drop), examples: CHAT_EXAMPLES }),
+    fails: Fails::Model,
+    answers,
+};
+
+pub(super) static GENERATE: Operation = Operation {
+    verb: Verb::Post,
+    path: "/api/generate",
+    group: Group::Ollama,
+    summary: "Goes on with a text; without one, loads the model",
+    route: |method| on(method, generate),
+    body: Some(Body { read: |fields| Call::generate(fields).map(drop), examples: GENERATE_EXAMPLES }),
+    fails: Fails::Model,
+    answers,
+};
+
+fn answers(answers: &mut Answers<'_>) {
+    answers.json::<Line<'static>>().stream::<Line<'static>>(Lines::CONTENT_TYPE);
 }
+
+static CHAT_EXAMPLES: &[Example] = &[
+    Example {
+        name: "A question",
+        body: || {
+            json!({
+                "model": "hub-guide",
+                "messages": [{"role": "user", "content": "How do I import a model?"}],
+                "options": {"temperature": 0, "num_predict": 24},
+            })
+        },
+    },
+    Example {
+        name: "Parts, in one answer",
+        body: || {
+            json!({
+                "model": "hub-guide:latest",
+                "messages": [{"role": "user", "content": [{"type": "text", "text": "How do I list my models?"}]}],
+                "options": {"num_predict": 24},
+                "stream": false,
+            })
+        },
+    },
+];
+
+static GENERATE_EXAMPLES: &[Example] = &[Example {
+    name: "A text",
+    body: || {
+        json!({
+            "model": "hub-guide",
+            "prompt": "How do I import a model?",
+            "options": {"num_predict": 24},
+            "stream": false,
+        })
+    },
+}];
 
 /// Where the text of an answer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,41 +105,68 @@ async fn chat(
     State(hub): State<Hub>,
     State(metrics): State<Metrics>,
     Asker(asker): Asker,
-    JsonBody(mut fields): JsonBody,
+    JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
-    let model = installed_name(&hub, fields.require("model")?).await?;
-    let is_stream = fields.take("stream")?.unwrap_or(true);
-    let keep_alive = options::take_keep_alive(&mut fields)?;
-    if fields.is("messages", &serde_json::json!([])) || !fields.has("messages") {
-        return load(&hub, model, keep_alive, Form::Chat).await;
-    }
-    let messages = messages::take(&mut fields)?;
-    let kwargs = options::take_think(&mut fields)?;
-    let options = options::take(&mut fields)?;
-    fields.finish(&[UNSERVED])?;
-    let prompt = Prompt::Chat(ChatPrompt::new(messages).template_kwargs(kwargs));
-    let request = ChatRequest::new(model, prompt).options(options).keep_alive(keep_alive).caller(asker);
-    answer(hub, metrics, request, is_stream, Form::Chat).await
+    respond(hub, metrics, asker, Call::chat(fields)?, Form::Chat).await
 }
 
 async fn generate(
     State(hub): State<Hub>,
     State(metrics): State<Metrics>,
     Asker(asker): Asker,
-    JsonBody(mut fields): JsonBody,
+    JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
-    let model = installed_name(&hub, fields.require("model")?).await?;
-    let is_stream = fields.take("stream")?.unwrap_or(true);
-    let text: String = fields.take("prompt")?.unwrap_or_default();
-    let keep_alive = options::take_keep_alive(&mut fields)?;
-    if text.is_empty() {
-        return load(&hub, model, keep_alive, Form::Generate).await;
+    respond(hub, metrics, asker, Call::generate(fields)?, Form::Generate).await
+}
+
+async fn respond(
+    hub: Hub,
+    metrics: Metrics,
+    asker: hub::Caller,
+    call: Call,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let model = installed_name(&hub, call.model).await?;
+    let Some(prompt) = call.prompt else { return load(&hub, model, call.keep_alive, form).await };
+    let request = ChatRequest::new(model, prompt).options(call.options).keep_alive(call.keep_alive);
+    answer(hub, metrics, request.caller(asker), call.is_stream, form).await
+}
+
+/// A request in the hub's own terms.
+struct Call {
+    model: String,
+    /// Nothing to answer: the model is loaded.
+    prompt: Option<Prompt>,
+    options: GenerateOptions,
+    keep_alive: Option<KeepAlive>,
+    is_stream: bool,
+}
+
+impl Call {
+    fn chat(mut fields: Fields) -> Result<Self, ApiError> {
+        let model = fields.require("model")?;
+        let messages = messages::read(fields.objects("messages", 0)?.unwrap_or_default())?;
+        let kwargs = options::take_think(&mut fields)?;
+        let is_empty = messages.is_empty();
+        let prompt = Prompt::Chat(ChatPrompt::new(messages).template_kwargs(kwargs));
+        Self::finish(fields, model, Some(prompt).filter(|_| !is_empty))
     }
-    let prompt = take_prompt(&mut fields, text)?;
-    let options = options::take(&mut fields)?;
-    fields.finish(&[UNSERVED])?;
-    let request = ChatRequest::new(model, prompt).options(options).keep_alive(keep_alive).caller(asker);
-    answer(hub, metrics, request, is_stream, Form::Generate).await
+
+    fn generate(mut fields: Fields) -> Result<Self, ApiError> {
+        let model = fields.require("model")?;
+        let text: String = fields.take("prompt")?.unwrap_or_default();
+        let is_empty = text.is_empty();
+        let prompt = take_prompt(&mut fields, text)?;
+        Self::finish(fields, model, Some(prompt).filter(|_| !is_empty))
+    }
+
+    fn finish(mut fields: Fields, model: String, prompt: Option<Prompt>) -> Result<Self, ApiError> {
+        let is_stream = fields.take("stream")?.unwrap_or(true);
+        let keep_alive = options::take_keep_alive(&mut fields)?;
+        let options = options::take(&mut fields)?;
+        fields.finish(&[UNSERVED])?;
+        Ok(Self { model, prompt, options, keep_alive, is_stream })
+    }
 }
 
 /// Makes the prompt of a text: as it is if it is `raw`, else as what a user says to a model with a chat template.
@@ -141,7 +228,8 @@ async fn answer(
 }
 
 /// One line of an answer; its only one if it is not streamed.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaLine")]
 struct Line<'a> {
     model: &'a str,
     created_at: String,
@@ -158,7 +246,8 @@ struct Line<'a> {
     took: Option<Took>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaMessage")]
 struct Said<'a> {
     role: &'static str,
     content: &'a str,

@@ -2,43 +2,104 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::{
-    Router,
-    extract::State,
-    http::StatusCode,
-    response::Response,
-    routing::{get, post},
-};
+use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use hub::{Hub, Installed, models::Preset};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::wire::{Details, capabilities, installed_name, moment};
-use crate::{body::JsonBody, error::ApiError, fields::Unserved, json, state::AppState};
-
-/// What `/api/show` could be told to show in place of what the model has. Ollama's own command always sends them, empty.
-static UNSERVED: &[Unserved] = &[
-    Unserved { name: "system", asks_nothing: |value| value == "" },
-    Unserved { name: "template", asks_nothing: |value| value == "" },
-    Unserved { name: "options", asks_nothing: |value| value == &json!({}) },
-];
-
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/api/version", get(version))
-        .route("/api/tags", get(tags))
-        .route("/api/ps", get(ps))
-        .route("/api/show", post(show))
-}
+use crate::{
+    body::JsonBody,
+    error::ApiError,
+    fields::{Fields, Idle, Unserved},
+    json,
+    openapi::{Body, Example, Fails, Group, Operation, Verb},
+};
 
 /// When what came with this program was changed. Ollama's command shows Go's zero time as "Never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-async fn version() -> Response {
-    json::response(StatusCode::OK, json::to_vec(&json!({ "version": env!("CARGO_PKG_VERSION") })))
+/// What `/api/show` could be told to show in place of what the model has. Ollama's own command always sends them, empty.
+static UNSERVED: &[Unserved] = &[
+    Unserved { name: "system", idle: Idle::Words(&[""]) },
+    Unserved { name: "template", idle: Idle::Words(&[""]) },
+    Unserved { name: "options", idle: Idle::Exactly(|| json!({})) },
+];
+
+pub(super) static VERSION: Operation = Operation {
+    verb: Verb::Get,
+    path: "/api/version",
+    group: Group::Ollama,
+    summary: "Tells the version of the hub",
+    route: |method| on(method, version),
+    body: None,
+    fails: Fails::Never,
+    answers: |answers| {
+        answers.json::<Version>();
+    },
+};
+
+pub(super) static TAGS: Operation = Operation {
+    verb: Verb::Get,
+    path: "/api/tags",
+    group: Group::Ollama,
+    summary: "Lists the installed models",
+    route: |method| on(method, tags),
+    body: None,
+    fails: Fails::Store,
+    answers: |answers| {
+        answers.json::<Tags>();
+    },
+};
+
+pub(super) static PS: Operation = Operation {
+    verb: Verb::Get,
+    path: "/api/ps",
+    group: Group::Ollama,
+    summary: "Lists the models in memory",
+    route: |method| on(method, ps),
+    body: None,
+    fails: Fails::Store,
+    answers: |answers| {
+        answers.json::<Running>();
+    },
+};
+
+pub(super) static SHOW: Operation = Operation {
+    verb: Verb::Post,
+    path: "/api/show",
+    group: Group::Ollama,
+    summary: "Tells what a model is",
+    route: |method| on(method, show),
+    body: Some(Body {
+        read: |fields| read(fields).map(drop),
+        examples: &[Example { name: "A model", body: || json!({"model": "hub-guide"}) }],
+    }),
+    fails: Fails::Model,
+    answers: |answers| {
+        answers.json::<Shown>();
+    },
+};
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaVersion")]
+struct Version {
+    version: &'static str,
 }
 
-#[derive(Serialize)]
+async fn version() -> Response {
+    json::response(StatusCode::OK, json::to_vec(&Version { version: env!("CARGO_PKG_VERSION") }))
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaModels")]
+struct Tags {
+    models: Vec<Model>,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaModel")]
 struct Model {
     name: String,
     model: String,
@@ -52,11 +113,10 @@ struct Model {
 impl From<&Installed> for Model {
     fn from(model: &Installed) -> Self {
         let since = Duration::from_millis(u64::try_from(model.created_at_ms).unwrap_or(0));
-        let modified_at = if since.is_zero() { NEVER.to_owned() } else { moment(UNIX_EPOCH + since) };
         Self {
             name: model.name.to_string(),
             model: model.name.to_string(),
-            modified_at,
+            modified_at: if since.is_zero() { NEVER.to_owned() } else { moment(UNIX_EPOCH + since) },
             size: model.disk_bytes.max(model.bytes),
             digest: digest(model, since),
             details: Details::of(model),
@@ -74,7 +134,24 @@ fn digest(model: &Installed, since: Duration) -> String {
 
 async fn tags(State(hub): State<Hub>) -> Result<Response, ApiError> {
     let models: Vec<Model> = hub.models().await?.iter().map(Model::from).collect();
-    Ok(json::response(StatusCode::OK, json::to_vec(&json!({ "models": models }))))
+    Ok(json::response(StatusCode::OK, json::to_vec(&Tags { models })))
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaRunningModels")]
+struct Running {
+    models: Vec<RunningModel>,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaRunningModel")]
+struct RunningModel {
+    /// Its size is what it takes of the memory.
+    #[serde(flatten)]
+    model: Model,
+    size_vram: u64,
+    context_length: usize,
+    expires_at: String,
 }
 
 async fn ps(State(hub): State<Hub>) -> Result<Response, ApiError> {
@@ -83,16 +160,33 @@ async fn ps(State(hub): State<Hub>) -> Result<Response, ApiError> {
     let forever = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     let entry = |loaded: hub::LoadedModel| {
         let model = Model::from(installed.iter().find(|model| model.name == loaded.name)?);
-        let mut entry = serde_json::to_value(model).ok()?;
-        entry["size"] = loaded.memory_bytes.into();
-        entry["size_vram"] = if hub.device_name() == "cpu" { 0 } else { loaded.memory_bytes }.into();
-        entry["context_length"] = loaded.context_tokens.into();
-        let left = loaded.expires_in_ms.map_or(forever, Duration::from_millis);
-        entry["expires_at"] = moment(SystemTime::now() + left).into();
-        Some(entry)
+        Some(RunningModel {
+            model: Model { size: loaded.memory_bytes, ..model },
+            size_vram: if hub.device_name() == "cpu" { 0 } else { loaded.memory_bytes },
+            context_length: loaded.context_tokens,
+            expires_at: moment(
+                SystemTime::now() + loaded.expires_in_ms.map_or(forever, Duration::from_millis),
+            ),
+        })
     };
-    let models: Vec<Value> = hub.loaded().into_iter().filter_map(entry).collect();
-    Ok(json::response(StatusCode::OK, json::to_vec(&json!({ "models": models }))))
+    let models = hub.loaded().into_iter().filter_map(entry).collect();
+    Ok(json::response(StatusCode::OK, json::to_vec(&Running { models })))
+}
+
+/// Takes the name of a model under its own field or the one of older clients.
+pub(super) fn take_name(fields: &mut Fields) -> Result<String, ApiError> {
+    let names: [Option<String>; 2] = [fields.take("model")?, fields.take("name")?];
+    // Ollama's own command sends both, and leaves the one it does not mean empty.
+    let name = names.into_iter().flatten().find(|name| !name.is_empty());
+    fields.either("model", "name", name)
+}
+
+/// Reads which model is asked for.
+fn read(mut fields: Fields) -> Result<String, ApiError> {
+    let name = take_name(&mut fields)?;
+    fields.take::<bool>("verbose")?;
+    fields.finish(&[UNSERVED])?;
+    Ok(name)
 }
 
 /// Writes what came with a model as the lines of Ollama's own files.
@@ -113,15 +207,26 @@ fn parameters(preset: &Preset) -> String {
     lines.join("\n")
 }
 
-async fn show(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<Response, ApiError> {
-    let names: [Option<String>; 2] = [fields.take("model")?, fields.take("name")?];
-    // Ollama's own command sends both, and leaves the one it does not mean empty.
-    let name = match names.into_iter().flatten().find(|name| !name.is_empty()) {
-        Some(name) => installed_name(&hub, name).await?,
-        None => return Err(fields.missing("model")),
-    };
-    fields.take::<bool>("verbose")?;
-    fields.finish(&[UNSERVED])?;
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaShown")]
+struct Shown {
+    modelfile: &'static str,
+    /// What came with it, in lines of a name and a value.
+    parameters: String,
+    license: String,
+    /// What it is told before a conversation.
+    system: String,
+    /// The chat template.
+    template: String,
+    details: Details,
+    /// What its files say, by names as in GGUF.
+    model_info: Map<String, Value>,
+    capabilities: Vec<&'static str>,
+    modified_at: String,
+}
+
+async fn show(State(hub): State<Hub>, JsonBody(fields): JsonBody) -> Result<Response, ApiError> {
+    let name = installed_name(&hub, read(fields)?).await?;
     let details = hub.details(&name).await?;
     let template = hub.chat_template(&name).await?;
     let (model, info) = (&details.installed, &details.info);
@@ -135,16 +240,16 @@ async fn show(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<
     ] {
         facts.insert(format!("{}.{key}", info.family), value.into());
     }
-    let shown = json!({
-        "modelfile": "",
-        "parameters": parameters(&model.preset),
-        "license": model.license.as_deref().unwrap_or_default(),
-        "system": model.preset.system.as_deref().unwrap_or_default(),
-        "template": template.unwrap_or_default(),
-        "details": Details::of(model),
-        "model_info": facts,
-        "capabilities": capabilities(model),
-        "modified_at": Model::from(model).modified_at,
-    });
+    let shown = Shown {
+        modelfile: "",
+        parameters: parameters(&model.preset),
+        license: model.license.clone().unwrap_or_default(),
+        system: model.preset.system.clone().unwrap_or_default(),
+        template: template.unwrap_or_default(),
+        details: Details::of(model),
+        model_info: facts,
+        capabilities: capabilities(model),
+        modified_at: Model::from(model).modified_at,
+    };
     Ok(json::response(StatusCode::OK, json::to_vec(&shown)))
 }

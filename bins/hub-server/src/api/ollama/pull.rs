@@ -1,38 +1,56 @@
 //! `/api/pull`
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use hub::{Hub, Installed, PullEvent, PullRequest, PullStage};
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
+use super::models::take_name;
 use crate::{
     body::JsonBody,
     error::ApiError,
-    fields::Unserved,
+    fields::{Fields, Idle, Unserved},
     json,
+    openapi::{Body, Example, Fails, Group, Operation, Verb},
     pulling::{self, Words},
-    state::AppState,
 };
 
 /// Secrets of Ollama's own registry, which nobody here has.
 static UNSERVED: &[Unserved] = &[
-    Unserved { name: "insecure", asks_nothing: |value| value == &serde_json::json!(false) },
-    Unserved { name: "username", asks_nothing: |value| value == "" },
-    Unserved { name: "password", asks_nothing: |value| value == "" },
+    Unserved { name: "insecure", idle: Idle::False },
+    Unserved { name: "username", idle: Idle::Words(&[""]) },
+    Unserved { name: "password", idle: Idle::Words(&[""]) },
 ];
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/api/pull", post(pull))
-}
+pub(super) static PULL: Operation = Operation {
+    verb: Verb::Post,
+    path: "/api/pull",
+    group: Group::Ollama,
+    summary: "Fetches a model from the Ollama registry, or from Hugging Face",
+    route: |method| on(method, pull),
+    body: Some(Body {
+        read: |fields| read(fields).map(drop),
+        examples: &[Example { name: "A model", body: || json!({"model": "llama3.2:1b"}) }],
+    }),
+    fails: Fails::Model,
+    answers: |answers| {
+        answers.json::<Line>().stream::<Line>("application/x-ndjson");
+    },
+};
 
-async fn pull(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<Response, ApiError> {
-    let names: [Option<String>; 2] = [fields.take("model")?, fields.take("name")?];
-    let name = names.into_iter().flatten().find(|name| !name.is_empty());
-    let name = name.ok_or_else(|| fields.missing("model"))?;
+/// Reads what to pull, and whether its progress is streamed.
+fn read(mut fields: Fields) -> Result<(PullRequest, bool), ApiError> {
+    let name = take_name(&mut fields)?;
     let is_stream = fields.take("stream")?.unwrap_or(true);
     fields.finish(&[UNSERVED])?;
     // Ollama takes names of its own registry, and those of Hugging Face's pages.
     let is_source = ["hf:", "hf.co/", "huggingface.co/", "ollama:"].iter().any(|word| name.starts_with(word));
-    let request = PullRequest::new(if is_source { name } else { format!("ollama:{name}") });
+    Ok((PullRequest::new(if is_source { name } else { format!("ollama:{name}") }), is_stream))
+}
+
+async fn pull(State(hub): State<Hub>, JsonBody(fields): JsonBody) -> Result<Response, ApiError> {
+    let (request, is_stream) = read(fields)?;
     if is_stream {
         return Ok(pulling::respond::<Lines>(hub, request));
     }
@@ -41,7 +59,8 @@ async fn pull(State(hub): State<Hub>, JsonBody(mut fields): JsonBody) -> Result<
 }
 
 /// One line of a pull.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaPullLine")]
 struct Line {
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,14 +88,14 @@ struct Lines;
 impl Words for Lines {
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
 
-    fn event(event: &PullEvent, out: &mut Vec<u8>) {
+    fn event(event: PullEvent, out: &mut Vec<u8>) {
         match event {
             PullEvent::Plan { .. } => Line::status("pulling manifest").write(out),
             PullEvent::File { file, stage: PullStage::Fetching | PullStage::Done, done, total, .. } => {
                 let mut line = Line::status(format!("pulling {file}"));
                 // Progress bars are told apart by it.
-                line.digest = Some(file.clone());
-                (line.total, line.completed) = (Some(*total), Some(*done));
+                line.digest = Some(file);
+                (line.total, line.completed) = (Some(total), Some(done));
                 line.write(out);
             }
             PullEvent::File { stage: PullStage::Verifying, .. } => {
@@ -86,7 +105,7 @@ impl Words for Lines {
         }
     }
 
-    fn done(_model: &Installed, out: &mut Vec<u8>) {
+    fn done(_model: Installed, out: &mut Vec<u8>) {
         Line::status("success").write(out);
     }
 

@@ -6,6 +6,7 @@ use hub::{
     models::{FinishReason, Usage},
 };
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::ApiError;
@@ -23,7 +24,8 @@ pub(super) async fn installed_name(hub: &Hub, asked: String) -> Result<String, A
 }
 
 /// What a model is, in Ollama's words.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OllamaDetails")]
 pub(super) struct Details {
     parent_model: &'static str,
     format: String,
@@ -67,7 +69,8 @@ fn size(parameters: u64) -> String {
 }
 
 /// What an answer took, in Ollama's words; times in nanoseconds.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, JsonSchema, Serialize)]
+#[schemars(rename = "OllamaUsage")]
 pub(super) struct Took {
     total_duration: u64,
     load_duration: u64,

@@ -1,16 +1,17 @@
 //! `POST /v1/chat/completions`
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use hub::{
     ChatRequest, Hub,
     models::{ChatPrompt, Delta, Prompt, TokenLogprob},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     messages,
-    sampling::{self, Form, StreamUsage, is_empty_list, is_false, is_never, is_true},
+    sampling::{self, Form, StreamUsage},
     wire::{Head, Timings, Usage, finish_word, finite, token_text},
 };
 use crate::{
@@ -18,16 +19,54 @@ use crate::{
     asker::Asker,
     body::JsonBody,
     error::ApiError,
-    fields::{Fields, Unserved},
+    fields::{Fields, Idle, Unserved},
     json,
     metrics::Metrics,
+    openapi::{Body, Example, Fails, Group, Operation, Verb},
     sse::{self, Chunks, write_event},
-    state::AppState,
 };
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/v1/chat/completions", post(create))
-}
+pub(super) static CREATE: Operation = Operation {
+    verb: Verb::Post,
+    path: "/v1/chat/completions",
+    group: Group::OpenAi,
+    summary: "Goes on with a conversation",
+    route: |method| on(method, create),
+    body: Some(Body { read: |fields| Call::try_from(fields).map(drop), examples: EXAMPLES }),
+    fails: Fails::Model,
+    answers: |answers| {
+        answers.json::<Completion<'static>>().stream::<Chunk<'static>>("text/event-stream");
+    },
+};
+
+static EXAMPLES: &[Example] = &[
+    Example {
+        name: "A question",
+        body: || {
+            json!({
+                "model": "hub-guide",
+                "messages": [{"role": "user", "content": "How do I import a model?"}],
+                "max_completion_tokens": 48,
+            })
+        },
+    },
+    Example {
+        name: "A stream",
+        body: || {
+            json!({
+                "model": "hub-guide",
+                "messages": [
+                    {"role": "system", "content": "Answer briefly."},
+                    {"role": "user", "content": [{"type": "text", "text": "How do I list my models?"}]},
+                ],
+                "temperature": 0,
+                "max_completion_tokens": 24,
+                "stream": true,
+                "stream_options": {"include_usage": true},
+            })
+        },
+    },
+];
 
 async fn create(
     State(hub): State<Hub>,
@@ -72,29 +111,29 @@ enum Logprobs {
 
 /// Fields of OpenAI's that are not served, with the values that ask for nothing.
 static UNSERVED: &[Unserved] = &[
-    Unserved { name: "tools", asks_nothing: is_empty_list },
-    Unserved { name: "tool_choice", asks_nothing: |value| value == "none" },
+    Unserved { name: "tools", idle: Idle::EmptyList },
+    Unserved { name: "tool_choice", idle: Idle::Words(&["none"]) },
     // Without tools, which are refused, there is nothing to call in parallel.
-    Unserved { name: "parallel_tool_calls", asks_nothing: Value::is_boolean },
-    Unserved { name: "functions", asks_nothing: is_empty_list },
-    Unserved { name: "function_call", asks_nothing: |value| value == "none" },
-    Unserved { name: "response_format", asks_nothing: |value| value == &serde_json::json!({"type": "text"}) },
-    Unserved { name: "modalities", asks_nothing: |value| value == &serde_json::json!(["text"]) },
-    Unserved { name: "audio", asks_nothing: is_never },
-    Unserved { name: "prediction", asks_nothing: is_never },
-    Unserved { name: "web_search_options", asks_nothing: is_never },
-    Unserved { name: "verbosity", asks_nothing: |value| value == "medium" },
-    Unserved { name: "moderation", asks_nothing: is_never },
-    Unserved { name: "store", asks_nothing: is_false },
-    Unserved { name: "prompt_cache_retention", asks_nothing: is_never },
+    Unserved { name: "parallel_tool_calls", idle: Idle::Boolean },
+    Unserved { name: "functions", idle: Idle::EmptyList },
+    Unserved { name: "function_call", idle: Idle::Words(&["none"]) },
+    Unserved { name: "response_format", idle: Idle::Exactly(|| serde_json::json!({"type": "text"})) },
+    Unserved { name: "modalities", idle: Idle::Exactly(|| serde_json::json!(["text"])) },
+    Unserved { name: "audio", idle: Idle::Never },
+    Unserved { name: "prediction", idle: Idle::Never },
+    Unserved { name: "web_search_options", idle: Idle::Never },
+    Unserved { name: "verbosity", idle: Idle::Words(&["medium"]) },
+    Unserved { name: "moderation", idle: Idle::Never },
+    Unserved { name: "store", idle: Idle::False },
+    Unserved { name: "prompt_cache_retention", idle: Idle::Never },
     // vLLM's, for conversations.
-    Unserved { name: "best_of", asks_nothing: |value| value == &serde_json::json!(1) },
-    Unserved { name: "echo", asks_nothing: is_false },
-    Unserved { name: "add_generation_prompt", asks_nothing: is_true },
-    Unserved { name: "continue_final_message", asks_nothing: is_false },
-    Unserved { name: "add_special_tokens", asks_nothing: is_false },
-    Unserved { name: "chat_template", asks_nothing: is_never },
-    Unserved { name: "documents", asks_nothing: is_empty_list },
+    Unserved { name: "best_of", idle: Idle::Is(1.0) },
+    Unserved { name: "echo", idle: Idle::False },
+    Unserved { name: "add_generation_prompt", idle: Idle::True },
+    Unserved { name: "continue_final_message", idle: Idle::False },
+    Unserved { name: "add_special_tokens", idle: Idle::False },
+    Unserved { name: "chat_template", idle: Idle::Never },
+    Unserved { name: "documents", idle: Idle::EmptyList },
 ];
 
 impl TryFrom<Fields> for Call {
@@ -102,7 +141,8 @@ impl TryFrom<Fields> for Call {
 
     fn try_from(mut fields: Fields) -> Result<Self, ApiError> {
         let model: String = fields.require("model")?;
-        let messages = messages::take(&mut fields)?;
+        let messages = fields.objects("messages", 1)?;
+        let messages = messages::read(fields.needed("messages", messages)?)?;
         let kwargs = take_template_kwargs(&mut fields)?;
         let mut options = sampling::take_options(&mut fields, 1)?;
         let newer_name = fields.number("max_completion_tokens", 1..=usize::MAX)?;
@@ -135,13 +175,9 @@ impl TryFrom<Fields> for Call {
 
 /// Takes what the template is told: `chat_template_kwargs`, and `reasoning_effort`, which is one of them.
 fn take_template_kwargs(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
-    const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
+    let efforts = ["none", "minimal", "low", "medium", "high", "xhigh"].map(|effort| (effort, Some(effort)));
     let mut kwargs: Map<String, Value> = fields.take("chat_template_kwargs")?.unwrap_or_default();
-    if let Some(effort) = fields.take::<String>("reasoning_effort")? {
-        if !EFFORTS.contains(&effort.as_str()) {
-            let message = format!("`reasoning_effort` must be one of {}, not {effort:?}", EFFORTS.join(", "));
-            return Err(ApiError::invalid("reasoning_effort", message));
-        }
+    if let Some(effort) = fields.word("reasoning_effort", &efforts)? {
         // Templates that only know thinking on and off call it so.
         if effort == "none" {
             kwargs.entry("enable_thinking").or_insert(Value::Bool(false));
@@ -151,7 +187,8 @@ fn take_template_kwargs(fields: &mut Fields) -> Result<Map<String, Value>, ApiEr
     Ok(kwargs)
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ChatCompletion")]
 struct Completion<'a> {
     id: &'a str,
     object: &'static str,
@@ -163,7 +200,8 @@ struct Completion<'a> {
     timings: Option<Timings>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ChatChoice")]
 struct WholeChoice<'a> {
     index: usize,
     message: Message<'a>,
@@ -171,7 +209,8 @@ struct WholeChoice<'a> {
     finish_reason: Option<&'static str>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ChatMessage")]
 struct Message<'a> {
     role: &'static str,
     content: &'a str,
@@ -181,7 +220,8 @@ struct Message<'a> {
 }
 
 /// What the model thought, under both names that clients read.
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Copy, Default, JsonSchema, Serialize)]
+#[schemars(rename = "ChatThought")]
 struct Thought<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<&'a str>,
@@ -196,13 +236,15 @@ impl<'a> Thought<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ChatLogprobs")]
 struct TokenLogprobs<'a> {
     content: Vec<Token<'a>>,
     refusal: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ChatToken")]
 struct Token<'a> {
     token: std::borrow::Cow<'a, str>,
     logprob: f32,
@@ -210,14 +252,16 @@ struct Token<'a> {
     top_logprobs: Vec<TopToken<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ChatTopToken")]
 struct TopToken<'a> {
     token: std::borrow::Cow<'a, str>,
     logprob: f32,
     bytes: &'a [u8],
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ChatChunk")]
 struct Chunk<'a> {
     id: &'a str,
     object: &'static str,
@@ -231,7 +275,8 @@ struct Chunk<'a> {
     timings: Option<Timings>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ChatChunkChoice")]
 struct ChunkChoice<'a> {
     index: usize,
     delta: ChunkDelta<'a>,
@@ -239,7 +284,8 @@ struct ChunkChoice<'a> {
     finish_reason: Option<&'static str>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "ChatDelta")]
 struct ChunkDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,

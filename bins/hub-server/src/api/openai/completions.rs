@@ -1,15 +1,17 @@
 //! `POST /v1/completions`
 
-use axum::{Router, extract::State, http::HeaderMap, http::StatusCode, response::Response, routing::post};
+use axum::{extract::State, http::HeaderMap, http::StatusCode, response::Response, routing::on};
 use hub::{
     ChatRequest, Hub,
     models::{Delta, Prompt, TokenLogprob},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
     echo::{Echo, Logprobs, Offset},
-    sampling::{self, Form, StreamUsage, is_true},
+    sampling::{self, Form, StreamUsage},
     wire::{Head, Timings, Usage, finish_word},
 };
 use crate::{
@@ -17,11 +19,11 @@ use crate::{
     asker::Asker,
     body::JsonBody,
     error::ApiError,
-    fields::{Fields, Unserved},
+    fields::{Fields, Idle, Unserved},
     json,
     metrics::Metrics,
+    openapi::{Body, Example, Fails, Group, Operation, Verb},
     sse::{self, Chunks, write_event},
-    state::AppState,
 };
 
 /// How long an answer is where the request does not say, as in OpenAI's API.
@@ -30,9 +32,38 @@ const DEFAULT_MAX_TOKENS: usize = 16;
 /// The most prompts of a request.
 const MAX_PROMPTS: usize = 128;
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/v1/completions", post(create))
-}
+pub(super) static CREATE: Operation = Operation {
+    verb: Verb::Post,
+    path: "/v1/completions",
+    group: Group::OpenAi,
+    summary: "Goes on with a text",
+    route: |method| on(method, create),
+    body: Some(Body { read: |fields| Call::try_from(fields).map(drop), examples: EXAMPLES }),
+    fails: Fails::Model,
+    // Both forms are the same object.
+    answers: |answers| {
+        answers.json::<Completion<'static>>().stream::<Completion<'static>>("text/event-stream");
+    },
+};
+
+static EXAMPLES: &[Example] = &[
+    Example {
+        name: "A text",
+        body: || json!({"model": "hub-guide", "prompt": "To import a model,", "max_tokens": 16}),
+    },
+    Example {
+        name: "A stream",
+        body: || {
+            json!({
+                "model": "hub-guide",
+                "prompt": ["To list", "To pull"],
+                "max_tokens": 8,
+                "stream": true,
+                "stream_options": {"include_usage": true},
+            })
+        },
+    },
+];
 
 async fn create(
     State(hub): State<Hub>,
@@ -84,23 +115,23 @@ impl Shape {
 }
 
 /// A prompt as it may be written.
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(
     untagged,
     expecting = "expected a string, an array of strings, an array of token ids, or an array of arrays of those"
 )]
 enum WirePrompt {
     Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<u32>),
-    TokenLists(Vec<Vec<u32>>),
+    Texts(#[schemars(length(min = 1, max = MAX_PROMPTS))] Vec<String>),
+    Tokens(#[schemars(length(min = 1))] Vec<u32>),
+    TokenLists(#[schemars(length(min = 1, max = MAX_PROMPTS), inner(length(min = 1)))] Vec<Vec<u32>>),
 }
 
 /// Fields of OpenAI's and vLLM's that are not served, with the values that ask for nothing.
 static UNSERVED: &[Unserved] = &[
-    Unserved { name: "suffix", asks_nothing: |value| value == "" },
-    Unserved { name: "add_special_tokens", asks_nothing: is_true },
-    Unserved { name: "response_format", asks_nothing: |value| value == &serde_json::json!({"type": "text"}) },
+    Unserved { name: "suffix", idle: Idle::Words(&[""]) },
+    Unserved { name: "add_special_tokens", idle: Idle::True },
+    Unserved { name: "response_format", idle: Idle::Exactly(|| serde_json::json!({"type": "text"})) },
 ];
 
 impl TryFrom<Fields> for Call {
@@ -141,7 +172,7 @@ impl TryFrom<Fields> for Call {
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Completion<'a> {
     id: &'a str,
     object: &'static str,
@@ -155,7 +186,8 @@ struct Completion<'a> {
     timings: Option<Timings>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "CompletionChoice")]
 struct WireChoice<'a> {
     text: &'a str,
     index: usize,

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 use hub::models::{Prompt, TokenLogprob};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::wire::{finite, token_text};
@@ -87,7 +88,8 @@ impl Offset {
 }
 
 /// The probabilities of tokens as `/v1/completions` writes them: four lists of one length.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, JsonSchema, Serialize)]
+#[schemars(rename = "CompletionLogprobs")]
 pub(super) struct Logprobs {
     text_offset: Vec<usize>,
     token_logprobs: Vec<Option<f32>>,

@@ -1,13 +1,14 @@
 //! `POST /v1/embeddings`
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hub::{
     EmbedRequest, Hub,
     models::{EmbedOptions, Input},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::json;
 
 use super::wire::ReadUsage;
 use crate::{
@@ -15,18 +16,35 @@ use crate::{
     asker::Asker,
     body::JsonBody,
     error::ApiError,
-    fields::{Fields, Unserved},
+    fields::{Fields, Idle, Unserved},
     json,
     metrics::Metrics,
-    state::AppState,
+    openapi::{Body, Example, Fails, Group, Operation, Verb},
 };
 
 /// The most inputs of a request, as in OpenAI's API.
 const MAX_INPUTS: usize = 2_048;
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/v1/embeddings", post(create))
-}
+pub(super) static CREATE: Operation = Operation {
+    verb: Verb::Post,
+    path: "/v1/embeddings",
+    group: Group::OpenAi,
+    summary: "Turns texts into vectors",
+    route: |method| on(method, create),
+    body: Some(Body { read: |fields| Call::try_from(fields).map(drop), examples: EXAMPLES }),
+    fails: Fails::Model,
+    answers: |answers| {
+        answers.json::<List<'static>>();
+    },
+};
+
+static EXAMPLES: &[Example] = &[
+    Example { name: "Two texts", body: || json!({"model": "minilm", "input": ["Xin chào", "Hello"]}) },
+    Example {
+        name: "One text, as base64",
+        body: || json!({"model": "minilm", "input": "Hello", "encoding_format": "base64"}),
+    },
+];
 
 async fn create(
     State(hub): State<Hub>,
@@ -64,7 +82,7 @@ struct Call {
 }
 
 /// How vectors are written.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, JsonSchema, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 enum Encoding {
     #[default]
@@ -74,21 +92,21 @@ enum Encoding {
 }
 
 /// An input as it may be written.
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(
     untagged,
     expecting = "expected a string, an array of strings, an array of token ids, or an array of arrays of those"
 )]
 enum WireInput {
     Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<u32>),
-    TokenLists(Vec<Vec<u32>>),
+    Texts(#[schemars(length(min = 1, max = MAX_INPUTS))] Vec<String>),
+    Tokens(#[schemars(length(min = 1))] Vec<u32>),
+    TokenLists(#[schemars(length(min = 1, max = MAX_INPUTS), inner(length(min = 1)))] Vec<Vec<u32>>),
 }
 
 static UNSERVED: &[Unserved] = &[
-    Unserved { name: "user", asks_nothing: Value::is_string },
-    Unserved { name: "truncate_prompt_tokens", asks_nothing: super::sampling::is_never },
+    Unserved { name: "user", idle: Idle::Text },
+    Unserved { name: "truncate_prompt_tokens", idle: Idle::Never },
 ];
 
 impl TryFrom<Fields> for Call {
@@ -114,7 +132,8 @@ impl TryFrom<Fields> for Call {
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "EmbeddingList")]
 struct List<'a> {
     object: &'static str,
     data: Vec<Embedding<'a>>,
@@ -122,14 +141,15 @@ struct List<'a> {
     usage: ReadUsage,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Embedding<'a> {
     object: &'static str,
     index: usize,
     embedding: Vector<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "EmbeddingVector")]
 #[serde(untagged)]
 enum Vector<'a> {
     Numbers(&'a [f32]),

@@ -10,15 +10,13 @@ mod rerank;
 mod sampling;
 mod wire;
 
-use axum::Router;
+use crate::openapi::Operation;
 
-use crate::state::AppState;
-
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .merge(chat::routes())
-        .merge(completions::routes())
-        .merge(embeddings::routes())
-        .merge(models::routes())
-        .merge(rerank::routes())
-}
+pub(super) static OPERATIONS: &[&Operation] = &[
+    &chat::CREATE,
+    &completions::CREATE,
+    &embeddings::CREATE,
+    &rerank::CREATE,
+    &models::LIST,
+    &models::RETRIEVE,
+];

@@ -1,21 +1,47 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`
 
 use axum::{
-    Router,
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
     response::Response,
-    routing::get,
+    routing::on,
 };
 use hub::{Alias, Hub, Installed, ModelOrigin};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{error::ApiError, json, state::AppState};
+use crate::{
+    error::ApiError,
+    json,
+    openapi::{Fails, Group, Operation, Verb},
+};
 
-pub(super) fn routes() -> Router<AppState> {
+pub(super) static LIST: Operation = Operation {
+    verb: Verb::Get,
+    path: "/v1/models",
+    group: Group::OpenAi,
+    summary: "Lists the installed models and the aliases",
+    route: |method| on(method, list),
+    body: None,
+    fails: Fails::Store,
+    answers: |answers| {
+        answers.json::<List<'static>>();
+    },
+};
+
+pub(super) static RETRIEVE: Operation = Operation {
+    verb: Verb::Get,
     // A name may hold slashes: `org/model`.
-    Router::new().route("/v1/models", get(list)).route("/v1/models/{*id}", get(retrieve))
-}
+    path: "/v1/models/{*id}",
+    group: Group::OpenAi,
+    summary: "Finds a model by its name",
+    route: |method| on(method, retrieve),
+    body: None,
+    fails: Fails::Store,
+    answers: |answers| {
+        answers.json::<Model<'static>>();
+    },
+};
 
 async fn list(State(hub): State<Hub>) -> Result<Response, ApiError> {
     let (models, aliases) = (hub.models().await?, hub.aliases().await?);
@@ -46,13 +72,14 @@ fn is_listed(alias: &Alias) -> bool {
     !alias.models.is_empty() && !alias.hides_model
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ModelList")]
 struct List<'a> {
     object: &'static str,
     data: Vec<Model<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Model<'a> {
     id: &'a str,
     object: &'static str,

@@ -1,28 +1,52 @@
 //! `POST /v1/rerank`, in the shape that Jina's and Cohere's clients share.
 
-use axum::{Router, extract::State, http::StatusCode, response::Response, routing::post};
+use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use hub::{Hub, RerankRequest};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::{sampling::is_never, wire::ReadUsage};
+use super::wire::ReadUsage;
 use crate::{
     answer::write_route,
     asker::Asker,
     body::JsonBody,
     error::ApiError,
-    fields::{Fields, Unserved},
+    fields::{Fields, Idle, Unserved},
     json,
     metrics::Metrics,
-    state::AppState,
+    openapi::{Body, Example, Fails, Group, Operation, Verb},
     trace::new_id,
 };
 
 /// The most documents of a request.
 const MAX_DOCUMENTS: usize = 2_048;
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/v1/rerank", post(create))
-}
+pub(super) static CREATE: Operation = Operation {
+    verb: Verb::Post,
+    path: "/v1/rerank",
+    group: Group::OpenAi,
+    summary: "Sorts documents by how well they answer a query",
+    route: |method| on(method, create),
+    body: Some(Body { read: |fields| Call::try_from(fields).map(drop), examples: EXAMPLES }),
+    fails: Fails::Model,
+    answers: |answers| {
+        answers.json::<Ranking<'static>>();
+    },
+};
+
+static EXAMPLES: &[Example] = &[Example {
+    name: "Two documents",
+    body: || {
+        json!({
+            "model": "bge-reranker",
+            "query": "How do I import a model?",
+            "documents": ["Use `hub import`.", {"text": "The sky is blue."}],
+            "top_n": 1,
+            "return_documents": true,
+        })
+    },
+}];
 
 async fn create(
     State(hub): State<Hub>,
@@ -77,24 +101,24 @@ enum Documents {
 }
 
 /// A document as it may be written.
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(untagged, expecting = "expected a string or an object with `text`")]
 enum WireDocument {
     Text(String),
     Object(TextObject),
 }
 
-#[derive(Deserialize)]
+#[derive(JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TextObject {
     text: String,
 }
 
 static UNSERVED: &[Unserved] = &[
-    Unserved { name: "rank_fields", asks_nothing: is_never },
-    Unserved { name: "max_chunks_per_doc", asks_nothing: is_never },
-    Unserved { name: "max_tokens_per_doc", asks_nothing: is_never },
-    Unserved { name: "truncate_prompt_tokens", asks_nothing: is_never },
+    Unserved { name: "rank_fields", idle: Idle::Never },
+    Unserved { name: "max_chunks_per_doc", idle: Idle::Never },
+    Unserved { name: "max_tokens_per_doc", idle: Idle::Never },
+    Unserved { name: "truncate_prompt_tokens", idle: Idle::Never },
 ];
 
 impl TryFrom<Fields> for Call {
@@ -123,7 +147,7 @@ impl TryFrom<Fields> for Call {
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Ranking<'a> {
     id: String,
     model: &'a str,
@@ -131,7 +155,8 @@ struct Ranking<'a> {
     usage: ReadUsage,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "RankedDocument")]
 struct Scored<'a> {
     index: usize,
     relevance_score: f32,
@@ -139,7 +164,8 @@ struct Scored<'a> {
     document: Option<Document<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "RankedText")]
 struct Document<'a> {
     text: &'a str,
 }

@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, num::NonZeroU32};
 
 use hub::models::{EndTokens, GenerateOptions, SamplingOptions};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     error::ApiError,
-    fields::{Fields, Unserved},
+    fields::{Fields, Idle, OneOrMany, Unserved},
 };
 
 /// The most choices of a request, as in OpenAI's API.
@@ -56,11 +55,7 @@ pub(crate) fn take_options(fields: &mut Fields, least_tokens: usize) -> Result<G
     let mut options = GenerateOptions::default().sampling(sampling);
     options.max_tokens = take_max_tokens(fields, least_tokens)?;
     options.min_tokens = fields.number("min_tokens", 0..=MAX_TOKENS)?.unwrap_or(0);
-    options.stop = match fields.take("stop")? {
-        Some(OneOrMany::One(text)) => vec![text],
-        Some(OneOrMany::Many(texts)) => texts,
-        None => Vec::new(),
-    };
+    options.stop = fields.take::<OneOrMany>("stop")?.map(Vec::from).unwrap_or_default();
     if fields.take::<bool>("ignore_eos")? == Some(true) {
         options.end = EndTokens::Ignore;
     }
@@ -103,20 +98,19 @@ fn same<T: PartialEq>(
 /// 400 if the options are there and the stream is not, or for an option of theirs that is not served.
 pub(crate) fn take_form(fields: &mut Fields) -> Result<Form, ApiError> {
     let is_stream = fields.take::<bool>("stream")?.unwrap_or(false);
-    let Some(options) = fields.take_value("stream_options") else {
+    let Some(mut options) = fields.object("stream_options")? else {
         return Ok(if is_stream { Form::Stream(StreamUsage::Untold) } else { Form::Whole });
     };
     if !is_stream {
         return Err(ApiError::invalid("stream_options", "`stream_options` needs `\"stream\": true`"));
     }
-    let mut options = Fields::nested("stream_options".to_owned(), options)?;
     let usage = match options.take::<bool>("include_usage")? {
         Some(true) => StreamUsage::Told,
         Some(false) | None => StreamUsage::Untold,
     };
     options.finish(&[&[
-        Unserved { name: "include_obfuscation", asks_nothing: is_false },
-        Unserved { name: "continuous_usage_stats", asks_nothing: is_false },
+        Unserved { name: "include_obfuscation", idle: Idle::False },
+        Unserved { name: "continuous_usage_stats", idle: Idle::False },
     ]])?;
     Ok(Form::Stream(usage))
 }
@@ -141,84 +135,55 @@ fn take_logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
     biases.into_iter().map(read).collect()
 }
 
-/// One text, or several.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a string or an array of strings")]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
 /// Fields that clients of OpenAI, vLLM and llama.cpp send to chat and to completions, and that change nothing here
 /// for the values listed. Every other value is refused by name.
 pub(crate) static UNSERVED: &[Unserved] = &[
     // Labels that OpenAI keeps for itself; here nobody reads them.
-    Unserved { name: "user", asks_nothing: Value::is_string },
-    Unserved { name: "metadata", asks_nothing: Value::is_object },
-    Unserved { name: "safety_identifier", asks_nothing: Value::is_string },
-    Unserved { name: "prompt_cache_key", asks_nothing: Value::is_string },
+    Unserved { name: "user", idle: Idle::Text },
+    Unserved { name: "metadata", idle: Idle::Object },
+    Unserved { name: "safety_identifier", idle: Idle::Text },
+    Unserved { name: "prompt_cache_key", idle: Idle::Text },
     // Classes of service: there is one.
-    Unserved { name: "service_tier", asks_nothing: |value| value == "auto" || value == "default" },
+    Unserved { name: "service_tier", idle: Idle::Words(&["auto", "default"]) },
     // What vLLM calls the ways in which answers are generated here anyway.
-    Unserved { name: "use_beam_search", asks_nothing: is_false },
-    Unserved { name: "length_penalty", asks_nothing: |value| value.as_f64() == Some(1.0) },
-    Unserved { name: "stop_token_ids", asks_nothing: is_empty_list },
-    Unserved { name: "bad_words", asks_nothing: is_empty_list },
-    Unserved { name: "include_stop_str_in_output", asks_nothing: is_false },
-    Unserved { name: "skip_special_tokens", asks_nothing: is_true },
-    Unserved { name: "spaces_between_special_tokens", asks_nothing: is_true },
-    Unserved { name: "truncate_prompt_tokens", asks_nothing: is_never },
-    Unserved { name: "prompt_logprobs", asks_nothing: is_never },
-    Unserved { name: "allowed_token_ids", asks_nothing: is_never },
-    Unserved { name: "structured_outputs", asks_nothing: is_never },
-    Unserved { name: "guided_json", asks_nothing: is_never },
-    Unserved { name: "guided_regex", asks_nothing: is_never },
-    Unserved { name: "guided_choice", asks_nothing: is_never },
-    Unserved { name: "guided_grammar", asks_nothing: is_never },
-    Unserved { name: "priority", asks_nothing: |value| value == &json!(0) },
+    Unserved { name: "use_beam_search", idle: Idle::False },
+    Unserved { name: "length_penalty", idle: Idle::Is(1.0) },
+    Unserved { name: "stop_token_ids", idle: Idle::EmptyList },
+    Unserved { name: "bad_words", idle: Idle::EmptyList },
+    Unserved { name: "include_stop_str_in_output", idle: Idle::False },
+    Unserved { name: "skip_special_tokens", idle: Idle::True },
+    Unserved { name: "spaces_between_special_tokens", idle: Idle::True },
+    Unserved { name: "truncate_prompt_tokens", idle: Idle::Never },
+    Unserved { name: "prompt_logprobs", idle: Idle::Never },
+    Unserved { name: "allowed_token_ids", idle: Idle::Never },
+    Unserved { name: "structured_outputs", idle: Idle::Never },
+    Unserved { name: "guided_json", idle: Idle::Never },
+    Unserved { name: "guided_regex", idle: Idle::Never },
+    Unserved { name: "guided_choice", idle: Idle::Never },
+    Unserved { name: "guided_grammar", idle: Idle::Never },
+    Unserved { name: "priority", idle: Idle::Is(0.0) },
     // llama.cpp's: a prompt's beginning is reused or not, the answer is the same.
-    Unserved { name: "cache_prompt", asks_nothing: Value::is_boolean },
-    Unserved { name: "detokenize", asks_nothing: is_true },
-    Unserved { name: "request_id", asks_nothing: Value::is_string },
-    Unserved { name: "return_token_ids", asks_nothing: is_false },
-    Unserved { name: "return_tokens_as_token_ids", asks_nothing: is_false },
-    Unserved { name: "typ_p", asks_nothing: |value| value.as_f64() == Some(1.0) },
-    Unserved { name: "tfs_z", asks_nothing: |value| value.as_f64() == Some(1.0) },
-    Unserved { name: "dynatemp_range", asks_nothing: is_zero },
-    Unserved { name: "dynatemp_exponent", asks_nothing: Value::is_number },
-    Unserved { name: "xtc_probability", asks_nothing: is_zero },
-    Unserved { name: "xtc_threshold", asks_nothing: Value::is_number },
-    Unserved { name: "dry_multiplier", asks_nothing: is_zero },
-    Unserved { name: "dry_base", asks_nothing: Value::is_number },
-    Unserved { name: "dry_allowed_length", asks_nothing: Value::is_number },
-    Unserved { name: "dry_penalty_last_n", asks_nothing: Value::is_number },
-    Unserved { name: "mirostat_tau", asks_nothing: Value::is_number },
-    Unserved { name: "mirostat_eta", asks_nothing: Value::is_number },
-    Unserved { name: "return_progress", asks_nothing: is_false },
-    Unserved { name: "n_probs", asks_nothing: is_zero },
-    Unserved { name: "id_slot", asks_nothing: |value| value == &json!(-1) },
-    Unserved { name: "grammar", asks_nothing: |value| value == "" },
-    Unserved { name: "mirostat", asks_nothing: |value| value == &json!(0) },
-    Unserved { name: "typical_p", asks_nothing: |value| value.as_f64() == Some(1.0) },
+    Unserved { name: "cache_prompt", idle: Idle::Boolean },
+    Unserved { name: "detokenize", idle: Idle::True },
+    Unserved { name: "request_id", idle: Idle::Text },
+    Unserved { name: "return_token_ids", idle: Idle::False },
+    Unserved { name: "return_tokens_as_token_ids", idle: Idle::False },
+    Unserved { name: "typ_p", idle: Idle::Is(1.0) },
+    Unserved { name: "tfs_z", idle: Idle::Is(1.0) },
+    Unserved { name: "dynatemp_range", idle: Idle::Is(0.0) },
+    Unserved { name: "dynatemp_exponent", idle: Idle::Number },
+    Unserved { name: "xtc_probability", idle: Idle::Is(0.0) },
+    Unserved { name: "xtc_threshold", idle: Idle::Number },
+    Unserved { name: "dry_multiplier", idle: Idle::Is(0.0) },
+    Unserved { name: "dry_base", idle: Idle::Number },
+    Unserved { name: "dry_allowed_length", idle: Idle::Number },
+    Unserved { name: "dry_penalty_last_n", idle: Idle::Number },
+    Unserved { name: "mirostat_tau", idle: Idle::Number },
+    Unserved { name: "mirostat_eta", idle: Idle::Number },
+    Unserved { name: "return_progress", idle: Idle::False },
+    Unserved { name: "n_probs", idle: Idle::Is(0.0) },
+    Unserved { name: "id_slot", idle: Idle::Is(-1.0) },
+    Unserved { name: "grammar", idle: Idle::Words(&[""]) },
+    Unserved { name: "mirostat", idle: Idle::Is(0.0) },
+    Unserved { name: "typical_p", idle: Idle::Is(1.0) },
 ];
-
-/// No value but `null` asks for nothing.
-pub(crate) fn is_never(_: &Value) -> bool {
-    false
-}
-
-fn is_zero(value: &Value) -> bool {
-    value.as_f64() == Some(0.0)
-}
-
-pub(crate) fn is_false(value: &Value) -> bool {
-    value == &Value::Bool(false)
-}
-
-pub(crate) fn is_true(value: &Value) -> bool {
-    value == &Value::Bool(true)
-}
-
-pub(crate) fn is_empty_list(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty)
-}

@@ -6,10 +6,11 @@ use std::{
 };
 
 use hub::models::FinishReason;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What a request used.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub(crate) struct Usage {
     prompt_tokens: usize,
     completion_tokens: usize,
@@ -27,7 +28,7 @@ impl From<hub::models::Usage> for Usage {
 }
 
 /// What an answer took, in the words of llama.cpp's server; times in milliseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub(crate) struct Timings {
     queue_ms: f64,
     prompt_n: usize,
@@ -58,7 +59,7 @@ impl From<hub::models::Usage> for Timings {
 }
 
 /// What a request used that generates nothing.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub(crate) struct ReadUsage {
     prompt_tokens: usize,
     total_tokens: usize,
