@@ -13,6 +13,11 @@ static MEANINGS: &[(&str, &str)] = &[
     ("ignore_eos", "Whether the answer goes on where the model would end it."),
     ("include_usage", "Whether the last event tells the usage."),
     ("input", "What is turned into vectors: one text or several, or token ids."),
+    (
+        "keep_alive",
+        "How long the model stays in memory after the answer: `30m`, or seconds; 0 is not at all, a negative number \
+         forever.",
+    ),
     ("logit_bias", "Token ids, and from -100 to 100 what is added to their scores."),
     (
         "logprobs",
@@ -51,6 +56,8 @@ static MEANINGS: &[(&str, &str)] = &[
     ("text", "The text."),
     ("think", "Whether the model thinks before it answers, or how much."),
     ("thinking", "Another name of `reasoning`."),
+    ("timings", "Whether the answer tells how long queue, prompt and answer took."),
+    ("timings_per_token", "Another name of `timings`, which are told once."),
     ("top_k", "Tokens are drawn from so many likeliest ones; 0 is no limit, and so is -1 in OpenAI's API."),
     (
         "top_logprobs",
