@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    run::{Error, command, root, run},
+    run::{Error, cache, command, output, root, run},
     server::Server,
     tools,
 };
@@ -12,11 +12,18 @@ use crate::{
 pub(crate) type Client = fn() -> Result<(), Error>;
 
 /// The clients by name.
-pub(crate) const ALL: &[(&str, Client)] =
-    &[("openai for Python", python), ("openai for Node.js", node), ("ollama for Python", ollama)];
+pub(crate) const ALL: &[(&str, Client)] = &[
+    ("openai for Python", python),
+    ("openai for Node.js", node),
+    ("ollama for Python", ollama),
+    ("schemathesis", schemathesis),
+];
 
 /// The profile whose `hub` is asked: the one that the tests have built already.
 const PROFILE: &str = "debug";
+
+/// The least number of requests that the description of all operations is worth.
+const LEAST_CASES: usize = 2_000;
 
 /// The models that the clients ask.
 const CHAT: &str = "hub-guide";
@@ -42,6 +49,26 @@ fn ollama() -> Result<(), Error> {
     let (python, minilm) = tools::clients()?;
     let server = start(minilm)?;
     run(command(python, &[&script("ollama_check.py"), &server.url]))
+}
+
+/// Makes requests from `/openapi.json`, those it allows and those it does not, and holds the answers against it.
+fn schemathesis() -> Result<(), Error> {
+    let (_, minilm) = tools::clients()?;
+    let program = tools::schemathesis()?;
+    let server = start(minilm)?;
+    let document = format!("{}/openapi.json", server.url);
+    let mut asking = command(program, &["--config-file", &script("schemathesis.toml"), "run", &document]);
+    asking.env("SCHEMATHESIS_HOOKS", script("openapi_hooks.py"));
+    // It leaves files where it runs.
+    asking.current_dir(cache()?);
+    let (text, is_success) = output(asking)?;
+    let mut words = text.split_whitespace().skip_while(|word| *word != "cases:").skip(1);
+    let cases = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+    match (is_success, cases) {
+        (false, _) => Err("the server and its description differ; see above".into()),
+        (true, LEAST_CASES..) => Ok(()),
+        (true, few) => Err(format!("only {few} requests were made; {LEAST_CASES} are due").into()),
+    }
 }
 
 fn base(server: &Server) -> String {

@@ -14,6 +14,8 @@
 //! Any folder in the Hugging Face layout and any GGUF file of a known family opens the same way:
 //! `TextModel::open("models/qwen3-0.6b", LoadOptions::default())`. Requests share one thread, one copy of the weights
 //! and each pass over them; a dropped [`Reply`] stops its request within a step.
+//!
+//! Features: `schema` adds JSON Schemas of the types that are serialised, `cuda` and `metal` are passed on to hub-nn.
 
 mod bundle;
 pub mod chat;

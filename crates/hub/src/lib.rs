@@ -19,6 +19,9 @@
 //!
 //! Everything is asynchronous and needs a tokio runtime of several threads; nothing computes on its threads. Nothing
 //! reads the environment: a program does, and hands the text to [`config::resolve`].
+//!
+//! Features: `fetch` pulls models from other machines, `schema` adds JSON Schemas of the types that are serialised,
+//! `cuda` and `metal` are passed on to hub-models.
 
 mod aliases;
 pub mod bench;

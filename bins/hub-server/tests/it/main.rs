@@ -8,6 +8,7 @@ mod completions;
 mod connection;
 mod encoders;
 mod ollama;
+mod openapi;
 mod operations;
 mod wire;
 mod world;
