@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    run::{Error, Outcome, cache, command, root, run},
+    run::{Error, Outcome, cache, command, output, root, run},
     server::Server,
     tools,
 };
@@ -18,10 +18,14 @@ pub(crate) const ALL: &[(&str, Client)] = &[
     ("ollama for Python", ollama),
     ("ollama for Node.js", ollama_node),
     ("a page in Chromium", page),
+    ("schemathesis", schemathesis),
 ];
 
 /// The profile whose `hub` is asked: the one that the tests have built already.
 const PROFILE: &str = "debug";
+
+/// The least number of requests that the description of all operations is worth.
+const LEAST_CASES: usize = 2_000;
 
 /// The models that the clients ask.
 const CHAT: &str = "hub-guide";
@@ -61,6 +65,26 @@ fn page() -> Result<Outcome, Error> {
     let server = start(minilm()?)?;
     let args = [&beside, &server.url, CHAT, &script("page.html"), &chromium, &picture.to_string_lossy()];
     run(command(node, &args)).map(Outcome::from)
+}
+
+/// Makes requests from `/openapi.json`, those it allows and those it does not, and holds the answers against it.
+fn schemathesis() -> Result<Outcome, Error> {
+    let (_, minilm) = tools::clients()?;
+    let program = tools::schemathesis()?;
+    let server = start(minilm)?;
+    let document = format!("{}/openapi.json", server.url);
+    let mut asking = command(program, &["--config-file", &script("schemathesis.toml"), "run", &document]);
+    asking.env("SCHEMATHESIS_HOOKS", script("openapi_hooks.py"));
+    // It leaves files where it runs.
+    asking.current_dir(cache()?);
+    let (text, is_success) = output(asking)?;
+    let mut words = text.split_whitespace().skip_while(|word| *word != "cases:").skip(1);
+    let cases = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+    match (is_success, cases) {
+        (false, _) => Err("the server and its description differ; see above".into()),
+        (true, LEAST_CASES..) => Ok(Outcome::Passed),
+        (true, few) => Err(format!("only {few} requests were made; {LEAST_CASES} are due").into()),
+    }
 }
 
 fn base(server: &Server) -> String {

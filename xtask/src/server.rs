@@ -28,7 +28,8 @@ impl Server {
         std::fs::create_dir_all(&home)?;
         let hub = |args: &[&str]| {
             let mut command = Command::new(&program);
-            command.args(args).env("HUB_HOME", &home).stdin(Stdio::null());
+            // Whatever it is asked, nothing leaves this machine.
+            command.args(args).env("HUB_HOME", &home).env("HUB_OFFLINE", "1").stdin(Stdio::null());
             command
         };
         for (path, name) in models {

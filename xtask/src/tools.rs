@@ -11,6 +11,8 @@ const LLAMA_CPP: &str = "llama_cpp_python-0.3.36";
 /// What the outside clients are.
 const PYTHON_CLIENTS: &[&str] = &["openai==3.54.0", "ollama==0.6.3", "httpx==0.28.1"];
 const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "ollama@0.6.4", "playwright-core@1.65.1", "node@22.23.3"];
+/// What makes requests from a description of an API.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";
 
@@ -47,6 +49,15 @@ pub(crate) fn clients() -> Result<(PathBuf, PathBuf), Error> {
     let (found, _) = output(command(&python, &["-c", &format!("import importlib.metadata\n{find}")]))?;
     let folder = found.lines().last().map(PathBuf::from).filter(|folder| folder.is_dir());
     Ok((python, folder.ok_or("the MiniLM package holds no model")?))
+}
+
+/// Returns schemathesis.
+///
+/// # Errors
+/// As [`python`].
+pub(crate) fn schemathesis() -> Result<PathBuf, Error> {
+    let python = python("schemathesis", &[&[SCHEMATHESIS]])?;
+    Ok(python.with_file_name(format!("schemathesis{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Returns the Node.js and the folder of its modules.

@@ -14,6 +14,8 @@
 //! assert_eq!(account.used_bytes(), 0);
 //! # Ok::<(), hub_base::OverBudget>(())
 //! ```
+//!
+//! Features: `schema` adds JSON Schemas of the types that are serialised.
 
 mod account;
 mod cancel;

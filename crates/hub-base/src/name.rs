@@ -7,7 +7,14 @@ use serde::{Deserialize, Serialize};
 /// Letters, digits and `- _ . : /` (as in `qwen3:8b` or `org/model`), 1 to 128 bytes, beginning with a letter or a
 /// digit, with no empty, `.` or `..` part between slashes: so that a name is safe in a path, a URL and a log line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend(
+        "pattern" = r"^[A-Za-z0-9][A-Za-z0-9._:-]*(/(?!\.{1,2}(/|$))[A-Za-z0-9._:-]+)*$",
+        "maxLength" = Self::MAX_LEN,
+    ))
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelId(Arc<str>);
 

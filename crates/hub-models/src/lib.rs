@@ -16,7 +16,8 @@
 //! and each pass over them; a dropped [`Reply`] stops its request within a step. [`EmbeddingModel`] and [`Reranker`]
 //! have the same shape; [`ModelParts`] is for programs that run the model themselves.
 //!
-//! Features, all off by default: `cuda` and `metal` run models on graphics cards through candle.
+//! Features, all off by default: `cuda` and `metal` run models on graphics cards through candle;
+//! `schema` adds JSON Schemas of the types that are serialised.
 
 mod bundle;
 mod card;

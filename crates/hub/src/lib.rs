@@ -21,7 +21,8 @@
 //! reads the environment: a program does, and hands the text to [`config::resolve`].
 //!
 //! Features, all off by default: `fetch` pulls models from other machines (without it nothing here opens a
-//! connection); `cuda` and `metal` run models on graphics cards through candle.
+//! connection); `cuda` and `metal` run models on graphics cards through candle; `schema` adds
+//! JSON Schemas of the types that are serialised.
 
 mod aliases;
 pub mod bench;

@@ -9,7 +9,7 @@ pub(crate) use notes::Notes;
 use std::{fmt::Display, ops::RangeInclusive};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -38,25 +38,6 @@ pub(crate) enum TextOrObjects {
     Text(String),
     /// Objects.
     Objects(Vec<Fields>),
-}
-
-/// One text, or several.
-#[derive(Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a string or an array of strings")]
-pub(crate) enum OneOrMany {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl From<OneOrMany> for Vec<String> {
-    fn from(texts: OneOrMany) -> Self {
-        match texts {
-            OneOrMany::One(text) => vec![text],
-            OneOrMany::Many(texts) => texts,
-        }
-    }
 }
 
 impl Fields {
@@ -266,6 +247,7 @@ impl Fields {
     /// Takes a field if it is exactly this.
     pub(crate) fn is(&mut self, name: &str, value: &Value) -> bool {
         self.note(name, || serde_json::json!({ "const": value }));
+        self.map.get_mut(name).into_iter().for_each(whole);
         let is_so = self.map.get(name) == Some(value);
         if is_so {
             self.map.shift_remove(name);
@@ -293,7 +275,8 @@ impl Fields {
     }
 
     fn read<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
-        let Some(value) = self.value(name) else { return Ok(None) };
+        let Some(mut value) = self.value(name) else { return Ok(None) };
+        whole(&mut value);
         serde_json::from_value(value).map(Some).map_err(|error| {
             let path = self.path(name);
             let message = format!("`{path}` cannot be read: {}", in_words(&error.to_string()));
@@ -317,6 +300,22 @@ impl Fields {
                 Err(ApiError::invalid(&path, format!("`{path}` must be an object, not {}", kind_of(&other))))
             }
         }
+    }
+}
+
+/// Writes whole numbers as such, and those in arrays: JSON knows one kind of number, so that `16.0` is 16.
+fn whole(value: &mut Value) {
+    /// Up to here a float says which whole number it is.
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT);
+            if let Some(whole) = whole {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(whole),
+        _ => {}
     }
 }
 
@@ -359,6 +358,16 @@ mod tests {
         let mut fields = fields(r#"{"seed": null, "other": null}"#);
         assert_eq!(fields.take::<u64>("seed").unwrap(), None);
         fields.finish(&[]).unwrap();
+    }
+
+    #[test]
+    fn a_whole_number_is_whole_however_it_is_written() {
+        assert_eq!(fields(r#"{"n": 16.0}"#).number("n", 1..=20).unwrap(), Some(16));
+        assert_eq!(fields(r#"{"n": [1.0, 2]}"#).take::<Vec<u32>>("n").unwrap(), Some(vec![1, 2]));
+        assert!(fields(r#"{"n": -1.0}"#).is("n", &Value::from(-1)));
+        check_error(fields(r#"{"n": 1.5}"#).take::<u32>("n").unwrap_err(), "a whole number");
+        check_error(fields(r#"{"n": 1e300}"#).take::<u64>("n").unwrap_err(), "a whole number");
+        assert_eq!(fields(r#"{"t": 1.0}"#).take::<f32>("t").unwrap(), Some(1.0));
     }
 
     #[test]

@@ -111,7 +111,10 @@ impl Object {
             schema["required"] = alone.into_iter().flatten().cloned().collect();
         }
         if let Some(names) = among.first() {
-            schema["anyOf"] = names.iter().map(|name| json!({ "required": [name] })).collect();
+            schema["anyOf"] = names
+                .iter()
+                .map(|name| json!({ "required": [name], "properties": { name: { "not": { "type": "null" } } } }))
+                .collect();
         }
         if self.is_closed {
             schema["additionalProperties"] = false.into();

@@ -130,8 +130,16 @@ fn parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
+/// Values of parameters that are always there.
+const EXAMPLES: [(&str, &str); 2] = [("id", "hub-guide"), ("file", "page.css")];
+
 fn parameter(name: &str) -> Value {
     let schema = json!({ "type": "string", "minLength": 1 });
     let about = meaning(name).unwrap_or_default();
-    json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema })
+    let mut parameter =
+        json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema });
+    if let Some((_, example)) = EXAMPLES.iter().find(|(known, _)| *known == name) {
+        parameter["example"] = (*example).into();
+    }
+    parameter
 }

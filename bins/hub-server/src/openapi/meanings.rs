@@ -48,7 +48,7 @@ static MEANINGS: &[(&str, &str)] = &[
     ("seed", "The same seed gives the same answer."),
     ("sha256", "What the file must hash to; needed for `https://` sources."),
     ("source", "Where it comes from: `hf:ORG/REPO[:QUANT]`, `ollama:NAME[:TAG]`, or an `https://` address."),
-    ("stop", "Texts that end the answer."),
+    ("stop", "Texts that end the answer: at most 64, of 1 to 1024 bytes."),
     ("stream", "Whether the answer is sent while it is generated."),
     ("stream_options", "Options of the stream; only with `\"stream\": true`."),
     ("system", "What the model is told before the prompt."),

@@ -9,6 +9,7 @@ mod connection;
 mod encoders;
 mod ollama;
 mod ollama_cli;
+mod openapi;
 mod operations;
 mod wire;
 mod world;

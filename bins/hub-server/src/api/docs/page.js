@@ -114,8 +114,11 @@ function attempt(path, verb, operation) {
   const media = operation.requestBody?.content["application/json"];
   const examples = Object.entries(media?.examples ?? {});
   const body = media ? element("textarea", { spellcheck: "false", "aria-label": "The body" }) : null;
-  const show = (at) => { body.value = JSON.stringify(examples[at]?.[1].value ?? {}, null, 2); };
-  const inputs = (operation.parameters ?? []).map((parameter) => element("input", { name: parameter.name, placeholder: parameter.name, "aria-label": parameter.name }));
+  const show = (at) => {
+    body.value = JSON.stringify(examples[at]?.[1].value ?? {}, null, 2);
+    body.rows = body.value.split("\n").length;
+  };
+  const inputs = (operation.parameters ?? []).map((parameter) => element("input", { name: parameter.name, value: parameter.example, placeholder: parameter.name, "aria-label": parameter.name }));
   const picker = examples.length > 1
     ? element("select", { "aria-label": "Example", onchange: (event) => show(event.target.selectedIndex) }, examples.map(([name]) => element("option", {}, name)))
     : null;

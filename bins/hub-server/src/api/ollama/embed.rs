@@ -9,7 +9,7 @@ use hub::{
     models::{EmbedOptions, Input, TooLong},
 };
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{options, wire::installed_name};
@@ -17,7 +17,7 @@ use crate::{
     asker::Asker,
     body::JsonBody,
     error::ApiError,
-    fields::{Fields, OneOrMany},
+    fields::Fields,
     json,
     metrics::Metrics,
     openapi::{Body, Example, Fails, Group, Operation, Verb},
@@ -99,6 +99,14 @@ async fn embed_one(
     Ok(json::response(StatusCode::OK, json::to_vec(&OneEmbedding { embedding })))
 }
 
+/// An input as it may be written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
+enum WireInput {
+    Text(String),
+    Texts(#[schemars(length(max = MAX_INPUTS))] Vec<String>),
+}
+
 /// A request in the hub's own terms.
 struct Call {
     model: String,
@@ -112,7 +120,10 @@ impl TryFrom<Fields> for Call {
 
     fn try_from(mut fields: Fields) -> Result<Self, ApiError> {
         let model = fields.require("model")?;
-        let inputs = Vec::from(fields.require::<OneOrMany>("input")?);
+        let inputs = match fields.require("input")? {
+            WireInput::Text(text) => vec![text],
+            WireInput::Texts(texts) => texts,
+        };
         if inputs.len() > MAX_INPUTS {
             let message = format!("`input` must hold at most {MAX_INPUTS} inputs, not {}", inputs.len());
             return Err(ApiError::invalid("input", message));

@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    api::openai::sampling,
     error::ApiError,
-    fields::{Fields, Idle, OneOrMany, Unserved},
+    fields::{Fields, Idle, Unserved},
 };
 
 /// The largest number of tokens that can be meant.
@@ -73,7 +74,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<GenerateOptions, ApiError> {
     // -1 is no limit, -2 what the context leaves: the same here.
     let most = given.number("num_predict", -2..=MAX_TOKENS)?;
     options.max_tokens = most.and_then(|tokens| usize::try_from(tokens).ok());
-    options.stop = given.take::<OneOrMany>("stop")?.map(Vec::from).unwrap_or_default();
+    options.stop = sampling::take_stop(&mut given)?;
     given.finish(&[UNSERVED_OPTIONS])?;
     Ok(options)
 }

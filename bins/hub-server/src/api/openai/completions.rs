@@ -115,7 +115,7 @@ impl Shape {
 }
 
 /// A prompt as it may be written.
-#[derive(JsonSchema, Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a string, an array of strings, an array of token ids, or an array of arrays of those"

@@ -82,7 +82,7 @@ struct Call {
 }
 
 /// How vectors are written.
-#[derive(Clone, Copy, Debug, Default, JsonSchema, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 enum Encoding {
     #[default]
@@ -92,7 +92,7 @@ enum Encoding {
 }
 
 /// An input as it may be written.
-#[derive(JsonSchema, Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a string, an array of strings, an array of token ids, or an array of arrays of those"

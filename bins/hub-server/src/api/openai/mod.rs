@@ -7,7 +7,7 @@ mod embeddings;
 pub(super) mod messages;
 mod models;
 mod rerank;
-mod sampling;
+pub(super) mod sampling;
 mod wire;
 
 use crate::openapi::Operation;

@@ -101,14 +101,17 @@ enum Documents {
 }
 
 /// A document as it may be written.
-#[derive(JsonSchema, Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or an object with `text`")]
 enum WireDocument {
     Text(String),
     Object(TextObject),
 }
 
-#[derive(JsonSchema, Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+struct WireDocuments(#[schemars(length(min = 1, max = MAX_DOCUMENTS))] Vec<WireDocument>);
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TextObject {
     text: String,
@@ -127,7 +130,7 @@ impl TryFrom<Fields> for Call {
     fn try_from(mut fields: Fields) -> Result<Self, ApiError> {
         let model: String = fields.require("model")?;
         let query: String = fields.require("query")?;
-        let documents: Vec<WireDocument> = fields.require("documents")?;
+        let WireDocuments(documents) = fields.require("documents")?;
         if !(1..=MAX_DOCUMENTS).contains(&documents.len()) {
             let message =
                 format!("`documents` must hold from 1 to {MAX_DOCUMENTS} documents, not {}", documents.len());

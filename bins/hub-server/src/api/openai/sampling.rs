@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, num::NonZeroU32};
 
 use hub::models::{EndTokens, GenerateOptions, SamplingOptions};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
     error::ApiError,
-    fields::{Fields, Idle, OneOrMany, Unserved},
+    fields::{Fields, Idle, Unserved},
 };
 
 /// The most choices of a request, as in OpenAI's API.
@@ -55,13 +57,33 @@ pub(crate) fn take_options(fields: &mut Fields, least_tokens: usize) -> Result<G
     let mut options = GenerateOptions::default().sampling(sampling);
     options.max_tokens = take_max_tokens(fields, least_tokens)?;
     options.min_tokens = fields.number("min_tokens", 0..=MAX_TOKENS)?.unwrap_or(0);
-    options.stop = fields.take::<OneOrMany>("stop")?.map(Vec::from).unwrap_or_default();
+    options.stop = take_stop(fields)?;
     if fields.take::<bool>("ignore_eos")? == Some(true) {
         options.end = EndTokens::Ignore;
     }
     let choices = fields.number("n", 1..=MAX_CHOICES)?;
     options.choices = choices.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
     Ok(options)
+}
+
+/// Takes the texts that end an answer.
+///
+/// # Errors
+/// 400 if it is neither a text nor an array of texts.
+pub(crate) fn take_stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+    let stop = fields.take::<Stop>("stop")?;
+    Ok(stop.map_or_else(Vec::new, |stop| match stop {
+        Stop::One(text) => vec![text],
+        Stop::Many(texts) => texts,
+    }))
+}
+
+/// A text that ends an answer, or several; the model refuses empty ones.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
+enum Stop {
+    One(#[schemars(length(min = 1))] String),
+    Many(#[schemars(inner(length(min = 1)))] Vec<String>),
 }
 
 /// Takes the penalty of repetitions under its own name or llama.cpp's.
