@@ -12,7 +12,7 @@ GENERATING = {"/v1/chat/completions": "max_tokens", "/v1/completions": "max_toke
 OLLAMA = ("/api/chat", "/api/generate")
 
 # Numbers that only make an answer longer, and the largest that is still quick.
-MOST = {"max_tokens": 4, "max_completion_tokens": 4, "n_predict": 4, "num_predict": 4, "n": 2, "min_tokens": 2}
+MOST = {"max_tokens": 2, "max_completion_tokens": 2, "n_predict": 2, "num_predict": 2, "n": 2, "min_tokens": 1}
 
 # Why a request that fits the document may be refused all the same: it says two things at once, or asks for what the
 # model does not have. Everything else that is refused must be refused by the document, too.
@@ -24,6 +24,9 @@ REASONS = re.compile(
     r"|`min_tokens` must be"
     r"|`dimensions` must be 1 to \d+"
     r"|cannot (chat|embed|rerank); it can"
+    r"|outside the vocabulary of \d+"
+    r"|the prompt is empty"
+    r"|names no source"
 )
 
 
@@ -36,13 +39,15 @@ def before_call(context, case, kwargs):
     if isinstance(body.get("model"), str) and body["model"]:
         body["model"] = EMBED if case.path in EMBEDDING else CHAT
     if case.path in GENERATING and body.get("max_completion_tokens") is None and body.get("n_predict") is None:
-        body.setdefault("max_tokens", 4)
+        body.setdefault("max_tokens", 2)
     if case.path in OLLAMA and isinstance(body.setdefault("options", {}), dict):
-        body["options"].setdefault("num_predict", 4)
+        body["options"].setdefault("num_predict", 2)
     for fields in (body, body.get("options")):
         if isinstance(fields, dict):
             for name, most in MOST.items():
-                if type(fields.get(name)) is int and most < fields[name] <= 1 << 30:
+                value = fields.get(name)
+                is_whole = type(value) is int or (type(value) is float and value.is_integer())
+                if is_whole and most < value <= (128 if name == "n" else 1 << 30):
                     fields[name] = most
 
 
