@@ -1,5 +1,7 @@
 //! The hub over HTTP: the OpenAI API and the hub's own.
 //!
+//! `/openapi.json` describes every operation, and `/docs` shows it.
+//!
 //! [`app`] is everything but the socket, so that it can be tested, or served by another program, without one.
 //! [`Server`] adds the address of the hub's settings, and [`serve`] the signals that stop a program:
 //!

@@ -84,6 +84,15 @@ impl Notes {
         fields.map(|field| field.name.clone()).collect()
     }
 
+    /// Returns the paths of objects that a field may be and that no example has.
+    #[cfg(test)]
+    pub(crate) fn unseen(&self) -> Vec<String> {
+        let objects = self.lock();
+        let forms = objects.values().flat_map(|object| &object.fields).flat_map(|field| &field.forms);
+        let places = forms.filter_map(|form| form[PLACE].as_str().or_else(|| form["items"][PLACE].as_str()));
+        places.filter(|path| !objects.contains_key(*path)).map(str::to_owned).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
         // Notes are whole after every step.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

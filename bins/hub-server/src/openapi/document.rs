@@ -11,9 +11,43 @@ use crate::{
 /// What holds for all operations.
 const ABOUT: &str = "A local AI backend.\n\n\
     A field that is `null` counts as absent. A field that is not served is refused by name, never ignored. \
-    Every answer carries `x-request-id`; answers of models carry `x-hub-model` and `x-hub-route`, which say who \
-    answered and why. Of a stream, the schema is that of one event's `data` or of one line; streams of events end with \
-    `data: [DONE]`, and an error inside one is an event named `error`.";
+    Of a stream, the schema is that of one event's `data` or of one line; streams of events end with `data: [DONE]`, \
+    and an error inside one is an event named `error`. A path that is not here is answered with 404, another method \
+    with 405. The model `hub-guide` is always there; the other models of the examples are there once they are \
+    installed under these names.";
+
+/// Headers of answers: the name, what it says, and on which answers it stands.
+const HEADERS: [(&str, &str, Stands); 5] = [
+    (
+        "x-request-id",
+        "Names the request in logs and usage; the caller's own id, if it sent one.",
+        Stands::Always,
+    ),
+    ("x-hub-model", "The model that answers.", Stands::OnModels),
+    ("x-hub-route", "Why this model answers, in a word or two.", Stands::OnModels),
+    ("retry-after", "Seconds until the same request may be answered.", Stands::On(&["429", "503"])),
+    ("www-authenticate", "How to send a key.", Stands::On(&["401"])),
+];
+
+/// On which answers a header stands.
+#[derive(Clone, Copy)]
+enum Stands {
+    Always,
+    /// On answers of models, unless they wait for one and have begun already.
+    OnModels,
+    /// On these statuses.
+    On(&'static [&'static str]),
+}
+
+impl Stands {
+    fn on(self, operation: &Operation, status: &str) -> bool {
+        match self {
+            Self::Always => true,
+            Self::OnModels => operation.group == Group::OpenAi && operation.body.is_some() && status == "200",
+            Self::On(statuses) => statuses.contains(&status),
+        }
+    }
+}
 
 /// Describes operations as OpenAPI 3.1 does.
 pub(crate) fn write(operations: &[&Operation]) -> Value {
@@ -47,7 +81,7 @@ pub(crate) fn write(operations: &[&Operation]) -> Value {
         "tags": groups,
         "security": security,
         "paths": paths,
-        "components": { "schemas": schemas, "securitySchemes": schemes },
+        "components": { "schemas": schemas, "headers": headers(), "securitySchemes": schemes },
     })
 }
 
@@ -99,7 +133,24 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Map<Stri
         responses.entry(status.to_string()).or_insert(failure);
     }
     responses.sort_keys();
+    for (status, response) in &mut responses {
+        let stands = HEADERS.iter().filter(|(.., stands)| stands.on(operation, status));
+        let refer = |(name, ..): &(&str, _, _)| {
+            ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }))
+        };
+        response["headers"] = stands.map(refer).collect::<Map<_, _>>().into();
+    }
     responses
+}
+
+fn headers() -> Map<String, Value> {
+    let header = |(name, about, stands): &(&str, &str, Stands)| {
+        let is_always = matches!(stands, Stands::Always);
+        let described =
+            json!({ "description": about, "required": is_always, "schema": { "type": "string" } });
+        ((*name).to_owned(), described)
+    };
+    HEADERS.iter().map(header).collect()
 }
 
 /// Returns the statuses of errors that an operation may answer with.

@@ -98,6 +98,12 @@ async fn errors_have_ollamas_shape() {
         ("/api/chat", ask(&json!({"format": "json"})), 400),
         ("/api/chat", ask(&json!({"tools": [{}]})), 400),
         ("/api/chat", ask(&json!({"options": {"mirostat": 1}})), 400),
+        ("/api/chat", ask(&json!({"options": {"stop": [""]}})), 400),
+        ("/api/embed", json!({"model": "hub-guide", "input": "x", "options": {"stop": [""]}}), 400),
+        ("/api/embed", json!({"model": "hub-guide", "input": "x", "options": 1}), 400),
+        // Nothing is asked, and what cannot be meant is refused all the same.
+        ("/api/chat", json!({"model": "hub-guide", "odd": 1}), 400),
+        ("/api/show", json!({"name": null}), 400),
         ("/api/generate", json!({"prompt": "x"}), 400),
         ("/api/nothing", json!({}), 404),
     ] {

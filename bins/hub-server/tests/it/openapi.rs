@@ -44,6 +44,10 @@ async fn every_operation_in_the_document_is_one_of_the_server() {
             let media = &operation["responses"][expected.to_string()]["content"];
             let content_type = answer.header("content-type").split(';').next().unwrap();
             assert!(media.get(content_type).is_some(), "{method} {path} answers with {content_type}");
+            for header in operation["responses"][expected.to_string()]["headers"].as_object().unwrap().keys()
+            {
+                assert!(!answer.header(header).is_empty(), "{method} {path} has no {header}");
+            }
         }
     }
 }

@@ -62,21 +62,25 @@ function objects(api, given) {
 }
 
 /** Draws the fields of a schema; those that are not served are folded away. */
-function fields(api, schema, seen = []) {
+function fields(api, schema, isRequest, seen) {
   const needed = new Set(schema.required ?? []);
+  const word = (name) => {
+    if (isRequest) return needed.has(name) ? element("span", { class: "needed" }, " required") : null;
+    return needed.has(name) ? null : element("span", { class: "faint" }, " not always");
+  };
   const isServed = ([, field]) => !(field.description ?? "").startsWith("Not served:");
   const all = Object.entries(schema.properties);
   const served = all.filter(isServed);
   const unserved = all.filter((entry) => !isServed(entry));
-  const rows = (entries) => entries.map(([name, field]) => {
+  const rows = (entries) => entries.flatMap(([name, field]) => {
     const inside = objects(api, field).filter((object) => !seen.includes(object));
-    return element("tr", {},
-      element("td", {}, element("code", {}, name), needed.has(name) ? element("span", { class: "needed" }, " required") : null),
-      element("td", {},
-        element("span", { class: "type" }, typeOf(api, field)),
-        isServed([name, field]) ? element("div", {}, prose(resolve(api, field).description ?? field.description)) : null,
-        inside.map((object) => element("details", {},
-          element("summary", {}, object.title ?? "Its fields"), fields(api, object, [...seen, object])))));
+    const about = isServed([name, field]) ? field.description ?? resolve(api, field).description : null;
+    const own = element("tr", {},
+      element("td", {}, element("code", {}, name), word(name)),
+      element("td", {}, element("span", { class: "type" }, typeOf(api, field)), about ? element("div", {}, prose(about)) : null));
+    const folded = inside.map((object) => element("details", {},
+      element("summary", {}, object.title ?? `The fields of ${name}`), fields(api, object, isRequest, [...seen, object])));
+    return folded.length ? [own, element("tr", { class: "inside" }, element("td", { colspan: 2 }, folded))] : [own];
   });
   return [
     element("table", { class: "fields" }, rows(served)),
@@ -89,24 +93,31 @@ function fields(api, schema, seen = []) {
 }
 
 /** Draws what a request or an answer consists of. */
-function content(api, type, media) {
+function content(api, type, media, isRequest) {
   const found = objects(api, media.schema);
   return [
     element("p", { class: "faint" }, element("code", {}, type), ` ${found.length ? "" : typeOf(api, media.schema)}`),
     found.map((schema) => [
       found.length > 1 && schema.description ? element("p", {}, prose(schema.description)) : null,
-      fields(api, schema, [schema]),
+      fields(api, schema, isRequest, [schema]),
     ]),
   ].flat(3);
 }
 
-/** Draws the answers of an operation: what is wished for open, errors folded. */
+/** Draws the answers of an operation; the body that errors share is drawn once. */
 function answers(api, operation) {
-  const drawn = Object.entries(operation.responses).map(([status, response]) => {
-    const parts = Object.entries(response.content ?? {}).flatMap(([type, media]) => content(api, type, media));
-    return { status, drawn: element("details", { class: "more", open: false }, element("summary", {}, `${status}: ${response.description}`), parts) };
-  });
-  return drawn.map(({ drawn }) => drawn);
+  const all = Object.entries(operation.responses);
+  const drawn = (response) => Object.entries(response.content ?? {}).flatMap(([type, media]) => content(api, type, media, false));
+  const folded = (title, response) => element("details", { class: "more" }, element("summary", {}, title), drawn(response));
+  const errors = all.filter(([status]) => status >= 400);
+  const rows = errors.map(([status, response]) => element("tr", {}, element("td", {}, element("code", {}, status)), element("td", {}, prose(response.description))));
+  const bodies = Map.groupBy(errors, ([, response]) => JSON.stringify(response.content));
+  return [
+    all.filter(([status]) => status < 400).map(([status, response]) => folded(status, response)),
+    element("h4", {}, "Errors"),
+    element("table", { class: "fields statuses" }, rows),
+    [...bodies.values()].map((shared) => folded(`The body of ${shared.map(([status]) => status).join(", ")}`, shared[0][1])),
+  ].flat();
 }
 
 /** Draws the part that sends a request. */
@@ -188,7 +199,7 @@ function draw(api, path, verb, operation) {
       operation.security?.length === 0 ? element("p", { class: "faint" }, "Needs no key.") : null,
       element("h4", {}, "Try it"), attempt(path, verb, operation),
       parameters.length ? [element("h4", {}, "In the path"), element("table", { class: "fields" }, parameters)] : null,
-      body ? [element("h4", {}, "Body"), content(api, "application/json", body)].flat() : null,
+      body ? [element("h4", {}, "Body"), content(api, "application/json", body, true)].flat() : null,
       element("h4", {}, "Answers"), answers(api, operation)));
   };
   return drawn;

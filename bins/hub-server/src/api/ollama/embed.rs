@@ -36,7 +36,7 @@ pub(super) static EMBED: Operation = Operation {
         read: |fields| Call::try_from(fields).map(drop),
         examples: &[Example {
             name: "Two texts",
-            body: || json!({"model": "minilm", "input": ["Xin chào", "Hello"]}),
+            body: || json!({"model": "minilm", "input": ["Xin chào", "Hello"], "options": {"num_ctx": 256}}),
         }],
     }),
     fails: Fails::Model,
@@ -53,7 +53,10 @@ pub(super) static EMBED_ONE: Operation = Operation {
     route: |method| on(method, embed_one),
     body: Some(Body {
         read: |fields| Call::of_one(fields).map(drop),
-        examples: &[Example { name: "A text", body: || json!({"model": "minilm", "prompt": "Hello"}) }],
+        examples: &[Example {
+            name: "A text",
+            body: || json!({"model": "minilm", "prompt": "Hello", "options": {"num_ctx": 256}}),
+        }],
     }),
     fails: Fails::Model,
     answers: |answers| {

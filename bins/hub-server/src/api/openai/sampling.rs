@@ -69,16 +69,21 @@ pub(crate) fn take_options(fields: &mut Fields, least_tokens: usize) -> Result<G
 /// Takes the texts that end an answer.
 ///
 /// # Errors
-/// 400 if it is neither a text nor an array of texts.
+/// 400 if it is neither a text nor an array of texts, or one is empty.
 pub(crate) fn take_stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
-    let stop = fields.take::<Stop>("stop")?;
-    Ok(stop.map_or_else(Vec::new, |stop| match stop {
-        Stop::One(text) => vec![text],
-        Stop::Many(texts) => texts,
-    }))
+    let texts = match fields.take("stop")? {
+        Some(Stop::One(text)) => vec![text],
+        Some(Stop::Many(texts)) => texts,
+        None => Vec::new(),
+    };
+    if texts.iter().any(String::is_empty) {
+        let path = fields.path("stop");
+        return Err(ApiError::invalid(&path, format!("`{path}` must not hold an empty text")));
+    }
+    Ok(texts)
 }
 
-/// A text that ends an answer, or several; the model refuses empty ones.
+/// A text that ends an answer, or several.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or an array of strings")]
 enum Stop {
