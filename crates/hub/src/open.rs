@@ -1,6 +1,6 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
-use hub_base::{Account, CancelToken, ProgressSink, Task};
+use hub_base::{Account, ProgressSink, Task};
 use hub_models::Source;
 use hub_nn::Device;
 use hub_router::{Request, Router};
@@ -135,29 +135,6 @@ fn budget_bytes(budget: Budget) -> Result<u64> {
     match budget {
         Budget::Bytes(bytes) => Ok(bytes),
         Budget::Percent(_) => Ok(budget.bytes(os::memory_bytes().ok_or(Error::MemoryUnknown)?)),
-    }
-}
-
-/// Stops work that runs elsewhere once the future that waits for it is dropped.
-#[derive(Debug, Default)]
-pub(crate) struct CancelOnDrop(CancelToken);
-
-impl CancelOnDrop {
-    /// Stops the work that looks at this flag, which others may set too.
-    #[cfg(feature = "fetch")]
-    pub(crate) fn of(token: CancelToken) -> Self {
-        Self(token)
-    }
-
-    /// Returns the flag that the work looks at.
-    pub(crate) fn token(&self) -> CancelToken {
-        self.0.clone()
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
     }
 }
 

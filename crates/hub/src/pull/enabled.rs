@@ -1,14 +1,10 @@
 use std::path::Path;
 
-use hub_base::ModelId;
+use hub_base::{CancelToken, ModelId};
 use hub_fetch::{Digest, Event, FetchOptions, Fetched, Fetcher, Origin, Plan, Source, Stage};
 
 use super::{PullEvent, PullSink, PullStage};
-use crate::{
-    Error, Hub, Installed, PullRequest, Result,
-    config::HubConfig,
-    open::{CancelOnDrop, blocking},
-};
+use crate::{Error, Hub, Installed, PullRequest, Result, config::HubConfig, open::blocking};
 
 /// Fetches models as the settings say.
 #[derive(Clone, Debug)]
@@ -125,4 +121,26 @@ fn name_of(fetched: &Fetched) -> Result<ModelId> {
 /// Returns a name of the Ollama registry as people write it.
 fn short(name: &str) -> &str {
     name.strip_prefix("library/").unwrap_or(name)
+}
+
+/// Stops work that runs elsewhere once the future that waits for it is dropped.
+#[derive(Debug)]
+struct CancelOnDrop(CancelToken);
+
+impl CancelOnDrop {
+    /// Stops the work that looks at this flag, which others may set too.
+    fn of(token: CancelToken) -> Self {
+        Self(token)
+    }
+
+    /// Returns the flag that the work looks at.
+    fn token(&self) -> CancelToken {
+        self.0.clone()
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
