@@ -27,7 +27,8 @@ struct Package {
 pub(crate) fn check() -> Result<(), Error> {
     for Package { name, features, has_defaults } in packages()? {
         let build = |more: &[&str]| {
-            run(command("cargo", &[&["check", "--quiet", "--package", &name][..], more].concat()))
+            let clippy = ["clippy", "--quiet", "--package", &name];
+            run(command("cargo", &[&clippy[..], more, &["--", "-D", "warnings"]].concat()))
         };
         build(&["--no-default-features"])?;
         if has_defaults {

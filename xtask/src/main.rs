@@ -19,6 +19,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask CHORE
 
   test           check and test everything; what continuous integration runs
+  alone          build each crate by itself, with each of its features; a part of test
   soak           the long runs: streams for ten minutes, damaged files by the thousand
   fixtures       make the committed expected values again (installs PyTorch, 5.6 GB)
   guide-train    train the built-in guide model again (installs PyTorch)
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let chore = std::env::args().nth(1).unwrap_or_default();
     let result = match chore.as_str() {
         "test" => suite::test(),
+        "alone" => alone::check(),
         "soak" => soak::soak(),
         "fixtures" => fixtures::make(),
         "guide-train" => guide::train(),

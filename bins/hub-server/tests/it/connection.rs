@@ -28,7 +28,7 @@ struct Serving {
 
 impl Serving {
     async fn start() -> Self {
-        Self::start_with(Duration::from_secs(5)).await
+        Self::start_with(LIMIT).await
     }
 
     /// Starts a server that lets open requests go on for `patience` once it is stopped.

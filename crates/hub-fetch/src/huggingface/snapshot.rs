@@ -116,12 +116,12 @@ fn place(path: &Path, blob: &Path, depth: usize) -> io::Result<()> {
     relative.push(blob.file_name().unwrap_or_default());
     // One that leads nowhere is in the way.
     let _ = fs::remove_file(path);
-    match crate::os::link(&relative, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            fs::hard_link(blob, path).or_else(|_| fs::copy(blob, path).map(drop))
-        }
-        _ => Ok(()),
+    // Another process may have made it meanwhile; and not every system that says it made a link has made one.
+    let _ = crate::os::link(&relative, path);
+    if path.exists() {
+        return Ok(());
     }
+    fs::hard_link(blob, path).or_else(|_| fs::copy(blob, path).map(drop))
 }
 
 /// Lists the files below a folder.
