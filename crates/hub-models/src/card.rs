@@ -112,7 +112,7 @@ impl Card {
         let name = format!("{} {title}", self.name.as_deref().unwrap_or_default()).to_lowercase();
         let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).collect();
         let is_said = |said: &&str| words.contains(said) || self.tags.iter().any(|tag| tag == said);
-        let known = SPECIALITIES.iter().filter(|(_, said)| said.iter().any(|said| is_said(&said)));
+        let known = SPECIALITIES.iter().filter(|(_, said)| said.iter().any(&is_said));
         known.map(|(speciality, _)| *speciality).collect()
     }
 
