@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::Response,
 };
 use futures_core::{Stream, future::BoxFuture};
@@ -81,14 +81,19 @@ pub(crate) async fn respond<C: Chunks>(
         }
         Err(_) => Phase::Opening(opening),
     };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(C::CONTENT_TYPE));
+    write_head(headers, C::CONTENT_TYPE);
+    let ping = Box::pin(tokio::time::sleep(PING_EVERY));
+    *response.body_mut() = Body::from_stream(Events { phase, chunks, out, ping });
+    Ok(response)
+}
+
+/// Writes the headers of a stream, which ends its connection.
+pub(crate) fn write_head(headers: &mut HeaderMap, content_type: &'static str) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     // Proxies of the nginx kind would hold small events back.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    let ping = Box::pin(tokio::time::sleep(PING_EVERY));
-    *response.body_mut() = Body::from_stream(Events { phase, chunks, out, ping });
-    Ok(response)
 }
 
 /// The events of an answer.

@@ -35,6 +35,14 @@ impl Digest {
         }
     }
 
+    /// Returns the digits of a SHA-256; `None` for another kind.
+    pub(crate) fn sha256_digits(&self) -> Option<String> {
+        match self {
+            Self::Sha256(digits) => Some(digits.clone()),
+            Self::GitBlob(_) => None,
+        }
+    }
+
     /// Hashes a file in the same way; `read` is told how much was read. `None` if it was cancelled.
     pub(crate) fn of_file(
         &self,

@@ -88,8 +88,8 @@ pub struct Fetched {
     pub path: PathBuf,
     /// Where it came from.
     pub origin: Origin,
-    /// The digests of its weights, in the order of their names.
-    pub digests: Vec<String>,
+    /// The SHA-256 of each file of its weights that was verified by one: its name, and 64 digits.
+    pub digests: Vec<(String, String)>,
     /// What the Ollama registry says of it.
     pub ollama: Option<ollama::Extras>,
 }
@@ -144,13 +144,19 @@ impl Fetcher {
             };
             blob::fetch(&blob, task)?;
         }
-        let (path, ollama) = match &plan.finish {
-            Finish::HuggingFace(snapshot) => (snapshot.finish(&plan.files)?, None),
-            Finish::Ollama(model) => model.finish()?,
-            Finish::Address(path) => (path.clone(), None),
+        let ollama = match &plan.finish {
+            Finish::HuggingFace(snapshot) => {
+                snapshot.finish(&plan.files)?;
+                None
+            }
+            Finish::Ollama(model) => Some(model.finish()?),
+            Finish::Address(_) => None,
         };
+        let path = plan.path();
         let weights = plan.files.iter().filter(|file| file.is_weights());
-        let digests = weights.filter_map(|file| Some(file.digest.as_ref()?.to_string())).collect();
+        let digests =
+            weights.filter_map(|file| Some((file.name.clone(), file.digest.as_ref()?.sha256_digits()?)));
+        let digests = digests.collect();
         Ok(Fetched { path, origin: plan.origin.clone(), digests, ollama })
     }
 }
@@ -177,6 +183,15 @@ impl Plan {
     /// Returns where the model comes from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Returns where the model will lie: its file or folder.
+    pub fn path(&self) -> PathBuf {
+        match &self.finish {
+            Finish::HuggingFace(snapshot) => snapshot.model(),
+            Finish::Ollama(model) => model.weights(),
+            Finish::Address(path) => path.clone(),
+        }
     }
 
     /// Returns the files.

@@ -3,7 +3,7 @@ use std::{num::NonZeroU32, time::Duration};
 use hub_base::{CancelToken, ProgressSink};
 use hub_nn::{Device, Priority};
 
-use crate::Preset;
+use crate::{Error, Preset};
 
 /// How a model is opened.
 #[derive(Clone, Debug)]
@@ -282,4 +282,18 @@ impl EmbedOptions {
         self.too_long = too_long;
         self
     }
+}
+
+/// The most texts that may end an answer, and the longest of them in bytes.
+const MAX_STOPS: usize = 64;
+const MAX_STOP_BYTES: usize = 1_024;
+
+/// Checks the texts that end an answer.
+pub(crate) fn check_stops(stops: &[String]) -> Result<(), Error> {
+    let fits = |stop: &String| !stop.is_empty() && stop.len() <= MAX_STOP_BYTES;
+    if stops.len() <= MAX_STOPS && stops.iter().all(fits) {
+        return Ok(());
+    }
+    let reason = format!("must be at most {MAX_STOPS} texts of 1 to {MAX_STOP_BYTES} bytes");
+    Err(Error::InvalidOption { name: "stop", reason })
 }

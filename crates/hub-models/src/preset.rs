@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::SamplingOptions;
+use crate::{Error, SamplingOptions, generation::GenerationConfig, options::check_stops};
 
 /// What whoever shares a model says of its use, beside its files: the other half of an Ollama model.
 ///
@@ -40,6 +40,17 @@ impl Preset {
     /// Tells whether it says nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Checks that every request can be answered by it.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] or [`Error::InvalidOption`] naming a value without meaning.
+    pub fn check(&self) -> Result<(), Error> {
+        let mut asked = SamplingOptions::default();
+        self.fill(&mut asked);
+        GenerationConfig::default().sampling(&asked, 0)?;
+        check_stops(&self.stop)
     }
 
     /// Fills in what a request leaves open.

@@ -16,6 +16,7 @@ use crate::{
     chat::{Message, RenderOptions, Role, Thinking},
     engine::{Engine, Request, Settings, executor_loader},
     generation::GenerationConfig,
+    options::check_stops,
     render::Renderer,
 };
 
@@ -23,9 +24,6 @@ use crate::{
 const MAX_CHOICES: u32 = 128;
 /// The most likely tokens that can be reported beside each token.
 const MAX_LOGPROBS: u8 = 20;
-/// The most texts that may end an answer, and the longest of them in bytes.
-const MAX_STOPS: usize = 64;
-const MAX_STOP_BYTES: usize = 1_024;
 
 /// A language model, loaded and ready.
 ///
@@ -277,9 +275,7 @@ fn check(options: &GenerateOptions, vocab_size: usize) -> Result<(), Error> {
     rule(options.min_tokens <= most, "min_tokens", "must be at most `max_tokens`")?;
     let logprobs = options.logprobs.max(options.prompt_logprobs).unwrap_or(0);
     rule(logprobs <= MAX_LOGPROBS, "top_logprobs", "must be at most 20")?;
-    let fits = |stop: &String| !stop.is_empty() && stop.len() <= MAX_STOP_BYTES;
-    let stops = options.stop.len() <= MAX_STOPS && options.stop.iter().all(fits);
-    rule(stops, "stop", "must be at most 64 texts of 1 to 1024 bytes")?;
+    check_stops(&options.stop)?;
     let known = options.sampling.logit_bias.iter().all(|(id, _)| (*id as usize) < vocab_size);
     rule(known, "logit_bias", "names a token outside the vocabulary")
 }

@@ -87,7 +87,7 @@ impl Hub {
     /// Loads the model that `name` leads to (a model, an alias, `auto`), if it is not in memory: for `task`, for what it
     /// does if that is `None`.
     ///
-    /// It stays as long as the settings say. Nothing is sent to `progress` if it is in memory already.
+    /// It stays for `keep_alive`, or as long as the settings say. Nothing is sent to `progress` if it is in memory already.
     ///
     /// # Errors
     /// [`Error::Router`] if there is none, otherwise what the load failed of.
@@ -95,21 +95,21 @@ impl Hub {
         &self,
         name: &str,
         task: impl Into<Option<Task>>,
+        keep_alive: Option<KeepAlive>,
         progress: ProgressSink,
     ) -> Result<Installed> {
         let installed = self.find(name, task.into()).await?;
-        self.registry().get(&installed, None, progress).await?;
+        self.registry().get(&installed, keep_alive, progress).await?;
         Ok(installed)
     }
 
-    /// Keeps the model that `name` leads to for so long after its last use; one that is in memory now. With no time
-    /// at all it leaves as soon as nobody uses it.
+    /// Unloads the model that `name` leads to, as soon as nobody uses it.
     ///
     /// # Errors
     /// [`Error::Router`] if there is none.
-    pub async fn keep_alive(&self, name: &str, keep_alive: KeepAlive) -> Result<Installed> {
+    pub async fn unload(&self, name: &str) -> Result<Installed> {
         let installed = self.find(name, None).await?;
-        self.registry().keep_alive(&installed.name, keep_alive);
+        self.registry().let_go(&installed.name);
         Ok(installed)
     }
 
@@ -175,12 +175,11 @@ fn budget_bytes(budget: Budget) -> Result<u64> {
 }
 
 /// Stops work that runs elsewhere once the future that waits for it is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CancelOnDrop(CancelToken);
 
 impl CancelOnDrop {
     /// Stops the work that looks at this flag, which others may set too.
-    #[cfg(feature = "fetch")]
     pub(crate) fn of(token: CancelToken) -> Self {
         Self(token)
     }

@@ -105,15 +105,16 @@ async fn a_pull_streams_how_far_it_has_come() {
         &[("model", std::fs::read(path).unwrap()), ("adapter", vec![1, 2, 3])],
     );
     let tuned = world.post("/hub/v1/models/pull", &json!({"source": "ollama:tuned", "stream": false})).await;
-    tuned.check_error(400, &Value::Null, Some("unsupported"));
-    assert!(tuned.text.contains("ollama:tuned:latest comes with an adapter"), "{}", tuned.text);
+    let notes = tuned.json(200)["notes"].to_string();
+    assert!(notes.contains("its adapter is stored"), "{notes}");
+    let ask = json!({"model": "tuned", "messages": [{"role": "user", "content": "hi"}]});
+    let refused = world.post("/v1/chat/completions", &ask).await;
+    refused.check_error(400, &"messages".into(), Some("unsupported"));
+    assert!(refused.text.contains("ollama:tuned:latest comes with an adapter"), "{}", refused.text);
 
     let whole = json!({"source": "ollama:nothing", "stream": false});
     world.post("/hub/v1/models/pull", &whole).await.check_error(404, &Value::Null, None);
     let refused = world.post("/hub/v1/models/pull", &json!({"source": "nothing"})).await;
-    assert!(
-        refused.text.contains("event: error") && refused.text.contains("names no source"),
-        "{}",
-        refused.text
-    );
+    refused.check_error(400, &Value::Null, None);
+    assert!(refused.text.contains("names no source"), "{}", refused.text);
 }

@@ -37,7 +37,7 @@ impl Args {
         options.dimensions = self.dimensions;
         let reply = session.with_hub(Vec::new(), async |hub| {
             let progress = ProgressLine::new();
-            hub.load(&self.model, Task::Embed, progress.sink()).await?;
+            hub.load(&self.model, Task::Embed, None, progress.sink()).await?;
             drop(progress);
             let inputs = texts.into_iter().map(Input::Text).collect();
             let request = EmbedRequest::new(self.model, inputs).options(options).caller(Caller::new("embed"));

@@ -1,11 +1,11 @@
 mod bar;
 
-use std::pin::pin;
+use std::{path::Path, pin::pin};
 
 use hub::{PullRequest, PullSink};
 use hub_base::ModelId;
 
-use crate::{commands::pull::bar::Bar, failure::Failure, session::Session};
+use crate::{commands::pull::bar::Bar, failure::Failure, progress::ProgressLine, session::Session};
 
 /// Fetches a model from Hugging Face, the Ollama registry or an address
 ///
@@ -33,13 +33,22 @@ impl Args {
         request.events = PullSink::new(move |event| shown.show(&event));
         let cancel = request.cancel.clone();
         let model = session.with_hub(Vec::new(), async |hub| {
+            if request.sha256.is_none() && Path::new(&request.source).exists() {
+                let progress = ProgressLine::new();
+                return Ok(hub.import(Path::new(&request.source), request.name, progress.sink()).await?);
+            }
             let mut pull = pin!(hub.pull(request));
+            // One for the whole pull: between two of them a Ctrl-C would be lost.
+            let mut stop = pin!(tokio::signal::ctrl_c());
             tokio::select! {
                 model = &mut pull => return Ok(model?),
-                _ = tokio::signal::ctrl_c() => cancel.cancel(),
+                _ = &mut stop => cancel.cancel(),
             }
-            // What arrived is written down before this ends.
-            Ok(pull.await?)
+            // What arrived is written down before this ends; whoever asks again does not wait for it.
+            tokio::select! {
+                model = &mut pull => Ok(model?),
+                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            }
         })?;
         bar.clear();
         session.output.emit(&model, |model| {

@@ -3,7 +3,9 @@ use serde_json::json;
 
 use crate::{failure::Failure, session::Session};
 
-/// Forgets a model; files that the hub pulled for it are deleted, all others stay
+/// Forgets a model; what the hub pulled into its own directory for it is deleted
+///
+/// Other files stay: those that were imported, and those in Hugging Face's cache, which other programs share.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The model

@@ -42,7 +42,7 @@ impl Args {
 async fn preload(hub: &Hub, models: &[String]) -> Result<(), Failure> {
     let progress = ProgressLine::new();
     for name in models {
-        hub.load(name, None, progress.sink()).await?;
+        hub.load(name, None, None, progress.sink()).await?;
     }
     Ok(())
 }

@@ -105,6 +105,8 @@ fn a_key_is_shown_once_listed_and_revoked() {
 #[test]
 fn the_doctor_says_what_to_do() {
     let hub = Hub::new();
+    // Another program may have the usual port.
+    hub.configure("[server]\nport = 0\n");
     let told = hub.json(&["doctor", "--json"]);
     let names: Vec<&str> = told["findings"]
         .as_array()

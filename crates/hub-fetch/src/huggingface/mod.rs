@@ -114,11 +114,7 @@ pub(crate) fn find(fetcher: &Fetcher, repo: &str, revision: &str, pick: &Pick) -
         }
         error => error,
     })?;
-    let path = match &plan.finish {
-        Finish::HuggingFace(snapshot) => snapshot.model(),
-        Finish::Ollama(_) | Finish::Address(_) => cache.clone(),
-    };
-    Ok(Fetched { path, origin: plan.origin, digests: Vec::new(), ollama: None })
+    Ok(Fetched { path: plan.path(), origin: plan.origin, digests: Vec::new(), ollama: None })
 }
 
 /// Returns the address of a file at a commit.

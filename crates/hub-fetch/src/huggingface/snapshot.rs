@@ -55,8 +55,8 @@ impl Snapshot {
         self.cache.join(".locks").join(&self.repo).join(format!("{etag}.lock"))
     }
 
-    /// Puts the files in their places, and returns the model's.
-    pub(crate) fn finish(&self, files: &[PlannedFile]) -> Result<PathBuf> {
+    /// Puts the files in their places.
+    pub(crate) fn finish(&self, files: &[PlannedFile]) -> Result<()> {
         let folder = self.path();
         for file in files {
             let path = folder.join(&file.name);
@@ -71,7 +71,7 @@ impl Snapshot {
             };
             write().map_err(Error::disk(&path))?;
         }
-        Ok(self.model())
+        Ok(())
     }
 
     /// Returns the model's file or folder.

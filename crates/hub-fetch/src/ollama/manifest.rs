@@ -98,29 +98,31 @@ impl Layer {
 }
 
 impl Model {
-    /// Keeps the manifest, and returns the weights and what lies beside them.
-    pub(crate) fn finish(&self) -> Result<(PathBuf, Option<Extras>)> {
+    /// Keeps the manifest, and returns what lies beside the weights.
+    pub(crate) fn finish(&self) -> Result<Extras> {
         if let Some(folder) = self.kept.parent() {
             fs::create_dir_all(folder).map_err(Error::disk(folder))?;
         }
         fs::write(&self.kept, &self.text).map_err(Error::disk(&self.kept))?;
-        let (weights, extras) = self.files()?;
-        Ok((weights, Some(extras)))
+        self.extras()
     }
 
-    /// Returns the weights and what lies beside them.
-    pub(super) fn files(&self) -> Result<(PathBuf, Extras)> {
-        let weights = self.manifest.of(WEIGHTS).find_map(|layer| self.path(layer));
+    /// Returns where the weights lie.
+    pub(crate) fn weights(&self) -> PathBuf {
+        self.manifest.of(WEIGHTS).find_map(|layer| self.path(layer)).unwrap_or_default()
+    }
+
+    /// Reads what lies beside the weights.
+    pub(super) fn extras(&self) -> Result<Extras> {
         let text = |word| self.manifest.of(word).filter_map(|layer| self.path(layer)).map(|path| read(&path));
-        let extras = Extras {
+        Ok(Extras {
             licenses: text("license").collect::<Result<_>>()?,
             params: text("params").next().transpose()?,
             system: text("system").next().transpose()?,
             template: text("template").next().transpose()?,
             adapters: self.manifest.of("adapter").filter_map(|layer| self.path(layer)).collect(),
             projector: self.manifest.of("projector").find_map(|layer| self.path(layer)),
-        };
-        Ok((weights.unwrap_or_default(), extras))
+        })
     }
 
     fn path(&self, layer: &Layer) -> Option<PathBuf> {

@@ -62,7 +62,7 @@ pub(crate) fn find(options: &FetchOptions, name: &str, tag: &str) -> Result<Fetc
         let Ok(text) = std::fs::read(manifests.join(name).join(tag)) else { continue };
         let manifest = Manifest::parse(&text, &manifests.display().to_string())?;
         let model = Model { manifest, text, kept: PathBuf::new(), blobs: blobs.clone() };
-        let (path, ollama) = model.files()?;
+        let (path, ollama) = (model.weights(), model.extras()?);
         let origin = Origin::Ollama { name: name.to_owned(), tag: tag.to_owned() };
         return Ok(Fetched { path, origin, digests: Vec::new(), ollama: Some(ollama) });
     }

@@ -4,30 +4,52 @@
 struct Known {
     /// Texts that such a template holds, all of them.
     marks: &'static [&'static str],
+    /// Texts of other forms with the same marks.
+    others: &'static [&'static str],
     jinja: &'static str,
 }
 
 /// The forms, each before those whose marks it also has.
 const KNOWN: &[Known] = &[
-    Known { marks: &["<|start_header_id|>", "<|eot_id|>"], jinja: include_str!("known/llama3.jinja") },
-    Known { marks: &["<|im_start|>", "<|im_end|>"], jinja: include_str!("known/chatml.jinja") },
-    Known { marks: &["<start_of_turn>", "<end_of_turn>"], jinja: include_str!("known/gemma.jinja") },
-    Known { marks: &["<|user|>", "<|end|>"], jinja: include_str!("known/phi3.jinja") },
-    Known { marks: &["<|user|>", "</s>"], jinja: include_str!("known/zephyr.jinja") },
-    Known { marks: &["<<SYS>>", "[INST]"], jinja: include_str!("known/llama2.jinja") },
-    Known { marks: &["[INST]", "[/INST]"], jinja: include_str!("known/mistral.jinja") },
-    Known { marks: &["USER:", "ASSISTANT:"], jinja: include_str!("known/vicuna.jinja") },
-    Known { marks: &["### Instruction:", "### Response:"], jinja: include_str!("known/alpaca.jinja") },
+    Known {
+        marks: &["<|start_header_id|>", "<|eot_id|>"],
+        others: &[],
+        jinja: include_str!("known/llama3.jinja"),
+    },
+    Known {
+        marks: &["<|im_start|>", "<|im_end|>"],
+        others: &["<|im_sep|>"],
+        jinja: include_str!("known/chatml.jinja"),
+    },
+    Known {
+        marks: &["<start_of_turn>", "<end_of_turn>"],
+        others: &[],
+        jinja: include_str!("known/gemma.jinja"),
+    },
+    Known { marks: &["<|user|>", "<|end|>"], others: &[], jinja: include_str!("known/phi3.jinja") },
+    Known { marks: &["<|user|>", "</s>"], others: &[], jinja: include_str!("known/zephyr.jinja") },
+    Known { marks: &["<<SYS>>", "[INST]"], others: &[], jinja: include_str!("known/llama2.jinja") },
+    Known {
+        marks: &["[INST]", "[/INST]"],
+        others: &["[SYSTEM_PROMPT]"],
+        jinja: include_str!("known/mistral.jinja"),
+    },
+    Known { marks: &["USER:", "ASSISTANT:"], others: &[], jinja: include_str!("known/vicuna.jinja") },
+    Known {
+        marks: &["### Instruction:", "### Response:"],
+        others: &[],
+        jinja: include_str!("known/alpaca.jinja"),
+    },
 ];
 
 /// Returns the Jinja template of the form that a template of another language has, by the marks in it: Ollama writes
-/// its templates in Go's language, which is not run here. `None` if it is no form that is known, or has tools' calls
-/// as its only form.
+/// its templates in Go's language, which is not run here. `None` if it is no form that is known.
 ///
-/// Checked against Ollama's own templates of these forms by hand, for conversations of system, user and assistant.
+/// The forms are those that the models' authors publish, for conversations of system, user and assistant.
 pub fn known_template(foreign: &str) -> Option<&'static str> {
-    let has_all = |known: &&Known| known.marks.iter().all(|mark| foreign.contains(mark));
-    KNOWN.iter().find(has_all).map(|known| known.jinja)
+    let has = |mark: &&str| foreign.contains(*mark);
+    let is_it = |known: &&Known| known.marks.iter().all(has) && !known.others.iter().any(has);
+    KNOWN.iter().find(is_it).map(|known| known.jinja)
 }
 
 #[cfg(test)]
@@ -102,6 +124,11 @@ mod tests {
 
     #[test]
     fn an_unknown_form_is_none() {
+        assert_eq!(known_template("<|im_start|>user<|im_sep|>{{ .Prompt }}<|im_end|>"), None, "Phi-4's");
+        assert_eq!(
+            known_template("[SYSTEM_PROMPT]{{ .System }}[/SYSTEM_PROMPT][INST]{{ .Prompt }}[/INST]"),
+            None
+        );
         assert_eq!(known_template("{{ .Prompt }}"), None);
         assert_eq!(known_template(""), None);
     }

@@ -1,6 +1,10 @@
 //! What a language model answers as text.
 
-use hub_models::{ChatPrompt, Delta, GenerateOptions, LoadOptions, Prompt, TextModel, chat::Message};
+use hub_models::{
+    ChatPrompt, Delta, EndTokens, Error, GenerateOptions, LoadOptions, Preset, Prompt, TextModel,
+    chat::{Message, known_template},
+};
+use hub_nn::tokens::SkipSpecial;
 
 /// The tokenizers of most of these put a space before every text, and words carry theirs.
 #[test]
@@ -58,4 +62,37 @@ fn thinking_is_no_part_of_the_text() {
     assert!(!thought.is_empty() && answer.is_empty(), "{thought:?} {answer:?}");
     let (thought, answer) = ask(true);
     assert!(thought.is_empty() && !answer.is_empty(), "{thought:?} {answer:?}");
+}
+
+#[test]
+fn what_came_with_a_model_is_used_where_its_files_say_nothing() {
+    // A file whose template stands under a name that nobody reads has none.
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/models/gguf/qwen2.gguf"));
+    let (mut bytes, key) = (bytes.unwrap(), b"tokenizer.chat_template");
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    bytes[at..at + 9].copy_from_slice(b"unread___");
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("model.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    let ask = Prompt::from(vec![Message::user("Xin chào")]);
+    let alone = TextModel::open(&path, LoadOptions::default()).unwrap();
+    let mut preset = Preset::default();
+    preset.chat_template = known_template("<|im_start|>{{ .Role }}<|im_end|>").map(str::to_owned);
+    preset.system = Some("You are Kim.".to_owned());
+    preset.max_tokens = Some(3);
+    preset.temperature = Some(0.0);
+    let model = TextModel::open(&path, LoadOptions::default().preset(preset)).unwrap();
+    let prepared = model.prepare(&ask).unwrap();
+    let text = model.tokenizer().decode(prepared.tokens(), SkipSpecial::No);
+    assert!(text.contains("You are Kim.") && text.contains("Xin chào"), "{text}");
+    assert!(matches!(alone.prepare(&ask), Err(Error::NoTemplate)), "its file has no template");
+    let own = Prompt::from(vec![Message::system("Be brief."), Message::user("Xin chào")]);
+    let own = model.tokenizer().decode(model.prepare(&own).unwrap().tokens(), SkipSpecial::No);
+    assert!(!own.contains("Kim"), "instructions of one's own go before: {own}");
+    let count = |options: GenerateOptions| {
+        let options = options.end(EndTokens::Ignore);
+        model.submit(prepared.clone(), options).unwrap().blocking().last().unwrap().unwrap().usage
+    };
+    assert_eq!(count(GenerateOptions::default()).map(|usage| usage.completion_tokens), Some(3));
+    assert_eq!(count(GenerateOptions::default().max_tokens(5)).map(|usage| usage.completion_tokens), Some(5));
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hub_base::{ModelId, ProgressSink};
+use hub_base::{CancelToken, ModelId, ProgressSink};
 use hub_models::{Preset, Source};
 use hub_router::AUTO;
 use hub_store::ModelRow;
@@ -29,8 +29,16 @@ pub(crate) struct Arrival {
     pub(crate) license: Option<String>,
     /// What its owner should know of it.
     pub(crate) notes: Vec<String>,
+    /// Adapters that belong to it.
+    pub(crate) adapters: Vec<String>,
+    /// Whether the hub fetched it, and did not find it here.
+    pub(crate) is_fetched: bool,
+    /// Digests of its files, where they were verified already: their names, and 64 digits.
+    pub(crate) digests: Vec<(String, String)>,
     /// Where progress of reading it is sent.
     pub(crate) progress: ProgressSink,
+    /// Stops the reading.
+    pub(crate) cancel: CancelToken,
 }
 
 impl Arrival {
@@ -83,23 +91,48 @@ impl Hub {
     /// # Errors
     /// As [`Hub::import`].
     pub(crate) async fn install(&self, path: &Path, name: ModelId, arrival: Arrival) -> Result<Installed> {
-        if name.as_str() == GUIDE || name.as_str() == AUTO {
-            return Err(Error::ReservedName { name });
-        }
         let text = path.to_str().ok_or_else(|| Error::PathNotText { path: path.to_owned() })?.to_owned();
-        if let Ok(there) = self.model(name.as_str()).await {
-            // What is pulled again is there already; what is imported again may be something else.
-            return if arrival.source != IMPORT && there.path.as_deref() == Some(path) {
-                Ok(there)
-            } else {
-                Err(hub_store::Error::NameTaken { what: "model", name: name.to_string() }.into())
-            };
+        let older = self.claim(&name, &arrival.source).await?;
+        if let Some(older) = &older
+            && older.path.as_deref() == Some(path)
+        {
+            return Ok(older.clone());
         }
-        let row = read(path, text, name, arrival).await?;
-        self.store().catalog().insert(&row).await?;
-        let name = row.name.clone();
-        Installed::from_row(row)
-            .ok_or_else(|| Error::NoSuchModel { name: name.to_string(), installed: Vec::new() })
+        let source = arrival.source.clone();
+        let row = read(path, text, name.clone(), arrival).await?;
+        if let Some(older) = older {
+            // What is pulled again has changed where it came from.
+            self.remove(older.name.as_str()).await?;
+        }
+        match self.store().catalog().insert(&row).await {
+            // Whoever pulled the same meanwhile was first.
+            Err(error @ hub_store::Error::NameTaken { .. }) => match self.claim(&name, &source).await? {
+                Some(there) if there.path.as_deref() == Some(path) => return Ok(there),
+                _ => return Err(error.into()),
+            },
+            inserted => inserted?,
+        }
+        self.model(name.as_str()).await
+    }
+
+    /// Returns the model that a model from `source` may replace under this name: one from the same place. Nothing if
+    /// the name is free.
+    ///
+    /// # Errors
+    /// [`Error::ReservedName`], or [`Error::Store`] if the name is another model's.
+    pub(crate) async fn claim(&self, name: &ModelId, source: &str) -> Result<Option<Installed>> {
+        if name.as_str() == GUIDE || name.as_str() == AUTO {
+            return Err(Error::ReservedName { name: name.clone() });
+        }
+        let Some(there) = self.models().await?.into_iter().find(|model| model.name == *name) else {
+            return Ok(None);
+        };
+        // A commit says which content, not which place.
+        let place = |source: &str| source.split('@').next().unwrap_or_default().to_owned();
+        if source != IMPORT && place(source) == place(&there.source) {
+            return Ok(Some(there));
+        }
+        Err(hub_store::Error::NameTaken { what: "model", name: name.to_string() }.into())
     }
 
     /// Forgets a model and unloads it. Files that the hub pulled into its own directory for it are deleted; all others
@@ -113,35 +146,40 @@ impl Hub {
         if installed.origin == ModelOrigin::Builtin {
             return Err(Error::Builtin { name: installed.name });
         }
-        self.store().catalog().remove(&installed.name).await?;
         let (registry, name) = (self.registry().clone(), installed.name.clone());
         blocking(move || registry.forget(&name)).await?;
         let mut freed_bytes = 0;
         if let Some(path) = installed.path.clone() {
             // The same files may be there under another name.
-            let is_shared = self.models().await?.iter().any(|model| model.path.as_ref() == Some(&path));
+            let is_other =
+                |model: &Installed| model.name != installed.name && model.path.as_ref() == Some(&path);
+            let is_shared = self.models().await?.iter().any(is_other);
             let puller = self.puller().clone();
             if !is_shared {
                 freed_bytes = blocking(move || puller.remove(&path)).await??;
             }
         }
+        // Last, so that it can be tried again if files cannot be deleted.
+        self.store().catalog().remove(&installed.name).await?;
         Ok(Removed { model: installed, freed_bytes })
     }
 }
 
 /// Reads a model's files, as far as its row in the catalog says something of them.
 async fn read(path: &Path, text: String, name: ModelId, arrival: Arrival) -> Result<ModelRow> {
-    let Arrival { source: came, preset, license, notes, progress } = arrival;
+    let Arrival { source: came, preset, license, notes, adapters, is_fetched, digests, progress, cancel } =
+        arrival;
     let path = path.to_owned();
-    let guard = CancelOnDrop::default();
+    let guard = CancelOnDrop::of(cancel);
     let cancel = guard.token();
     let (info, files, disk_bytes) = blocking(move || {
         let info = hub_models::verify(&Source::Path(path.clone()))?;
-        let files = files::describe(&info.files, &progress, &cancel)?;
+        let files = files::describe(&info.files, &digests, &progress, &cancel)?;
         Ok::<_, Error>((info, files, files::disk_bytes(&path)))
     })
     .await??;
-    let mut details = Details { files, disk_bytes, preset, notes, ..Details::of(&info) };
+    let mut details =
+        Details { files, disk_bytes, preset, notes, adapters, is_fetched, ..Details::of(&info) };
     details.license = details.license.or(license);
     let has_chat = details.capabilities.iter().any(|word| word == "chat");
     if details.preset.chat_template.is_some() && !has_chat {

@@ -28,12 +28,13 @@ pub struct ModelFile {
 /// How much is read between two looks at the cancel token.
 const PIECE: usize = 1 << 20;
 
-/// Describes the files at `paths`; reads those whose digest their place does not tell.
+/// Describes the files at `paths`; reads those whose digest is neither `known` by their name nor told by their place.
 ///
 /// # Errors
 /// [`Error::Home`] naming the file that cannot be read, or [`Error::Stopped`].
 pub(super) fn describe(
     paths: &[String],
+    known: &[(String, String)],
     progress: &ProgressSink,
     cancel: &CancelToken,
 ) -> Result<Vec<ModelFile>> {
@@ -43,7 +44,9 @@ pub(super) fn describe(
     for path in paths.iter().map(Path::new) {
         let unreadable = |source| Error::Home { path: path.to_owned(), source };
         let bytes = fs::metadata(path).map_err(unreadable)?.len();
-        let sha256 = match told_by_place(path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let known = known.iter().find(|(known, _)| known.rsplit('/').next() == Some(&name));
+        let sha256 = match known.map(|(_, digits)| digits.clone()).or_else(|| told_by_place(path)) {
             Some(digits) => {
                 done += bytes;
                 digits
@@ -57,7 +60,6 @@ pub(super) fn describe(
                 hash(path, report).map_err(unreadable)?.ok_or(Error::Stopped)?
             }
         };
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         files.push(ModelFile { name, bytes, sha256 });
     }
     Ok(files)
@@ -119,7 +121,7 @@ mod tests {
         fs::write(&file, b"abc").unwrap();
         let describe = |path: &Path| {
             let paths = [path.to_str().unwrap().to_owned()];
-            super::describe(&paths, &ProgressSink::default(), &CancelToken::new()).unwrap().remove(0)
+            super::describe(&paths, &[], &ProgressSink::default(), &CancelToken::new()).unwrap().remove(0)
         };
         let found = describe(&file);
         assert_eq!(found.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

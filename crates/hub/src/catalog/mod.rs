@@ -1,4 +1,4 @@
-//! Which models there are: the one inside the program, and those that were imported.
+//! Which models there are: the one inside the program, and those that were imported or pulled.
 
 mod change;
 mod files;
@@ -71,6 +71,9 @@ pub struct Installed {
     /// What its owner should know of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Adapters that belong to it. A model with any is not loaded yet: without them it would be another one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<String>,
 }
 
 /// Where a model came from.

@@ -25,6 +25,9 @@ pub(super) struct Details {
     pub(super) license: Option<String>,
     pub(super) preset: Preset,
     pub(super) notes: Vec<String>,
+    pub(super) adapters: Vec<String>,
+    /// Whether the hub fetched it.
+    pub(super) is_fetched: bool,
 }
 
 impl Details {
@@ -69,6 +72,7 @@ impl Installed {
             license: details.license,
             preset: Preset::default(),
             notes: Vec::new(),
+            adapters: Vec::new(),
         })
     }
 
@@ -77,7 +81,7 @@ impl Installed {
         let task =
             [Task::Chat, Task::Embed, Task::Rerank].into_iter().find(|task| task.as_str() == row.task)?;
         let details: Details = serde_json::from_value(row.details).unwrap_or_default();
-        let origin = if row.source == IMPORT { ModelOrigin::Imported } else { ModelOrigin::Pulled };
+        let origin = if details.is_fetched { ModelOrigin::Pulled } else { ModelOrigin::Imported };
         Some(Self {
             name: row.name,
             task,
@@ -100,6 +104,7 @@ impl Installed {
             license: details.license,
             preset: details.preset,
             notes: details.notes,
+            adapters: details.adapters,
         })
     }
 }

@@ -17,6 +17,10 @@ impl Puller {
         Ok(0)
     }
 
+    pub(super) fn check(_source: &str, _sha256: Option<String>) -> Result<()> {
+        Err(Error::NotBuilt { feature: "fetch" })
+    }
+
     pub(crate) async fn import(
         &self,
         _hub: &Hub,

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use hub_base::{ModelId, ProgressSink};
+use hub_base::{ModelId, Progress, ProgressSink};
 use hub_fetch::{Digest, Event, FetchOptions, Fetched, Fetcher, Origin, Plan, Source, Stage};
 
 use super::{PullEvent, PullSink, PullStage, ollama};
@@ -40,23 +40,37 @@ impl Puller {
         hub_fetch::remove_owned(models, path).map_err(|error| Error::Fetch(Box::new(error)))
     }
 
+    /// Checks what names a source.
+    pub(super) fn check(source: &str, sha256: Option<String>) -> Result<()> {
+        parse(source, sha256).map(drop)
+    }
+
     pub(crate) async fn pull(&self, hub: &Hub, request: PullRequest) -> Result<Installed> {
         let PullRequest { source, sha256, name, events, cancel } = request;
-        if sha256.is_none() && Path::new(&source).exists() {
-            return hub.import(Path::new(&source), name, ProgressSink::default()).await;
-        }
         let source = parse(&source, sha256)?;
-        let fetcher = self.0.clone();
         // A caller that leaves drops this future, and with it the guard: what arrived is kept for the next one.
         let guard = CancelOnDrop::of(cancel);
-        let cancel = guard.token();
-        let fetched = blocking(move || {
-            let plan = fetcher.plan(&source, &cancel)?;
-            events.send(planned(&plan));
-            fetcher.fetch(&plan, &|event| forward(&events, event), &cancel)
+        let (fetcher, cancel) = (self.0.clone(), guard.token());
+        let plan = blocking(move || fetcher.plan(&source, &cancel)).await?.map_err(failed)?;
+        let name = match name {
+            Some(name) => name,
+            None => name_of(plan.origin(), &plan.path())?,
+        };
+        let came = source_of(plan.origin());
+        // Before gigabytes are fetched for nothing.
+        hub.claim(&name, &came).await?;
+        events.send(planned(&plan));
+        let (fetcher, told, cancel) = (self.0.clone(), events.clone(), guard.token());
+        let fetched = blocking(move || fetcher.fetch(&plan, &|event| forward(&told, event), &cancel));
+        let fetched = fetched.await?.map_err(failed)?;
+        let file = fetched.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let progress = ProgressSink::new(move |Progress { done, total, .. }| {
+            let (file, stage) = (file.clone(), PullStage::Verifying);
+            events.send(PullEvent::File { file, stage, done, total, bytes_per_s: 0.0 });
         });
-        let fetched = fetched.await?.map_err(|error| Error::Fetch(Box::new(error)))?;
-        let arrival = Arrival::by(source_of(&fetched.origin));
+        let digests = fetched.digests.clone();
+        let arrival =
+            Arrival { progress, digests, is_fetched: true, cancel: guard.token(), ..Arrival::by(came) };
         install(hub, fetched, name, arrival).await
     }
 
@@ -71,36 +85,30 @@ impl Puller {
         let source = parse(source, None)?;
         let fetcher = self.0.clone();
         let fetched = blocking(move || fetcher.find(&source)).await?;
-        let fetched = fetched.map_err(|error| Error::Fetch(Box::new(error)))?;
+        let fetched = fetched.map_err(failed)?;
+        let name = match name {
+            Some(name) => name,
+            None => name_of(&fetched.origin, &fetched.path)?,
+        };
         let arrival = Arrival { progress, ..Arrival::by(source_of(&fetched.origin)) };
         install(hub, fetched, name, arrival).await
     }
 }
 
 /// Installs a model that is on this machine, with what came beside its weights.
-async fn install(
-    hub: &Hub,
-    fetched: Fetched,
-    name: Option<ModelId>,
-    mut arrival: Arrival,
-) -> Result<Installed> {
-    let name = match name {
-        Some(name) => name,
-        None => name_of(&fetched)?,
-    };
+async fn install(hub: &Hub, fetched: Fetched, name: ModelId, mut arrival: Arrival) -> Result<Installed> {
     if let Some(extras) = &fetched.ollama {
-        // Without it the model would answer, and as another one.
-        if !extras.adapters.is_empty() {
-            return Err(Error::Adapter { origin: source_of(&fetched.origin) });
-        }
         ollama::add(extras, &mut arrival);
     }
     hub.install(&fetched.path, name, arrival).await
 }
 
+fn failed(error: hub_fetch::Error) -> Error {
+    Error::Fetch(Box::new(error))
+}
+
 fn parse(source: &str, sha256: Option<String>) -> Result<Source> {
-    let mut source: Source =
-        source.parse().map_err(|error| Error::Fetch(Box::new(hub_fetch::Error::from(error))))?;
+    let mut source: Source = source.parse().map_err(|error| failed(hub_fetch::Error::from(error)))?;
     let asked = sha256.map(|text| Digest::sha256(&text).ok_or(Error::NoDigest { text })).transpose()?;
     if let Source::Address { digest, .. } = &mut source {
         *digest = asked;
@@ -133,25 +141,33 @@ fn source_of(origin: &Origin) -> String {
     match origin {
         Origin::HuggingFace { repo, commit } => format!("hf:{repo}@{commit}"),
         Origin::Ollama { name, tag } => format!("ollama:{}:{tag}", short(name)),
-        Origin::Address { url } => url.clone(),
+        Origin::Address { url } => public(url),
         // A kind this crate does not know yet.
         _ => "pull".to_owned(),
     }
 }
 
+/// Returns an address without what may be secret in it: names and passwords, and what is asked behind the path.
+fn public(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = plain.split_once("://") else { return plain.to_owned() };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = host.rsplit('@').next().unwrap_or(host);
+    format!("{scheme}://{host}/{path}")
+}
+
 /// Names a model after its source: `Qwen3-0.6B-Q4_K_M` after a GGUF file, `Qwen3-0.6B` after a repository,
 /// `llama3.2:1b` after a tag.
-fn name_of(fetched: &Fetched) -> Result<ModelId> {
-    let stem = fetched.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let text = match &fetched.origin {
-        Origin::HuggingFace { repo, .. } if fetched.path.is_dir() => {
-            repo.rsplit('/').next().unwrap_or(repo).to_owned()
-        }
+fn name_of(origin: &Origin, path: &Path) -> Result<ModelId> {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let is_file = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    let text = match origin {
+        Origin::HuggingFace { repo, .. } if !is_file => repo.rsplit('/').next().unwrap_or(repo).to_owned(),
         Origin::Ollama { name, tag } if tag == "latest" => short(name).to_owned(),
         Origin::Ollama { name, tag } => format!("{}:{tag}", short(name)),
         _ => stem,
     };
-    ModelId::new(&text).map_err(|source| Error::NoName { path: fetched.path.clone(), source })
+    ModelId::new(&text).map_err(|source| Error::NoName { path: path.to_owned(), source })
 }
 
 /// Returns a name of the Ollama registry as people write it.

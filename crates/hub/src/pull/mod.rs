@@ -23,8 +23,7 @@ use crate::{Hub, Installed, Result};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PullRequest {
-    /// `hf:ORG/REPO[:KIND]`, `hf:ORG/REPO/file.gguf`, `ollama:NAME[:TAG]`, an address with a checksum, or a path on
-    /// this machine, which is imported.
+    /// `hf:ORG/REPO[:KIND]`, `hf:ORG/REPO/file.gguf`, `ollama:NAME[:TAG]`, or an address with a checksum.
     pub source: String,
     /// What the bytes at an address must hash to.
     pub sha256: Option<String>,
@@ -119,10 +118,20 @@ impl PullRequest {
             cancel: CancelToken::new(),
         }
     }
+
+    /// Checks what can be checked without asking anybody.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`](crate::Error::Fetch) if `source` names none, [`Error::NoDigest`](crate::Error::NoDigest), or
+    /// [`Error::NotBuilt`](crate::Error::NotBuilt).
+    pub fn check(&self) -> Result<()> {
+        Puller::check(&self.source, self.sha256.clone())
+    }
 }
 
 impl Hub {
-    /// Fetches a model and makes it usable. One that is here already is found, and nothing is fetched again.
+    /// Fetches a model and makes it usable. One that is here already is found, and nothing is fetched again; one that
+    /// has changed where it came from takes the place of the older.
     ///
     /// # Errors
     /// [`Error::Fetch`](crate::Error::Fetch) for what the network, the registry or the disk failed of;

@@ -2,33 +2,29 @@
 
 use hub_fetch::OllamaExtras;
 use hub_models::{Preset, chat::known_template};
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::catalog::Arrival;
-
-/// The parameters that mean something here. Others tell Ollama how to run a model, which the hub knows better.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Params {
-    temperature: Option<f32>,
-    top_k: Option<u32>,
-    top_p: Option<f32>,
-    min_p: Option<f32>,
-    repeat_penalty: Option<f32>,
-    presence_penalty: Option<f32>,
-    frequency_penalty: Option<f32>,
-    seed: Option<i64>,
-    num_predict: Option<i64>,
-    stop: Vec<String>,
-}
 
 /// Adds what came with a model to what is known of its arrival.
 pub(super) fn add(extras: &OllamaExtras, arrival: &mut Arrival) {
     let mut preset = Preset::default();
-    match extras.params.as_deref().map(serde_json::from_str::<Params>) {
-        Some(Ok(params)) => fill(&mut preset, params),
+    match extras.params.as_deref().map(serde_json::from_str::<Map<String, Value>>) {
+        Some(Ok(params)) => {
+            for (name, value) in &params {
+                if !take(&mut preset, name, value) {
+                    arrival.notes.push(format!("its parameter {name} has no meaning and is left out"));
+                }
+            }
+        }
         Some(Err(error)) => arrival.notes.push(format!("its parameters cannot be read: {error}")),
         None => {}
+    }
+    if !extras.adapters.is_empty() {
+        arrival.adapters = extras.adapters.iter().map(|path| path.display().to_string()).collect();
+        arrival
+            .notes
+            .push("its adapter is stored and not served yet, and so the model is not loaded".to_owned());
     }
     preset.system.clone_from(&extras.system);
     if let Some(template) = &extras.template {
@@ -49,18 +45,40 @@ pub(super) fn add(extras: &OllamaExtras, arrival: &mut Arrival) {
     arrival.preset = preset;
 }
 
-fn fill(preset: &mut Preset, params: Params) {
-    preset.temperature = params.temperature;
-    preset.top_k = params.top_k;
-    preset.top_p = params.top_p;
-    preset.min_p = params.min_p;
-    preset.repetition_penalty = params.repeat_penalty;
-    preset.presence_penalty = params.presence_penalty;
-    preset.frequency_penalty = params.frequency_penalty;
-    preset.seed = params.seed.map(i64::cast_unsigned);
-    // Negative numbers are no limit.
-    preset.max_tokens = params.num_predict.and_then(|tokens| usize::try_from(tokens).ok()).filter(|n| *n > 0);
-    preset.stop = params.stop;
+/// Takes one parameter; `false` if its value has no meaning. Parameters that tell Ollama how to run a model are passed
+/// over: the hub knows better.
+fn take(preset: &mut Preset, name: &str, value: &Value) -> bool {
+    let mut tried = preset.clone();
+    let number = value.as_f64().map(|number| number as f32);
+    match name {
+        "temperature" => tried.temperature = number,
+        "top_k" => tried.top_k = value.as_u64().and_then(|number| u32::try_from(number).ok()),
+        "top_p" => tried.top_p = number,
+        "min_p" => tried.min_p = number,
+        "repeat_penalty" => tried.repetition_penalty = number,
+        "presence_penalty" => tried.presence_penalty = number,
+        "frequency_penalty" => tried.frequency_penalty = number,
+        "seed" => tried.seed = value.as_i64().map(i64::cast_unsigned),
+        // Negative numbers are no limit.
+        "num_predict" => {
+            let limit = value.as_i64().and_then(|tokens| usize::try_from(tokens).ok());
+            tried.max_tokens = limit.filter(|tokens| *tokens > 0);
+            *preset = tried;
+            return value.is_i64();
+        }
+        "stop" => {
+            tried.stop = match value {
+                Value::String(text) => vec![text.clone()],
+                other => serde_json::from_value(other.clone()).unwrap_or_default(),
+            };
+        }
+        _ => return true,
+    }
+    let is_meant = tried != *preset && tried.check().is_ok();
+    if is_meant {
+        *preset = tried;
+    }
+    is_meant
 }
 
 #[cfg(test)]
@@ -88,6 +106,19 @@ mod tests {
         assert_eq!((arrival.preset.temperature, arrival.preset.max_tokens), (Some(0.6), None));
         assert!(arrival.preset.chat_template.is_some() && arrival.notes.is_empty());
         assert_eq!(arrival.license.as_deref(), Some("Apache License"));
+    }
+
+    #[test]
+    fn a_parameter_without_meaning_leaves_the_others() {
+        let params =
+            r#"{"repeat_penalty": 0, "top_k": -1, "temperature": "hot", "stop": "END", "top_p": 0.9}"#;
+        let arrival = arrived(|extras| extras.params = Some(params.to_owned()));
+        assert_eq!(
+            (arrival.preset.top_p, arrival.preset.stop.as_slice()),
+            (Some(0.9), &["END".to_owned()][..])
+        );
+        assert_eq!(arrival.notes.len(), 3, "{:?}", arrival.notes);
+        arrival.preset.check().unwrap();
     }
 
     #[test]

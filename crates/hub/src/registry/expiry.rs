@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Registry, Shared};
+use super::{Registry, Shared, departures::Departure};
 
 /// Between two looks if nothing happens.
 const LONG: Duration = Duration::from_secs(60 * 60);
@@ -25,7 +25,7 @@ impl Registry {
     }
 
     /// Takes out the models whose time is over; they are unloaded when what is returned is dropped.
-    fn take_expired(&self, now: Instant) -> Vec<super::Loaded> {
+    fn take_expired(&self, now: Instant) -> Vec<(super::Loaded, Departure)> {
         let slots = self.slots();
         let is_due = |slot: &super::Slot| slot.expires_at().is_some_and(|at| at <= now);
         let due = slots.iter().filter(|(_, slot)| is_due(slot));
@@ -33,7 +33,7 @@ impl Registry {
         due.filter_map(|(name, slot)| {
             let model = slot.unload()?;
             tracing::info!(model = %name, "unloaded, it was not used for as long as it is kept");
-            Some(model)
+            Some((model, self.0.departures.begin()))
         })
         .collect()
     }

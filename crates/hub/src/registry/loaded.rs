@@ -4,7 +4,7 @@ use hub_base::{ModelId, Task};
 use hub_models::{EmbeddingModel, Load, LoadOptions, Reranker, TextModel};
 use serde::Serialize;
 
-use crate::{Installed, Result, registry::tally::Figures};
+use crate::{Error, Installed, Result, registry::tally::Figures};
 
 /// A model in memory, of any kind. Clones share it.
 #[derive(Clone, Debug)]
@@ -46,6 +46,9 @@ pub struct LoadedModel {
 impl Loaded {
     /// Reads a model's files into memory. Blocks for as long as that takes.
     pub(super) fn open(installed: &Installed, options: LoadOptions) -> Result<Self> {
+        if !installed.adapters.is_empty() {
+            return Err(Error::Adapter { origin: installed.source.clone() });
+        }
         let source = installed.files_source();
         let options = options.preset(installed.preset.clone());
         Ok(match installed.task {

@@ -1,6 +1,7 @@
 //! The models in memory: each is loaded once, on first use, and leaves when its memory is needed.
 
 mod cut;
+mod departures;
 mod expiry;
 mod loaded;
 mod loading;
@@ -25,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use crate::{Error, Installed, Result, config::KeepAlive, open::blocking};
 
 pub(crate) use cut::Cut;
+use departures::Departures;
 pub(crate) use loaded::Loaded;
 pub use loaded::LoadedModel;
 use loading::Loading;
@@ -47,6 +49,8 @@ struct Shared {
     uses: AtomicU64,
     /// Wakes a shutdown when a lease ends.
     freed: Arc<Notify>,
+    /// Models whose memory is not given back yet.
+    departures: Departures,
     /// Wakes whoever unloads models that are kept no longer, when one may have to leave earlier than the others.
     changed: Arc<Notify>,
     is_closed: AtomicBool,
@@ -70,6 +74,7 @@ impl Registry {
             slots: Mutex::default(),
             uses: AtomicU64::new(0),
             freed: Arc::default(),
+            departures: Departures::default(),
             changed: Arc::default(),
             is_closed: AtomicBool::new(false),
             cancel,
@@ -109,10 +114,9 @@ impl Registry {
             // The turn moves along: it ends with the load, not with whoever waits for it.
             let _turn = turn;
             let loading = hold.slot().begin_loading();
-            let opened = this.open(&installed, &loading, progress);
-            hold.slot().end_loading();
-            let model = opened?;
+            let model = this.open(&installed, loading.state(), progress)?;
             hold.slot().put(model.clone());
+            drop(loading);
             Ok(Lease::new(name, model, hold))
         })
         .await?
@@ -122,6 +126,7 @@ impl Registry {
     fn open(&self, installed: &Installed, loading: &Loading, progress: ProgressSink) -> Result<Loaded> {
         let options = self.0.options.clone().progress(loading.watch(&installed.name, progress));
         loop {
+            let gone = self.0.departures.gone();
             let opened = Loaded::open(installed, options.clone());
             let Err(error) = opened else {
                 if let Ok(model) = &opened {
@@ -130,6 +135,10 @@ impl Registry {
                 return opened;
             };
             let Some(over) = over_budget(&error) else { return Err(explained(installed, error)) };
+            // What leaves already may be enough.
+            if self.0.departures.wait(gone) {
+                continue;
+            }
             // Whoever cannot be helped costs nobody their model.
             if over.asked > self.within_reach() || !self.evict() {
                 return Err(Error::OverBudget { model: installed.name.clone(), over });
@@ -160,6 +169,9 @@ impl Registry {
     ///
     /// Nothing is unloaded if that would not be enough.
     pub(crate) fn make_room(&self, bytes: u64) {
+        if self.device().account().free_bytes() < bytes {
+            self.0.departures.wait(0);
+        }
         while self.device().account().free_bytes() < bytes && bytes <= self.within_reach() && self.evict() {}
     }
 
@@ -183,29 +195,31 @@ impl Registry {
             let idle = slots.iter().filter(|(_, slot)| slot.is_idle());
             let oldest = idle.min_by_key(|(_, slot)| slot.last_use());
             // Under the lock, so that nobody begins to use it between the choice and the act.
-            oldest.and_then(|(name, slot)| Some((name.clone(), slot.unload()?)))
+            oldest.and_then(|(name, slot)| Some((name.clone(), slot.unload()?, self.0.departures.begin())))
         };
-        let Some((name, model)) = evicted else { return false };
+        let Some((name, model, departure)) = evicted else { return false };
         // Outside the lock: this waits for the model's thread.
         drop(model);
+        drop(departure);
         tracing::info!(model = %name, "unloaded, its memory is needed");
         true
     }
 
     /// Forgets a model, and unloads it as soon as nobody uses it. Blocks until its thread has ended if nobody does.
     pub(crate) fn forget(&self, name: &ModelId) {
-        let slot = self.slots().remove(name);
+        let forgotten = self.slots().remove(name).map(|slot| (slot, self.0.departures.begin()));
         // Outside the lock: if nobody uses the model, this waits for its thread.
-        drop(slot);
+        drop(forgotten);
     }
 
     /// Forgets the models that are not among these, and unloads each as soon as nobody uses it.
     pub(crate) fn forget_all_but(&self, installed: &[Installed]) {
         let is_gone = |name: &ModelId| installed.iter().all(|model| model.name != *name);
-        let gone: Vec<Arc<Slot>> = {
+        let gone: Vec<_> = {
             let mut slots = self.slots();
             let names: Vec<ModelId> = slots.keys().filter(|name| is_gone(name)).cloned().collect();
-            names.into_iter().filter_map(|name| slots.remove(&name)).collect()
+            let take = |name| Some((slots.remove(&name)?, self.0.departures.begin()));
+            names.into_iter().filter_map(take).collect()
         };
         if !gone.is_empty() {
             // If nobody uses a model, this waits for its thread.
@@ -222,10 +236,10 @@ impl Registry {
         }
     }
 
-    /// Says how long a model that is in memory stays after its last use.
-    pub(crate) fn keep_alive(&self, name: &ModelId, keep_alive: KeepAlive) {
+    /// Unloads a model as soon as nobody uses it.
+    pub(crate) fn let_go(&self, name: &ModelId) {
         if let Some(slot) = self.slots().get(name) {
-            slot.keep_for(keep_alive);
+            slot.keep_for(KeepAlive::For(Duration::ZERO));
         }
         self.0.changed.notify_one();
     }
@@ -297,14 +311,14 @@ impl Registry {
         // A model that was removed and imported again, by this process or another, is another model.
         let is_stale =
             slots.get(&installed.name).is_some_and(|slot| slot.version() != installed.created_at_ms);
-        let stale = is_stale.then(|| slots.remove(&installed.name));
+        let stale = is_stale.then(|| (slots.remove(&installed.name), self.0.departures.begin()));
         let slot = slots
             .entry(installed.name.clone())
             .or_insert_with(|| Arc::new(Slot::new(installed.created_at_ms, self.wakers())));
         let use_number = self.0.uses.fetch_add(1, Ordering::Relaxed);
         let hold = Hold::new(Arc::clone(slot), use_number, keep_alive.unwrap_or(self.0.keep_alive));
         drop(slots);
-        if let Some(stale) = stale.flatten() {
+        if let Some(stale) = stale {
             // If nobody uses the old model, this waits for its thread.
             tokio::task::spawn_blocking(move || drop(stale));
         }

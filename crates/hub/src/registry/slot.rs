@@ -123,15 +123,11 @@ impl Slot {
         self.rest().keep_alive = keep_alive;
     }
 
-    /// Notes that the model is being loaded.
-    pub(super) fn begin_loading(&self) -> Loading {
-        let loading = Loading::begin();
-        *self.loading() = Some(loading.clone());
-        loading
-    }
-
-    pub(super) fn end_loading(&self) {
-        *self.loading() = None;
+    /// Notes that the model is being loaded, until what is returned is dropped.
+    pub(super) fn begin_loading(self: &Arc<Self>) -> LoadingNote {
+        let state = Loading::begin();
+        *self.loading() = Some(state.clone());
+        LoadingNote { slot: Arc::clone(self), state }
     }
 
     pub(super) fn loading_state(&self) -> Option<Loading> {
@@ -148,6 +144,25 @@ impl Slot {
 
     fn lock(&self) -> MutexGuard<'_, Option<Loaded>> {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that a model is being loaded, however the load ends.
+#[derive(Debug)]
+pub(super) struct LoadingNote {
+    slot: Arc<Slot>,
+    state: Loading,
+}
+
+impl LoadingNote {
+    pub(super) fn state(&self) -> &Loading {
+        &self.state
+    }
+}
+
+impl Drop for LoadingNote {
+    fn drop(&mut self) {
+        *self.slot.loading() = None;
     }
 }
 

@@ -10,7 +10,7 @@ use hub::{
 /// What the guide model reserves when it is loaded, in bytes: enough to tell what a budget must hold.
 async fn guide_bytes(home: &Path) -> u64 {
     let hub = Hub::open(HubConfig::default(), home).await.unwrap();
-    hub.load("hub-guide", Task::Chat, ProgressSink::default()).await.unwrap();
+    hub.load("hub-guide", Task::Chat, None, ProgressSink::default()).await.unwrap();
     let used = hub.account().used_bytes();
     hub.shutdown(Duration::ZERO).await;
     assert_eq!(hub.account().used_bytes(), 0, "a model that is unloaded gives its memory back");
@@ -30,6 +30,16 @@ async fn import_guide(hub: &Hub, home: &Path, name: &str) {
     assert_eq!(imported.name.as_str(), name);
 }
 
+/// Waits until no model holds memory.
+async fn empty(hub: &Hub) {
+    let empty = async {
+        while !hub.loaded().is_empty() || hub.account().used_bytes() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), empty).await.unwrap();
+}
+
 async fn import_llama(hub: &Hub, folder: &Path) -> hub::Result<hub::Installed> {
     hub.import(folder, Some(ModelId::new("llama").unwrap()), ProgressSink::default()).await
 }
@@ -38,33 +48,37 @@ async fn import_llama(hub: &Hub, folder: &Path) -> hub::Result<hub::Installed> {
 async fn a_model_leaves_when_it_is_not_used_for_as_long_as_it_is_kept() {
     let home = tempfile::tempdir().unwrap();
     let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
-    let soon = KeepAlive::For(Duration::from_millis(300));
+    let long = KeepAlive::For(Duration::from_secs(600));
+    hub.chat(ask("hub-guide").keep_alive(Some(long))).await.unwrap().text().await.unwrap();
+    let expires = hub.loaded()[0].expires_in_ms;
+    assert!(expires.is_some_and(|ms| (1..=600_000).contains(&ms)), "{expires:?}");
+    let soon = KeepAlive::For(Duration::from_millis(1));
     let reply = hub.chat(ask("hub-guide").keep_alive(Some(soon))).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(hub.loaded().len(), 1, "a model in use stays");
     reply.text().await.unwrap();
-    let expires = hub.loaded()[0].expires_in_ms;
-    assert!(expires.is_some_and(|ms| ms <= 300), "{expires:?}");
-    let unloaded = async {
-        while !hub.loaded().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), unloaded).await.unwrap();
+    empty(&hub).await;
 
     hub.chat(ask("hub-guide")).await.unwrap().text().await.unwrap();
     let loaded = hub.loaded();
     assert_eq!((loaded[0].requests, loaded[0].expires_in_ms), (1, None), "the settings say forever");
     assert!(loaded[0].decode_tokens_per_s.is_some_and(|rate| rate > 0.0));
-    hub.keep_alive("hub-guide", KeepAlive::For(Duration::ZERO)).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while !hub.loaded().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    hub.unload("hub-guide").await.unwrap();
+    empty(&hub).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_is_waited_for() {
+    let home = tempfile::tempdir().unwrap();
+    let once = guide_bytes(home.path()).await;
+    let hub =
+        Hub::open(HubConfig::default().budget(Budget::Bytes(once + once / 2)), home.path()).await.unwrap();
+    import_guide(&hub, home.path(), "other").await;
+    for _ in 0..5 {
+        for name in ["hub-guide", "other"] {
+            hub.load(name, Task::Chat, None, ProgressSink::default()).await.unwrap();
+            hub.unload(name).await.unwrap();
         }
-    })
-    .await
-    .unwrap();
-    assert_eq!(hub.account().used_bytes(), 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +89,7 @@ async fn the_context_is_what_the_budget_holds() {
     let info = hub.details("hub-guide").await.unwrap().info;
     let room = info.state_bytes(info.context_tokens / 2);
     let hub = Hub::open(HubConfig::default().budget(Budget::Bytes(once + room)), home.path()).await.unwrap();
-    hub.load("hub-guide", Task::Chat, ProgressSink::default()).await.unwrap();
+    hub.load("hub-guide", Task::Chat, None, ProgressSink::default()).await.unwrap();
     let context = hub.loaded()[0].context_tokens;
     assert!(context >= info.context_tokens / 2, "{context} of {}", info.context_tokens);
     assert!(context < info.context_tokens, "{context} of {}", info.context_tokens);
@@ -137,7 +151,9 @@ async fn however_many_ask_one_load_runs() {
     let asking: Vec<_> = (0..16)
         .map(|_| {
             let hub = hub.clone();
-            tokio::spawn(async move { hub.load("hub-guide", Task::Chat, ProgressSink::default()).await })
+            tokio::spawn(
+                async move { hub.load("hub-guide", Task::Chat, None, ProgressSink::default()).await },
+            )
         })
         .collect();
     for task in asking {
@@ -188,8 +204,8 @@ async fn an_idle_model_makes_room_for_a_conversation() {
     let config = HubConfig::default().budget(Budget::Bytes(2 * once + 16));
     let hub = Hub::open(config, home.path()).await.unwrap();
     import_guide(&hub, home.path(), "other").await;
-    hub.load("other", Task::Chat, ProgressSink::default()).await.unwrap();
-    hub.load("hub-guide", Task::Chat, ProgressSink::default()).await.unwrap();
+    hub.load("other", Task::Chat, None, ProgressSink::default()).await.unwrap();
+    hub.load("hub-guide", Task::Chat, None, ProgressSink::default()).await.unwrap();
     assert_eq!(hub.loaded().len(), 2);
     hub.chat(ask("hub-guide")).await.unwrap().text().await.unwrap();
     assert_eq!(hub.loaded().len(), 1);

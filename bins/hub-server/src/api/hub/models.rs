@@ -50,7 +50,7 @@ async fn pull(State(hub): State<Hub>, JsonBody(fields): JsonBody) -> Result<Resp
         let model = hub.pull(request).await?;
         return Ok(json::response(StatusCode::OK, json::to_vec(&model)));
     }
-    Ok(pulling::respond::<Events>(hub, request))
+    pulling::respond::<Events>(hub, request).await
 }
 
 /// What is streamed while a model is pulled.
@@ -61,7 +61,7 @@ enum Event {
     /// How far it has come.
     Progress(PullEvent),
     /// The model, at the end.
-    Model(Pulled),
+    Model(Box<Pulled>),
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -76,13 +76,14 @@ struct Events;
 
 impl Words for Events {
     const CONTENT_TYPE: &'static str = "text/event-stream";
+    const PING: &'static str = ": ping\n\n";
 
     fn event(event: PullEvent, out: &mut Vec<u8>) {
         write_event(out, &Event::Progress(event));
     }
 
     fn done(model: Installed, out: &mut Vec<u8>) {
-        write_event(out, &Event::Model(Pulled { model }));
+        write_event(out, &Event::Model(Box::new(Pulled { model })));
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
 

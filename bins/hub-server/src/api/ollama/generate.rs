@@ -191,14 +191,17 @@ async fn load(
     keep_alive: Option<KeepAlive>,
     form: Form,
 ) -> Result<Response, ApiError> {
-    let goes = keep_alive == Some(KeepAlive::For(Duration::ZERO));
-    if !goes {
-        hub.load(&model, None, ProgressSink::default()).await?;
-    }
-    if let Some(keep_alive) = keep_alive {
-        hub.keep_alive(&model, keep_alive).await?;
-    }
-    let line = Line::new(&model, form, "", "").done(if goes { "unload" } else { "load" }, None);
+    let reason = match keep_alive {
+        Some(KeepAlive::For(Duration::ZERO)) => {
+            hub.unload(&model).await?;
+            "unload"
+        }
+        keep_alive => {
+            hub.load(&model, None, keep_alive, ProgressSink::default()).await?;
+            "load"
+        }
+    };
+    let line = Line::new(&model, form, "", "").done(reason, None);
     Ok(json::response(StatusCode::OK, json::to_vec(&line)))
 }
 

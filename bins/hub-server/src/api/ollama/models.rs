@@ -165,7 +165,7 @@ async fn ps(State(hub): State<Hub>) -> Result<Response, ApiError> {
             size_vram: if hub.device_name() == "cpu" { 0 } else { loaded.memory_bytes },
             context_length: loaded.context_tokens,
             expires_at: moment(
-                SystemTime::now() + loaded.expires_in_ms.map_or(forever, Duration::from_millis),
+                SystemTime::now() + loaded.expires_in_ms.map_or(forever, Duration::from_millis).min(forever),
             ),
         })
     };

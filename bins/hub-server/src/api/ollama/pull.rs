@@ -52,7 +52,7 @@ fn read(mut fields: Fields) -> Result<(PullRequest, bool), ApiError> {
 async fn pull(State(hub): State<Hub>, JsonBody(fields): JsonBody) -> Result<Response, ApiError> {
     let (request, is_stream) = read(fields)?;
     if is_stream {
-        return Ok(pulling::respond::<Lines>(hub, request));
+        return pulling::respond::<Lines>(hub, request).await;
     }
     hub.pull(request).await?;
     Ok(json::response(StatusCode::OK, json::to_vec(&Line::status("success"))))
@@ -87,6 +87,7 @@ struct Lines;
 
 impl Words for Lines {
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
+    const PING: &'static str = " ";
 
     fn event(event: PullEvent, out: &mut Vec<u8>) {
         match event {

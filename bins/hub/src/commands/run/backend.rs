@@ -45,7 +45,7 @@ pub(super) struct Piece {
 /// An answer while it comes.
 pub(super) enum Pieces {
     Hub(Box<ChatReply>),
-    Server(Lines),
+    Server(Box<Lines>),
 }
 
 impl Backend<'_> {
@@ -54,7 +54,7 @@ impl Backend<'_> {
         match self {
             Self::Hub(hub) => {
                 let progress = ProgressLine::new();
-                let installed = hub.load(model, Task::Chat, progress.sink()).await?;
+                let installed = hub.load(model, Task::Chat, None, progress.sink()).await?;
                 drop(progress);
                 let loaded = hub.loaded().into_iter().find(|loaded| loaded.name == installed.name);
                 let made_for = installed.context_tokens as usize;
@@ -78,7 +78,7 @@ impl Backend<'_> {
                     .caller(Caller::new("run"));
                 Ok(Pieces::Hub(Box::new(hub.chat(request).await?)))
             }
-            Self::Server(server) => Ok(Pieces::Server(server.ask(model, asked, settings).await?)),
+            Self::Server(server) => Ok(Pieces::Server(Box::new(server.ask(model, asked, settings).await?))),
         }
     }
 }

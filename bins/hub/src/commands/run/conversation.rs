@@ -98,8 +98,8 @@ impl Conversation<'_> {
             "/set" => line(&self.set(rest.trim()))?,
             "/system" => line(&self.system(rest.trim()))?,
             "/file" => line(&self.file(rest.trim()))?,
-            // A path, or a formula, is no command.
-            command if command.starts_with('/') && !command[1..].contains('/') && rest.is_empty() => {
+            // A path is no command.
+            command if is_command(command) => {
                 line(&format!("there is no {command}; /help says what there is"))?;
             }
             _ => self.ask(text).await?,
@@ -191,6 +191,11 @@ impl Conversation<'_> {
         }
         Ok(())
     }
+}
+
+/// Tells whether a word looks like a command: a slash, and letters.
+fn is_command(word: &str) -> bool {
+    word.strip_prefix('/').is_some_and(|name| name.chars().all(|c| c.is_ascii_alphabetic()))
 }
 
 /// Takes away the quotes that a text stands in.

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    pin::pin,
     time::Duration,
 };
 
@@ -75,27 +76,30 @@ impl Server {
         let mut load =
             tokio::task::spawn_blocking(move || this.post("/api/generate", &body)?.read().map(drop));
         let progress = ProgressLine::new();
-        let sink = progress.sink();
-        loop {
-            tokio::select! {
-                loaded = &mut load => {
-                    loaded.map_err(|_| Failure::Interrupted)??;
-                    break;
+        let (this, sink) = (self.clone(), progress.sink());
+        // Ends with the load: nobody listens to it then.
+        let look = async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let this = this.clone();
+                if let Ok(Some((done, total))) = tokio::task::spawn_blocking(move || this.loading()).await {
+                    sink.report(Progress { stage: "loading", done, total });
                 }
-                () = tokio::time::sleep(LOOK) => {
-                    let this = self.clone();
-                    let looked = tokio::task::spawn_blocking(move || this.loading()).await;
-                    if let Ok(Some((done, total))) = looked {
-                        sink.report(Progress { stage: "loading", done, total });
-                    }
-                }
-                _ = tokio::signal::ctrl_c() => return Err(Failure::Interrupted),
             }
+        };
+        // One for the whole load: between two of them a Ctrl-C would be lost.
+        let mut stop = pin!(tokio::signal::ctrl_c());
+        tokio::select! {
+            loaded = &mut load => loaded.map_err(|_| Failure::Interrupted)??,
+            () = look => {}
+            _ = &mut stop => return Err(Failure::Interrupted),
         }
-        let this = self.clone();
-        let name = model.to_owned();
-        let context = tokio::task::spawn_blocking(move || this.context(&name)).await.ok().flatten();
-        Ok(Ready { name: model.to_owned(), context })
+        let (this, name) = (self.clone(), model.to_owned());
+        let looked = tokio::task::spawn_blocking(move || this.context(&name));
+        tokio::select! {
+            context = looked => Ok(Ready { name: model.to_owned(), context: context.ok().flatten() }),
+            _ = &mut stop => Err(Failure::Interrupted),
+        }
     }
 
     /// Posts, and shows what the server says as if it were said here.
@@ -152,25 +156,49 @@ impl Server {
                 return;
             }
         };
-        let refused =
-            |message: String| Failure::Refused { url: format!("{}{path}", self.url), status: 200, message };
-        for text in BufReader::new(response.into_reader()).lines() {
-            let line = match text {
-                // A server that has nothing to say yet sends empty ones.
-                Ok(text) if text.trim().is_empty() => continue,
-                Ok(text) => serde_json::from_str::<Line>(&text)
-                    .map_err(|_| refused("this is no answer of a hub".to_owned()))
-                    .and_then(|line| match line.error {
-                        Some(message) => Err(refused(message)),
-                        None => Ok(line),
-                    }),
-                Err(error) => Err(refused(format!("the answer broke off: {error}"))),
-            };
+        let mut reader = BufReader::new(response.into_reader());
+        while let Some(line) = next_line(&mut reader, || tx.is_closed()) {
             let is_over = line.as_ref().map_or(true, |line| line.done);
             if tx.blocking_send(line).is_err() || is_over {
                 return;
             }
         }
+    }
+}
+
+/// The longest line that is read: no answer has one.
+const MAX_LINE: usize = 16 << 20;
+
+/// Reads the next line of an answer; `None` at its end, or once nobody wants more.
+///
+/// A server that has nothing to say yet sends spaces now and then, which is when it is seen that nobody wants more.
+fn next_line(reader: &mut impl BufRead, is_unwanted: impl Fn() -> bool) -> Option<Result<Line, Failure>> {
+    let failed = |message: String| Some(Err(Failure::Answered { status: 200, message }));
+    let mut line = Vec::new();
+    loop {
+        let bytes = match reader.fill_buf() {
+            Ok(bytes) => bytes,
+            Err(error) => return failed(format!("the answer broke off: {error}")),
+        };
+        if is_unwanted() || (bytes.is_empty() && line.trim_ascii().is_empty()) {
+            return None;
+        }
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(bytes.len(), |end| end + 1);
+        line.extend_from_slice(bytes.get(..taken).unwrap_or_default());
+        let is_over = bytes.is_empty() || end.is_some();
+        reader.consume(taken);
+        if line.len() > MAX_LINE {
+            return failed("the answer has a line without end".to_owned());
+        }
+        if is_over && !line.trim_ascii().is_empty() {
+            break;
+        }
+    }
+    match serde_json::from_slice::<Line>(&line) {
+        Ok(Line { error: Some(message), .. }) => failed(message),
+        Ok(line) => Some(Ok(line)),
+        Err(_) => failed("this is no answer of a hub".to_owned()),
     }
 }
 
@@ -205,16 +233,47 @@ impl From<Line> for Piece {
         let usage = line.done.then(|| {
             let (prefill, decode) =
                 (Duration::from_nanos(line.prompt_eval_duration), Duration::from_nanos(line.eval_duration));
-            let mut usage = Usage::default();
-            usage.prompt_tokens = line.prompt_eval_count;
-            usage.completion_tokens = line.eval_count;
-            usage.queue = Duration::from_nanos(line.total_duration).saturating_sub(prefill + decode);
-            usage.prefill = prefill;
-            usage.decode = decode;
-            usage
+            Usage {
+                prompt_tokens: line.prompt_eval_count,
+                completion_tokens: line.eval_count,
+                queue: Duration::from_nanos(line.total_duration).saturating_sub(prefill + decode),
+                prefill,
+                decode,
+            }
         });
         let text = if line.message.content.is_empty() { line.response } else { line.message.content };
         let reasoning = if line.message.thinking.is_empty() { line.thinking } else { line.message.thinking };
         Self { text, reasoning, finish, usage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads lines from pieces as they arrive.
+    fn read(text: &str) -> Vec<Result<String, String>> {
+        // A buffer of three bytes cuts every line.
+        let mut reader = BufReader::with_capacity(3, text.as_bytes());
+        let lines = std::iter::from_fn(|| next_line(&mut reader, || false));
+        lines.map(|line| line.map(|line| line.response).map_err(|failure| failure.to_string())).collect()
+    }
+
+    #[test]
+    fn lines_are_read_whole_and_spaces_are_passed_over() {
+        let text = "  \n {\"response\": \"Xin chào\"}\n\n  {\"response\": \"!\", \"done\": true}";
+        assert_eq!(read(text), [Ok("Xin chào".to_owned()), Ok("!".to_owned())]);
+        assert_eq!(read("   "), []);
+    }
+
+    #[test]
+    fn what_went_wrong_is_said() {
+        assert_eq!(read("{\"error\": \"the model failed\"}\n"), [Err("the model failed".to_owned())]);
+        assert_eq!(read("<html>\n"), [Err("this is no answer of a hub".to_owned())]);
+    }
+
+    #[test]
+    fn nobody_reads_on_for_nobody() {
+        assert!(next_line(&mut &b" {"[..], || true).is_none());
     }
 }

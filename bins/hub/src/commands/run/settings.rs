@@ -71,13 +71,16 @@ impl Settings {
                 all.insert(name.to_owned(), value);
             }
         };
-        put("temperature", self.temperature.map(Value::from));
+        // As people write it: 0.7 is no number of 32 bits, and would be shown with all the digits of the nearest.
+        let short =
+            |value: Option<f32>| value.and_then(|value| serde_json::from_str(&value.to_string()).ok());
+        put("temperature", short(self.temperature));
         put("top_k", self.top_k.map(Value::from));
-        put("top_p", self.top_p.map(Value::from));
-        put("min_p", self.min_p.map(Value::from));
-        put("repeat_penalty", self.repetition_penalty.map(Value::from));
-        put("presence_penalty", self.presence_penalty.map(Value::from));
-        put("frequency_penalty", self.frequency_penalty.map(Value::from));
+        put("top_p", short(self.top_p));
+        put("min_p", short(self.min_p));
+        put("repeat_penalty", short(self.repetition_penalty));
+        put("presence_penalty", short(self.presence_penalty));
+        put("frequency_penalty", short(self.frequency_penalty));
         put("seed", self.seed.map(Value::from));
         put("num_predict", self.max_tokens.map(Value::from));
         put("stop", Some(Value::from(self.stop.clone())).filter(|_| !self.stop.is_empty()));
@@ -146,12 +149,12 @@ mod tests {
     #[test]
     fn parameters_are_set_by_ollamas_names() {
         let mut settings = Settings::default();
-        for (name, value) in [("temperature", "0.5"), ("num_predict", "10"), ("stop", "END"), ("seed", "-1")]
+        for (name, value) in [("temperature", "0.7"), ("num_predict", "10"), ("stop", "END"), ("seed", "-1")]
         {
             settings.set(name, value).unwrap();
         }
         let shown = Value::Object(settings.parameters()).to_string();
-        assert_eq!(shown, r#"{"temperature":0.5,"seed":-1,"num_predict":10,"stop":["END"]}"#);
+        assert_eq!(shown, r#"{"temperature":0.7,"seed":-1,"num_predict":10,"stop":["END"]}"#);
         let options = settings.options();
         assert_eq!((options.max_tokens, options.sampling.seed), (Some(10), Some(u64::MAX)));
         assert!(settings.set("mirostat", "1").unwrap_err().contains("there are temperature"));
