@@ -18,7 +18,10 @@ pub(crate) fn server(session: &Session, url: Option<&str>) -> Result<String, Fai
     let named = url.map(str::to_owned).or_else(|| session.environment.url.clone());
     let address = named.or_else(|| session.home().server_address());
     let no_server = || Failure::NoServer { home: session.environment.home.clone() };
-    Ok(address.ok_or_else(no_server)?.trim_end_matches('/').to_owned())
+    let address = address.ok_or_else(no_server)?;
+    // Ollama's users leave the scheme out.
+    let scheme = if address.contains("://") { "" } else { "http://" };
+    Ok(format!("{scheme}{}", address.trim_end_matches('/')))
 }
 
 /// Tells whether a server answers.

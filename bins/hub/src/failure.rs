@@ -45,6 +45,12 @@ pub(crate) enum Failure {
         /// What it says.
         message: String,
     },
+    /// A value on the command line has no meaning.
+    #[error("{message}")]
+    Setting {
+        /// What is wrong with it.
+        message: String,
+    },
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
@@ -132,6 +138,15 @@ impl Failure {
         }
     }
 
+    /// Whether more was asked than a context holds. A server says so in words alone.
+    pub(crate) fn is_too_large(&self) -> bool {
+        match self {
+            Self::Hub(error) => error.kind() == ErrorKind::TooLarge,
+            Self::Answered { message, .. } => message.starts_with("the maximum context length"),
+            _ => false,
+        }
+    }
+
     fn causes(&self) -> Vec<String> {
         let mut causes = Vec::new();
         let mut cause = self.source();
@@ -166,7 +181,7 @@ impl Failure {
             Self::Hub(error) if matches!(**error, hub::Error::Config(_)) => FAILED,
             Self::Hub(error) => code(error.kind()),
             Self::Serve(error) => code(error.kind()),
-            Self::Nothing { .. } => USAGE,
+            Self::Nothing { .. } | Self::Setting { .. } => USAGE,
             Self::Interrupted => INTERRUPTED,
             Self::NoServer { .. }
             | Self::Unreachable { .. }

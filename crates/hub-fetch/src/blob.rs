@@ -81,6 +81,9 @@ struct Shared<'a> {
     is_over: AtomicBool,
 }
 
+/// How much of a file may have arrived before its journal is read: no file is longer than this and what is free.
+const MAX_DONE_BYTES: u64 = 4 << 40;
+
 /// Makes a file be there, whole and verified: fetched, or found.
 ///
 /// # Errors
@@ -88,10 +91,10 @@ struct Shared<'a> {
 /// wrong.
 pub(crate) fn fetch(blob: &Blob<'_>, task: Task<'_>) -> Result<()> {
     let counter = Counter::new(blob.name, blob.len, task.sink);
-    if !blob.target.exists() {
+    if !is_whole(&blob.target, blob.len) {
         let _lock = lock(blob, task, &counter)?;
         // Whoever held the lock before may have fetched it.
-        if !blob.target.exists() {
+        if !is_whole(&blob.target, blob.len) {
             fetch_locked(blob, task, &counter)?;
         }
     }
@@ -103,11 +106,13 @@ fn fetch_locked(blob: &Blob<'_>, task: Task<'_>, counter: &Counter<'_>) -> Resul
     let partial = beside(&blob.target, "incomplete");
     let journal_path = beside(&blob.target, "parts");
     let disk = |path: &Path| Error::disk(path);
+    // Before anything is made as large as somebody says.
+    check_space(blob, MAX_DONE_BYTES)?;
     let file =
         OpenOptions::new().create(true).truncate(false).write(true).open(&partial).map_err(disk(&partial))?;
     let (journal, parts) =
         Journal::open(&journal_path, blob.identity, blob.len).map_err(disk(&journal_path))?;
-    check_space(blob, &parts)?;
+    check_space(blob, parts.done_bytes())?;
     file.set_len(blob.len).map_err(disk(&partial))?;
     drop(file);
     counter.begin(Stage::Fetching, parts.done_bytes());
@@ -127,6 +132,11 @@ fn fetch_locked(blob: &Blob<'_>, task: Task<'_>, counter: &Counter<'_>) -> Resul
     }
     let journal = shared.journal.into_inner().unwrap_or_else(PoisonError::into_inner);
     verify(blob, &partial, task, counter, journal)
+}
+
+/// Tells whether a file is there, as long as it should be. What is shorter was damaged, and is fetched again.
+pub(crate) fn is_whole(path: &Path, len: u64) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == len)
 }
 
 /// Waits for its turn where another process fetches the same file.
@@ -154,9 +164,9 @@ fn lock(blob: &Blob<'_>, task: Task<'_>, counter: &Counter<'_>) -> Result<File> 
     }
 }
 
-fn check_space(blob: &Blob<'_>, parts: &Parts) -> Result<()> {
+fn check_space(blob: &Blob<'_>, done: u64) -> Result<()> {
     let folder = blob.target.parent().unwrap_or(Path::new("."));
-    let needed = blob.len - parts.done_bytes();
+    let needed = blob.len.saturating_sub(done);
     let free = fs4::available_space(folder).map_err(Error::disk(folder))?;
     if needed > free { Err(Error::Space { needed, free, folder: folder.to_owned() }) } else { Ok(()) }
 }

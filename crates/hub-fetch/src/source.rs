@@ -66,8 +66,11 @@ impl FromStr for Source {
                 return hugging_face(repo).map_err(invalid);
             }
         }
-        if text.starts_with("https://") || text.starts_with("http://") {
+        if text.starts_with("https://") || text.strip_prefix("http://").is_some_and(is_local) {
             return Ok(Self::Address { url: text.to_owned(), digest: None });
+        }
+        if text.starts_with("http://") {
+            return Err(invalid("http:// is for this machine alone; use https://"));
         }
         match text.split_once(':') {
             Some(("hf", repo)) => hugging_face(repo).map_err(invalid),
@@ -78,6 +81,17 @@ impl FromStr for Source {
             _ => Err(invalid("it begins with none of the known words")),
         }
     }
+}
+
+/// Tells whether an address without its scheme is of this machine.
+fn is_local(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let address: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
 
 fn hugging_face(text: &str) -> Result<Source, &'static str> {
@@ -160,6 +174,9 @@ mod tests {
         check("ollama:me/mine:q8", Source::Ollama { name: "me/mine".to_owned(), tag: "q8".to_owned() });
         let url = "https://example.org/model.gguf".to_owned();
         check(&url.clone(), Source::Address { url, digest: None });
+        for url in ["http://127.0.0.1:9000/m.gguf", "http://[::1]/m", "http://localhost:1/m"] {
+            check(url, Source::Address { url: url.to_owned(), digest: None });
+        }
     }
 
     #[test]
@@ -181,6 +198,9 @@ mod tests {
             "ftp://a/b",
             "hf:a/b?x=1",
             "hf:a/b/.hidden",
+            "http://169.254.169.254/x",
+            "http://127.0.0.1@example.org/x",
+            "http://example.org/m.gguf",
         ];
         for text in all {
             assert!(text.parse::<Source>().is_err(), "{text}");

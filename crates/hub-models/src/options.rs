@@ -112,6 +112,8 @@ pub struct GenerateOptions {
     pub sampling: SamplingOptions,
     /// The most tokens an answer has; what the context leaves if `None`.
     pub max_tokens: Option<usize>,
+    /// Whether `max_tokens` is cut to what the context leaves; a request that asks for more is refused otherwise.
+    pub cuts_max_tokens: bool,
     /// The fewest tokens an answer has: the tokens that end an answer are not drawn before.
     pub min_tokens: usize,
     /// Texts that end an answer; they are not part of it.
@@ -167,6 +169,7 @@ impl Default for GenerateOptions {
         Self {
             sampling: SamplingOptions::default(),
             max_tokens: None,
+            cuts_max_tokens: false,
             min_tokens: 0,
             stop: Vec::new(),
             end: EndTokens::default(),

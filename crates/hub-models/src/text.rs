@@ -181,6 +181,7 @@ impl TextModel {
             return Err(Error::InvalidOption { name: "n", reason: format!("must be at most {most}") });
         }
         let max_tokens = match (options.max_tokens, self.0.preset.max_tokens) {
+            (Some(asked), _) if options.cuts_max_tokens => asked.min(room),
             (Some(asked), _) => asked,
             (None, Some(preset)) => preset.clamp(1, room),
             (None, None) => room,

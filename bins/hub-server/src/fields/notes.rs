@@ -159,7 +159,7 @@ impl Field {
 
 /// What is said of a field that is not served.
 const UNSERVED: &str =
-    "Not served: accepted with these values, which ask for nothing, and refused with any other.";
+    "Not served: accepted with the values that ask for nothing, and refused with any other.";
 
 /// Puts what was asked of objects in their places.
 fn filled(form: &Value, objects: &BTreeMap<String, Object>) -> Value {

@@ -10,7 +10,7 @@ use crate::{
 
 /// What holds for all operations.
 const ABOUT: &str = "A local AI backend.\n\n\
-    A field that is `null` counts as absent. A field that is not served is refused by name, never ignored. \
+    A field that is `null` counts as absent. A field that is not served is refused by name; the few that are accepted and change nothing are said to. \
     Of a stream, the schema is that of one event's `data` or of one line; streams of events end with `data: [DONE]`, \
     and an error inside one is an event named `error`. A path that is not here is answered with 404, another method \
     with 405. The model `hub-guide` is always there; the other models of the examples are there once they are \

@@ -80,6 +80,7 @@ impl Show {
 impl Args {
     pub(crate) fn run(mut self, session: &Session) -> Result<(), Failure> {
         self.settings.is_verbose = session.is_verbose();
+        self.settings.check().map_err(|message| Failure::Setting { message })?;
         let key = self.key.as_deref().or(session.environment.key.as_deref());
         match self.server(session) {
             Some(server) => {

@@ -11,6 +11,7 @@ use hub_base::CancelToken;
 
 use crate::{
     Error, Fetched, Fetcher, Origin, Plan, PlannedFile, Result,
+    blob::is_whole,
     choose::{RepoFile, choose},
     huggingface::listing::{Listed, Listing},
     plan::Finish,
@@ -66,7 +67,7 @@ fn planned(
         name: listed.name.clone(),
         bytes,
         digest: listed.digest.clone(),
-        is_here: target.exists(),
+        is_here: is_whole(&target, bytes),
         bearer: fetcher.options.hf_token.clone(),
         identity: etag.clone(),
         lock: snapshot.lock(&etag),

@@ -154,6 +154,13 @@ pub(super) fn ask(
     }
 }
 
+/// Reads a manifest that was kept; `None` if there is no such file, or it is none that a manifest could be.
+pub(super) fn read_kept(path: &Path) -> Option<Vec<u8>> {
+    let metadata = fs::metadata(path).ok()?;
+    // A pipe would be waited for.
+    (metadata.is_file() && metadata.len() <= MAX_TEXT_BYTES).then(|| fs::read(path).ok()).flatten()
+}
+
 fn read(path: &Path) -> Result<String> {
     let mut text = Vec::new();
     let file = fs::File::open(path).map_err(Error::disk(path))?;

@@ -12,6 +12,7 @@ use hub_base::CancelToken;
 
 use crate::{
     Digest, Error, FetchOptions, Fetched, Fetcher, Origin, Plan, PlannedFile, Result,
+    blob::is_whole,
     ollama::manifest::{Layer, Manifest},
     plan::Finish,
     web::host_of,
@@ -31,7 +32,7 @@ pub(crate) fn plan(fetcher: &Fetcher, name: &str, tag: &str, cancel: &CancelToke
         place: Some(place.to_owned()),
     };
     let (text, bearer) = if options.is_offline {
-        let text = std::fs::read(&kept).map_err(|_| absent(&kept))?;
+        let text = manifest::read_kept(&kept).ok_or_else(|| absent(&kept))?;
         (text, None)
     } else {
         manifest::ask(fetcher, &format!("{registry}/v2/{name}/manifests/{tag}"), name, tag, cancel)?
@@ -59,7 +60,7 @@ pub(crate) fn find(options: &FetchOptions, name: &str, tag: &str) -> Result<Fetc
         theirs.map(|home| (home.join("manifests/registry.ollama.ai"), home.join("blobs"))),
     ];
     for (manifests, blobs) in places.iter().flatten() {
-        let Ok(text) = std::fs::read(manifests.join(name).join(tag)) else { continue };
+        let Some(text) = manifest::read_kept(&manifests.join(name).join(tag)) else { continue };
         let manifest = Manifest::parse(&text, &manifests.display().to_string())?;
         let model = Model { manifest, text, kept: PathBuf::new(), blobs: blobs.clone() };
         let (path, ollama) = (model.weights(), model.extras()?);
@@ -97,7 +98,7 @@ fn planned(
     Ok(PlannedFile {
         name: layer.word().to_owned(),
         bytes: layer.size,
-        is_here: target.exists(),
+        is_here: is_whole(&target, layer.size),
         url: format!("{registry}/v2/{name}/blobs/sha256:{}", digest.digits()),
         bearer: bearer.map(str::to_owned),
         identity: digest.to_string(),

@@ -29,6 +29,8 @@ pub(crate) struct Arrival {
     pub(crate) license: Option<String>,
     /// What its owner should know of it.
     pub(crate) notes: Vec<String>,
+    /// Whether it came with a chat template of a form that is not known here.
+    pub(crate) is_template_unknown: bool,
     /// Adapters that belong to it.
     pub(crate) adapters: Vec<String>,
     /// Whether the hub fetched it, and did not find it here.
@@ -165,10 +167,13 @@ impl Hub {
     }
 }
 
+/// What is said of a model that cannot hold a conversation.
+const NO_TEMPLATE: &str = "its chat template is of a form that is not known here, and its file holds none: it continues texts alone";
+
 /// Reads a model's files, as far as its row in the catalog says something of them.
 async fn read(path: &Path, text: String, name: ModelId, arrival: Arrival) -> Result<ModelRow> {
-    let Arrival { source: came, preset, license, notes, adapters, is_fetched, digests, progress, cancel } =
-        arrival;
+    let Arrival { source: came, preset, license, mut notes, is_template_unknown, adapters, .. } = arrival;
+    let Arrival { is_fetched, digests, progress, cancel, .. } = arrival;
     let path = path.to_owned();
     let guard = CancelOnDrop::of(cancel);
     let cancel = guard.token();
@@ -178,6 +183,9 @@ async fn read(path: &Path, text: String, name: ModelId, arrival: Arrival) -> Res
         Ok::<_, Error>((info, files, files::disk_bytes(&path)))
     })
     .await??;
+    if is_template_unknown && !info.has_chat_template {
+        notes.push(NO_TEMPLATE.to_owned());
+    }
     let mut details =
         Details { files, disk_bytes, preset, notes, adapters, is_fetched, ..Details::of(&info) };
     details.license = details.license.or(license);

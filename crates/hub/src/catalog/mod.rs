@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::{Error, Hub, Result, open::blocking, registry::explained};
 
+#[cfg(feature = "fetch")]
 pub(crate) use change::Arrival;
 pub use change::Removed;
 pub use files::ModelFile;

@@ -13,7 +13,9 @@ pub(super) fn add(extras: &OllamaExtras, arrival: &mut Arrival) {
         Some(Ok(params)) => {
             for (name, value) in &params {
                 if !take(&mut preset, name, value) {
-                    arrival.notes.push(format!("its parameter {name} has no meaning and is left out"));
+                    arrival
+                        .notes
+                        .push(format!("its parameter {name} is not one that is served, and is left out"));
                 }
             }
         }
@@ -29,13 +31,7 @@ pub(super) fn add(extras: &OllamaExtras, arrival: &mut Arrival) {
     preset.system.clone_from(&extras.system);
     if let Some(template) = &extras.template {
         preset.chat_template = known_template(template).map(str::to_owned);
-        if preset.chat_template.is_none() {
-            arrival.notes.push(
-                "its chat template is of a form that is not known here: it answers conversations only if its file \
-                 holds a template of its own"
-                    .to_owned(),
-            );
-        }
+        arrival.is_template_unknown = preset.chat_template.is_none();
     }
     if extras.projector.is_some() {
         arrival.notes.push("its part for images is stored and not served yet; its texts are".to_owned());
@@ -45,8 +41,11 @@ pub(super) fn add(extras: &OllamaExtras, arrival: &mut Arrival) {
     arrival.preset = preset;
 }
 
-/// Takes one parameter; `false` if its value has no meaning. Parameters that tell Ollama how to run a model are passed
-/// over: the hub knows better.
+/// Parameters that tell Ollama how to run a model, which the hub knows better.
+const MACHINE: [&str; 8] =
+    ["num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "use_mmap", "use_mlock"];
+
+/// Takes one parameter; `false` if it, or its value, means nothing here.
 fn take(preset: &mut Preset, name: &str, value: &Value) -> bool {
     let mut tried = preset.clone();
     let number = value.as_f64().map(|number| number as f32);
@@ -72,7 +71,7 @@ fn take(preset: &mut Preset, name: &str, value: &Value) -> bool {
                 other => serde_json::from_value(other.clone()).unwrap_or_default(),
             };
         }
-        _ => return true,
+        _ => return MACHINE.contains(&name),
     }
     let is_meant = tried != *preset && tried.check().is_ok();
     if is_meant {
@@ -110,14 +109,13 @@ mod tests {
 
     #[test]
     fn a_parameter_without_meaning_leaves_the_others() {
-        let params =
-            r#"{"repeat_penalty": 0, "top_k": -1, "temperature": "hot", "stop": "END", "top_p": 0.9}"#;
+        let params = r#"{"mirostat": 2, "repeat_penalty": 0, "top_k": -1, "temperature": "hot", "stop": "END", "top_p": 0.9}"#;
         let arrival = arrived(|extras| extras.params = Some(params.to_owned()));
         assert_eq!(
             (arrival.preset.top_p, arrival.preset.stop.as_slice()),
             (Some(0.9), &["END".to_owned()][..])
         );
-        assert_eq!(arrival.notes.len(), 3, "{:?}", arrival.notes);
+        assert_eq!(arrival.notes.len(), 4, "{:?}", arrival.notes);
         arrival.preset.check().unwrap();
     }
 
@@ -128,7 +126,7 @@ mod tests {
             extras.template = Some("{{ .Prompt }}".to_owned());
             extras.projector = Some("/blob".into());
         });
-        assert_eq!(arrival.notes.len(), 3, "{:?}", arrival.notes);
-        assert!(arrival.preset.is_empty());
+        assert_eq!(arrival.notes.len(), 2, "{:?}", arrival.notes);
+        assert!(arrival.preset.is_empty() && arrival.is_template_unknown);
     }
 }

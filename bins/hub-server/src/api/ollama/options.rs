@@ -64,7 +64,9 @@ pub(super) fn take(fields: &mut Fields) -> Result<GenerateOptions, ApiError> {
     let Some(mut given) = fields.object("options")? else { return Ok(options) };
     let sampling = &mut options.sampling;
     sampling.temperature = given.number("temperature", 0.0..=2.0)?;
-    sampling.top_k = given.number("top_k", 0..=u32::MAX)?;
+    // -1 does not cut, as elsewhere.
+    let top_k = given.number("top_k", -1..=i64::from(u32::MAX))?;
+    sampling.top_k = top_k.map(|top_k| u32::try_from(top_k).unwrap_or(0));
     sampling.top_p = given.number("top_p", 0.0..=1.0)?;
     sampling.min_p = given.number("min_p", 0.0..=1.0)?;
     sampling.repetition_penalty = given.number("repeat_penalty", 0.01..=10.0)?;
@@ -73,6 +75,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<GenerateOptions, ApiError> {
     sampling.seed = given.take::<i64>("seed")?.map(i64::cast_unsigned);
     // -1 is no limit, -2 what the context leaves: the same here.
     let most = given.number("num_predict", -2..=MAX_TOKENS)?;
+    options.cuts_max_tokens = true;
     options.max_tokens = most.and_then(|tokens| usize::try_from(tokens).ok());
     options.stop = sampling::take_stop(&mut given)?;
     given.finish(&[UNSERVED_OPTIONS])?;

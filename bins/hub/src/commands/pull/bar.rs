@@ -35,7 +35,9 @@ impl Bar {
                 } else {
                     String::new()
                 };
-                complain(&format!("{} in {} files{here}: {reason}", Size(*bytes), files.len()));
+                let files =
+                    if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
+                complain(&format!("{} in {files}{here}: {reason}", Size(*bytes)));
             }
             PullEvent::File { file, stage: PullStage::Done, total, .. } => {
                 self.clear();
@@ -71,7 +73,16 @@ fn line(event: &PullEvent) -> String {
         |of: u64| (u128::from(*done.min(total)) * u128::from(of) / u128::from((*total).max(1))) as u64;
     let full = share(WIDTH) as usize;
     let bar = format!("[{}{}] {:>3} %", "#".repeat(full), "-".repeat(WIDTH as usize - full), share(100));
-    let file: String = file.chars().rev().take(40).collect::<Vec<_>>().into_iter().rev().collect();
+    // A registry may call a file anything.
+    let file: String = file
+        .chars()
+        .filter(|c| !c.is_control())
+        .rev()
+        .take(40)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect();
     match stage {
         PullStage::Waiting => format!("{file}: another program fetches it; waiting"),
         PullStage::Verifying => format!("{file} {bar}  verifying"),

@@ -4,7 +4,7 @@ use hub::models::chat::Message;
 use serde_json::Value;
 
 use super::{
-    Show, ask,
+    Answer, Show, ask,
     backend::{Asked, Backend, Ready},
     input::{Input, Typed, read_file},
     settings::{PARAMETERS, Settings},
@@ -67,12 +67,17 @@ pub(super) async fn hold(
     loop {
         let text = match conversation.input.read()? {
             Typed::Text(text) => text,
-            Typed::Stop if stops == 0 => {
+            // A line that was begun is given up, and nothing else.
+            Typed::Stop { was_empty: false } => {
+                stops = 0;
+                continue;
+            }
+            Typed::Stop { .. } if stops == 0 => {
                 stops = 1;
                 line("(once more leaves)")?;
                 continue;
             }
-            Typed::Stop | Typed::End => return Ok(()),
+            Typed::Stop { .. } | Typed::End => return Ok(()),
         };
         stops = 0;
         if matches!(conversation.take(text).await?, Turn::Ends) {
@@ -155,9 +160,36 @@ impl Conversation<'_> {
                     return error;
                 }
             }
+            // What Ollama calls a parameter is often set without the word.
+            name if PARAMETERS.split(", ").any(|known| known == name) => {
+                return self.set(&format!("parameter {what}"));
+            }
             _ => return format!("there is no /set {word}; /help says what there is"),
         }
         format!("{what} is set")
+    }
+
+    /// Has the last message answered. Turns that no longer fit the context are left out, the oldest first.
+    async fn answer(&mut self) -> Result<Answer, Failure> {
+        let mut is_told = false;
+        loop {
+            let system = self.settings.system.iter().map(|system| Message::system(system.as_str()));
+            let said = system.chain(self.messages.iter().cloned()).collect();
+            let asked =
+                ask(self.backend, self.model, Asked::Conversation(said), &self.settings, Show::Pieces);
+            match asked.await {
+                Err(failure) if failure.is_too_large() && self.messages.len() > 2 => {
+                    self.messages.drain(..2);
+                }
+                answer => return answer,
+            }
+            if !is_told {
+                complain(
+                    "note: the oldest turns no longer fit the context and are forgotten; /clear forgets all",
+                );
+                is_told = true;
+            }
+        }
     }
 
     /// Asks, and shows the answer.
@@ -165,10 +197,7 @@ impl Conversation<'_> {
         let question = self.files.iter().map(|file| file.trim_end()).chain([text.as_str()]);
         let question = question.collect::<Vec<_>>().join("\n\n");
         self.messages.push(Message::user(question));
-        let system = self.settings.system.iter().map(|system| Message::system(system.as_str()));
-        let said = system.chain(self.messages.iter().cloned()).collect();
-        let asked = ask(self.backend, self.model, Asked::Conversation(said), &self.settings, Show::Pieces);
-        match asked.await {
+        match self.answer().await {
             Ok(answer) => {
                 piece("\n")?;
                 if self.settings.is_verbose {

@@ -1,12 +1,16 @@
 //! What is typed: lines, blocks of several lines, and what was typed before.
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
 };
 
-use rustyline::{Config, Editor, error::ReadlineError, history::FileHistory};
+use rustyline::{
+    Config, Context, Editor, Helper, completion::Completer, error::ReadlineError, highlight::Highlighter,
+    hint::Hinter, history::FileHistory, validate::Validator,
+};
 
 use crate::failure::Failure;
 
@@ -23,14 +27,40 @@ const FENCE: &str = "\"\"\"";
 pub(super) enum Typed {
     Text(String),
     /// Ctrl-C.
-    Stop,
+    Stop {
+        /// Whether nothing stood on the line.
+        was_empty: bool,
+    },
     /// Ctrl-D.
     End,
 }
 
+/// Knows whether anything stands on the line: the editor asks it for a hint whenever the line changes.
+#[derive(Default)]
+struct Watch {
+    is_empty: Cell<bool>,
+}
+
+impl Hinter for Watch {
+    type Hint = String;
+
+    fn hint(&self, line: &str, _at: usize, _context: &Context<'_>) -> Option<String> {
+        self.is_empty.set(line.is_empty());
+        None
+    }
+}
+
+impl Completer for Watch {
+    type Candidate = String;
+}
+
+impl Highlighter for Watch {}
+impl Validator for Watch {}
+impl Helper for Watch {}
+
 /// Reads what is typed at the terminal, with what was typed in earlier conversations at hand.
 pub(super) struct Input {
-    editor: Editor<(), FileHistory>,
+    editor: Editor<Watch, FileHistory>,
     history: PathBuf,
     pub(super) keeps_history: bool,
 }
@@ -42,6 +72,7 @@ impl Input {
         // What is pasted may have several lines, and is one text.
         let config = config.bracketed_paste(true).build();
         let mut editor = Editor::with_config(config).map_err(Failure::Terminal)?;
+        editor.set_helper(Some(Watch::default()));
         // The first conversation has none.
         let _ = editor.load_history(&history);
         Ok(Self { editor, history, keeps_history: true })
@@ -59,8 +90,7 @@ impl Input {
             match self.line("... ")? {
                 Typed::Text(line) => text = format!("{more}\n{line}"),
                 // The text is given up, not the conversation.
-                Typed::Stop => return Ok(Typed::Text(String::new())),
-                Typed::End => return Ok(Typed::End),
+                Typed::Stop { .. } | Typed::End => return Ok(Typed::Text(String::new())),
             }
         }
         self.remember(&text);
@@ -68,9 +98,16 @@ impl Input {
     }
 
     fn line(&mut self, prompt: &str) -> Result<Typed, Failure> {
+        // A line that is stopped before it was changed is empty.
+        if let Some(watch) = self.editor.helper() {
+            watch.is_empty.set(true);
+        }
         match tokio::task::block_in_place(|| self.editor.readline(prompt)) {
             Ok(text) => Ok(Typed::Text(text)),
-            Err(ReadlineError::Interrupted) => Ok(Typed::Stop),
+            Err(ReadlineError::Interrupted) => {
+                let was_empty = self.editor.helper().is_none_or(|watch| watch.is_empty.get());
+                Ok(Typed::Stop { was_empty })
+            }
             Err(ReadlineError::Eof) => Ok(Typed::End),
             Err(error) => Err(Failure::Terminal(error)),
         }

@@ -1,4 +1,7 @@
-use hub::{config::KeepAlive, models::GenerateOptions};
+use hub::{
+    config::KeepAlive,
+    models::{GenerateOptions, Preset},
+};
 use serde_json::{Map, Value};
 
 /// How answers are asked for: flags of the command, and what `/set` changes.
@@ -17,10 +20,10 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<i64>,
     /// Whether a model that can think does
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     think: Option<bool>,
     /// How long a server keeps the model afterwards: 30m, forever
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     keepalive: Option<KeepAlive>,
     #[arg(skip)]
     top_k: Option<u32>,
@@ -59,6 +62,7 @@ impl Settings {
         sampling.frequency_penalty = self.frequency_penalty;
         sampling.seed = self.seed.map(i64::cast_unsigned);
         options.max_tokens = self.max_tokens;
+        options.cuts_max_tokens = true;
         options.stop.clone_from(&self.stop);
         options
     }
@@ -87,6 +91,23 @@ impl Settings {
         all
     }
 
+    /// Checks that the values mean something.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut preset = Preset::default();
+        preset.temperature = self.temperature;
+        preset.top_k = self.top_k;
+        preset.top_p = self.top_p;
+        preset.min_p = self.min_p;
+        preset.repetition_penalty = self.repetition_penalty;
+        preset.presence_penalty = self.presence_penalty;
+        preset.frequency_penalty = self.frequency_penalty;
+        preset.stop.clone_from(&self.stop);
+        preset.check().map_err(|error| error.to_string())
+    }
+
     /// Sets one by the name that Ollama gives it.
     ///
     /// # Errors
@@ -95,6 +116,7 @@ impl Settings {
         fn read<T: std::str::FromStr>(name: &str, value: &str) -> Result<Option<T>, String> {
             value.parse().map(Some).map_err(|_| format!("{value:?} is no value for {name}"))
         }
+        let before = self.clone();
         match name {
             "temperature" => self.temperature = read(name, value)?,
             "top_k" => self.top_k = read(name, value)?,
@@ -111,7 +133,7 @@ impl Settings {
             "stop" => self.stop.push(value.to_owned()),
             _ => return Err(format!("there is no parameter {name}; there are {PARAMETERS}")),
         }
-        Ok(())
+        self.check().inspect_err(|_| *self = before)
     }
 
     pub(super) fn set_think(&mut self, is_on: bool) {
@@ -158,6 +180,7 @@ mod tests {
         let options = settings.options();
         assert_eq!((options.max_tokens, options.sampling.seed), (Some(10), Some(u64::MAX)));
         assert!(settings.set("mirostat", "1").unwrap_err().contains("there are temperature"));
+        assert!(settings.set("temperature", "-1").is_err() && settings.set("top_p", "NaN").is_err());
         assert!(settings.set("top_k", "many").unwrap_err().contains("\"many\""));
     }
 }
