@@ -73,3 +73,32 @@ fn what_the_registry_does_not_know_is_said() {
     assert!(missing.to_string().contains("model nothing:7b"), "{missing}");
     assert!(matches!(pull(&fetcher, "ollama:adapter"), Err(Error::Answer { .. })));
 }
+
+#[test]
+fn a_lying_size_costs_nothing() {
+    let registry = Registry::start();
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let layer = |word: &str| {
+        let media_type = format!("application/vnd.ollama.image.{word}");
+        serde_json::json!({ "mediaType": media_type, "digest": digest, "size": 10_u64.pow(18) })
+    };
+    let manifest = serde_json::json!({ "config": layer("config"), "layers": [layer("model")] });
+    registry.file("/v2/library/huge/manifests/latest", manifest.to_string().into_bytes());
+    let home = tempfile::tempdir().unwrap();
+    let refused = pull(&fetcher(home.path(), &registry, |_| {}), "ollama:huge").unwrap_err();
+    assert!(matches!(refused, Error::Space { .. }), "{refused}");
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_fetched_again() {
+    let registry = Registry::start();
+    registry.ollama("library/tiny", "latest", &[("model", noise(9 << 20, 1))]);
+    let home = tempfile::tempdir().unwrap();
+    let fetcher = fetcher(home.path(), &registry, |_| {});
+    let fetched = pull(&fetcher, "ollama:tiny").unwrap();
+    std::fs::File::options().write(true).open(&fetched.path).unwrap().set_len(1_000).unwrap();
+    let plan = fetcher.plan(&"ollama:tiny".parse().unwrap(), &hub_base::CancelToken::new()).unwrap();
+    assert!(plan.missing_bytes() > 9 << 20 >> 1, "what is damaged is missing");
+    pull(&fetcher, "ollama:tiny").unwrap();
+    assert_eq!(std::fs::read(&fetched.path).unwrap(), noise(9 << 20, 1));
+}
