@@ -2,6 +2,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use hub_base::{CancelToken, ProgressSink};
 use hub_nn::{Device, Priority};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Preset};
 
@@ -141,7 +142,9 @@ pub enum EndTokens {
 }
 
 /// What a request says of sampling; `None` leaves it to the model's own configuration.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
 #[non_exhaustive]
 pub struct SamplingOptions {
     /// 0 takes the likeliest token; 1 draws from the model's own distribution.
@@ -162,6 +165,23 @@ pub struct SamplingOptions {
     pub logit_bias: Vec<(u32, f32)>,
     /// Makes the answer repeatable; a fresh one is drawn if `None`.
     pub seed: Option<u64>,
+}
+
+impl SamplingOptions {
+    /// Returns these, with what they leave open as `others` say.
+    pub fn or(self, others: &Self) -> Self {
+        Self {
+            temperature: self.temperature.or(others.temperature),
+            top_k: self.top_k.or(others.top_k),
+            top_p: self.top_p.or(others.top_p),
+            min_p: self.min_p.or(others.min_p),
+            repetition_penalty: self.repetition_penalty.or(others.repetition_penalty),
+            presence_penalty: self.presence_penalty.or(others.presence_penalty),
+            frequency_penalty: self.frequency_penalty.or(others.frequency_penalty),
+            logit_bias: if self.logit_bias.is_empty() { others.logit_bias.clone() } else { self.logit_bias },
+            seed: self.seed.or(others.seed),
+        }
+    }
 }
 
 impl Default for GenerateOptions {

@@ -18,22 +18,8 @@ pub struct Preset {
     pub max_tokens: Option<usize>,
     /// Texts that end every answer.
     pub stop: Vec<String>,
-    /// As in [`SamplingOptions`].
-    pub temperature: Option<f32>,
-    /// As in [`SamplingOptions`].
-    pub top_k: Option<u32>,
-    /// As in [`SamplingOptions`].
-    pub top_p: Option<f32>,
-    /// As in [`SamplingOptions`].
-    pub min_p: Option<f32>,
-    /// As in [`SamplingOptions`].
-    pub repetition_penalty: Option<f32>,
-    /// As in [`SamplingOptions`].
-    pub presence_penalty: Option<f32>,
-    /// As in [`SamplingOptions`].
-    pub frequency_penalty: Option<f32>,
-    /// As in [`SamplingOptions`].
-    pub seed: Option<u64>,
+    /// How tokens are drawn.
+    pub sampling: SamplingOptions,
 }
 
 impl Preset {
@@ -47,24 +33,7 @@ impl Preset {
     /// # Errors
     /// [`Error::Sampling`] or [`Error::InvalidOption`] naming a value without meaning.
     pub fn check(&self) -> Result<(), Error> {
-        let mut asked = SamplingOptions::default();
-        self.fill(&mut asked);
-        GenerationConfig::default().sampling(&asked, 0)?;
+        GenerationConfig::default().sampling(&self.sampling, 0)?;
         check_stops(&self.stop)
-    }
-
-    /// Fills in what a request leaves open.
-    pub(crate) fn fill(&self, asked: &mut SamplingOptions) {
-        fn or<T: Copy>(asked: &mut Option<T>, preset: Option<T>) {
-            *asked = asked.or(preset);
-        }
-        or(&mut asked.temperature, self.temperature);
-        or(&mut asked.top_k, self.top_k);
-        or(&mut asked.top_p, self.top_p);
-        or(&mut asked.min_p, self.min_p);
-        or(&mut asked.repetition_penalty, self.repetition_penalty);
-        or(&mut asked.presence_penalty, self.presence_penalty);
-        or(&mut asked.frequency_penalty, self.frequency_penalty);
-        or(&mut asked.seed, self.seed);
     }
 }

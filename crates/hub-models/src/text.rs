@@ -190,8 +190,7 @@ impl TextModel {
             let asked = prepared.tokens.len().saturating_add(max_tokens);
             return Err(Error::TooLarge { asked, limit: self.0.context_tokens });
         }
-        let mut asked = options.sampling;
-        self.0.preset.fill(&mut asked);
+        let asked = options.sampling.or(&self.0.preset.sampling);
         let sampling = self.0.generation.sampling(&asked, fresh_seed())?;
         let stops = self.0.generation.stop().iter().chain(&self.0.preset.stop);
         let (tx, rx) = async_channel::bounded(Request::channel_capacity(options.choices));

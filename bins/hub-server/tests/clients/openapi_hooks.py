@@ -33,6 +33,8 @@ REASONS = re.compile(
     r"|outside the vocabulary of \d+"
     r"|the prompt is empty"
     r"|names no source"
+    # Of a name and its older name one may be empty, not both.
+    r"|`model` is missing"
 )
 
 

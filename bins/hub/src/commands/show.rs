@@ -87,11 +87,11 @@ fn use_of(details: &ModelDetails) -> Vec<Fact> {
     };
     let preset = &model.preset;
     let sampling = [
-        ("temperature", preset.temperature.map(f64::from)),
-        ("top_k", preset.top_k.map(f64::from)),
-        ("top_p", preset.top_p.map(f64::from)),
-        ("min_p", preset.min_p.map(f64::from)),
-        ("repetition_penalty", preset.repetition_penalty.map(f64::from)),
+        ("temperature", preset.sampling.temperature.map(f64::from)),
+        ("top_k", preset.sampling.top_k.map(f64::from)),
+        ("top_p", preset.sampling.top_p.map(f64::from)),
+        ("min_p", preset.sampling.min_p.map(f64::from)),
+        ("repetition_penalty", preset.sampling.repetition_penalty.map(f64::from)),
     ];
     let sampling = sampling.iter().filter_map(|(name, value)| Some(format!("{name} {:.3}", (*value)?)));
     let mut facts = Vec::new();

@@ -80,7 +80,7 @@ fn what_came_with_a_model_is_used_where_its_files_say_nothing() {
     preset.chat_template = known_template("<|im_start|>{{ .Role }}<|im_end|>").map(str::to_owned);
     preset.system = Some("You are Kim.".to_owned());
     preset.max_tokens = Some(3);
-    preset.temperature = Some(0.0);
+    preset.sampling.temperature = Some(0.0);
     let model = TextModel::open(&path, LoadOptions::default().preset(preset)).unwrap();
     let prepared = model.prepare(&ask).unwrap();
     let text = model.tokenizer().decode(prepared.tokens(), SkipSpecial::No);

@@ -120,7 +120,7 @@ async fn a_database_of_a_newer_hub_is_refused_and_kept() {
         &path,
         &before,
         ErrorKind::Unsupported,
-        "PATH has schema version 9999 and this program knows 3: update the hub, or restore an older backup",
+        "PATH has schema version 9999 and this program knows 4: update the hub, or restore an older backup",
     );
 }
 

@@ -25,10 +25,17 @@ pub struct InvalidKeepAlive(pub String);
 /// The two ways it is written.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "KeepAlive"))]
 #[serde(untagged, expecting = "a time such as \"30m\", or a number of seconds")]
 enum Written {
     Seconds(f64),
-    Text(String),
+    Text(
+        #[cfg_attr(
+            feature = "schema",
+            schemars(regex(pattern = r"^(forever|-?[0-9]{1,9}|-?([0-9]{1,9}(ms|us|ns|s|m|h))+)$"))
+        )]
+        String,
+    ),
 }
 
 /// Units of time in seconds; longer names before those that they end in.

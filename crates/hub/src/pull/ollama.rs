@@ -50,14 +50,14 @@ fn take(preset: &mut Preset, name: &str, value: &Value) -> bool {
     let mut tried = preset.clone();
     let number = value.as_f64().map(|number| number as f32);
     match name {
-        "temperature" => tried.temperature = number,
-        "top_k" => tried.top_k = value.as_u64().and_then(|number| u32::try_from(number).ok()),
-        "top_p" => tried.top_p = number,
-        "min_p" => tried.min_p = number,
-        "repeat_penalty" => tried.repetition_penalty = number,
-        "presence_penalty" => tried.presence_penalty = number,
-        "frequency_penalty" => tried.frequency_penalty = number,
-        "seed" => tried.seed = value.as_i64().map(i64::cast_unsigned),
+        "temperature" => tried.sampling.temperature = number,
+        "top_k" => tried.sampling.top_k = value.as_u64().and_then(|number| u32::try_from(number).ok()),
+        "top_p" => tried.sampling.top_p = number,
+        "min_p" => tried.sampling.min_p = number,
+        "repeat_penalty" => tried.sampling.repetition_penalty = number,
+        "presence_penalty" => tried.sampling.presence_penalty = number,
+        "frequency_penalty" => tried.sampling.frequency_penalty = number,
+        "seed" => tried.sampling.seed = value.as_i64().map(i64::cast_unsigned),
         // Negative numbers are no limit.
         "num_predict" => {
             let limit = value.as_i64().and_then(|tokens| usize::try_from(tokens).ok());
@@ -102,7 +102,7 @@ mod tests {
             extras.licenses = vec!["\n  Apache License\n Version 2.0".to_owned()];
         });
         assert_eq!(arrival.preset.stop, ["<|im_end|>"]);
-        assert_eq!((arrival.preset.temperature, arrival.preset.max_tokens), (Some(0.6), None));
+        assert_eq!((arrival.preset.sampling.temperature, arrival.preset.max_tokens), (Some(0.6), None));
         assert!(arrival.preset.chat_template.is_some() && arrival.notes.is_empty());
         assert_eq!(arrival.license.as_deref(), Some("Apache License"));
     }
@@ -112,7 +112,7 @@ mod tests {
         let params = r#"{"mirostat": 2, "repeat_penalty": 0, "top_k": -1, "temperature": "hot", "stop": "END", "top_p": 0.9}"#;
         let arrival = arrived(|extras| extras.params = Some(params.to_owned()));
         assert_eq!(
-            (arrival.preset.top_p, arrival.preset.stop.as_slice()),
+            (arrival.preset.sampling.top_p, arrival.preset.stop.as_slice()),
             (Some(0.9), &["END".to_owned()][..])
         );
         assert_eq!(arrival.notes.len(), 4, "{:?}", arrival.notes);

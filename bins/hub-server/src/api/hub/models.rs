@@ -3,7 +3,7 @@
 use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use hub::{Hub, Installed, PullEvent, PullRequest};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
@@ -34,11 +34,15 @@ static EXAMPLES: &[Example] = &[Example {
     body: || json!({"source": "hf:Qwen/Qwen3-0.6B-GGUF:Q8_0", "name": "qwen3-0.6b"}),
 }];
 
+/// What the bytes at an address must hash to.
+#[derive(Deserialize, JsonSchema)]
+struct Digits(#[schemars(regex(pattern = r"^(sha256:)?[0-9A-Fa-f]{64}$"))] String);
+
 /// Reads what to pull, and whether its events are streamed.
 fn read(mut fields: Fields) -> Result<(PullRequest, bool), ApiError> {
     let mut request = PullRequest::new(fields.require::<String>("source")?);
     request.name = fields.take("name")?;
-    request.sha256 = fields.take("sha256")?;
+    request.sha256 = fields.take::<Digits>("sha256")?.map(|digits| digits.0);
     let is_stream = fields.take("stream")?.unwrap_or(true);
     fields.finish(&[])?;
     Ok((request, is_stream))

@@ -193,11 +193,11 @@ fn read(mut fields: Fields) -> Result<String, ApiError> {
 fn parameters(preset: &Preset) -> String {
     let number = |name: &str, value: Option<f32>| value.map(|value| format!("{name:<31}{value}"));
     let mut lines: Vec<String> = [
-        number("temperature", preset.temperature),
-        preset.top_k.map(|top_k| format!("{:<31}{top_k}", "top_k")),
-        number("top_p", preset.top_p),
-        number("min_p", preset.min_p),
-        number("repeat_penalty", preset.repetition_penalty),
+        number("temperature", preset.sampling.temperature),
+        preset.sampling.top_k.map(|top_k| format!("{:<31}{top_k}", "top_k")),
+        number("top_p", preset.sampling.top_p),
+        number("min_p", preset.sampling.min_p),
+        number("repeat_penalty", preset.sampling.repetition_penalty),
         preset.max_tokens.map(|tokens| format!("{:<31}{tokens}", "num_predict")),
     ]
     .into_iter()

@@ -1,6 +1,6 @@
 use hub::{
     config::KeepAlive,
-    models::{GenerateOptions, Preset},
+    models::{GenerateOptions, Preset, SamplingOptions},
 };
 use serde_json::{Map, Value};
 
@@ -51,16 +51,7 @@ pub(super) const PARAMETERS: &str = "temperature, top_k, top_p, min_p, repeat_pe
 impl Settings {
     /// Returns them as this process takes them.
     pub(super) fn options(&self) -> GenerateOptions {
-        let mut options = GenerateOptions::default();
-        let sampling = &mut options.sampling;
-        sampling.temperature = self.temperature;
-        sampling.top_k = self.top_k;
-        sampling.top_p = self.top_p;
-        sampling.min_p = self.min_p;
-        sampling.repetition_penalty = self.repetition_penalty;
-        sampling.presence_penalty = self.presence_penalty;
-        sampling.frequency_penalty = self.frequency_penalty;
-        sampling.seed = self.seed.map(i64::cast_unsigned);
+        let mut options = GenerateOptions::default().sampling(self.sampling());
         options.max_tokens = self.max_tokens;
         options.cuts_max_tokens = true;
         options.stop.clone_from(&self.stop);
@@ -91,19 +82,26 @@ impl Settings {
         all
     }
 
+    fn sampling(&self) -> SamplingOptions {
+        let mut sampling = SamplingOptions::default();
+        sampling.temperature = self.temperature;
+        sampling.top_k = self.top_k;
+        sampling.top_p = self.top_p;
+        sampling.min_p = self.min_p;
+        sampling.repetition_penalty = self.repetition_penalty;
+        sampling.presence_penalty = self.presence_penalty;
+        sampling.frequency_penalty = self.frequency_penalty;
+        sampling.seed = self.seed.map(i64::cast_unsigned);
+        sampling
+    }
+
     /// Checks that the values mean something.
     ///
     /// # Errors
     /// What is wrong with one of them.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut preset = Preset::default();
-        preset.temperature = self.temperature;
-        preset.top_k = self.top_k;
-        preset.top_p = self.top_p;
-        preset.min_p = self.min_p;
-        preset.repetition_penalty = self.repetition_penalty;
-        preset.presence_penalty = self.presence_penalty;
-        preset.frequency_penalty = self.frequency_penalty;
+        preset.sampling = self.sampling();
         preset.stop.clone_from(&self.stop);
         preset.check().map_err(|error| error.to_string())
     }
