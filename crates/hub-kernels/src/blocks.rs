@@ -1,0 +1,152 @@
+//! The blocks of GGUF files, taken apart. Layouts are those of llama.cpp's `ggml-common.h`.
+
+use crate::Kind;
+
+/// One block, as whole numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    /// What scales are multiplied with, as the bits of an `f16`.
+    pub(crate) d: u16,
+    /// What minima are multiplied with. For kinds with one minimum a block: minus that minimum.
+    pub(crate) m: u16,
+    /// The scale of each group; 1 where a block is one group.
+    pub(crate) scales: [i8; 16],
+    /// The minimum of each group.
+    pub(crate) mins: [u8; 16],
+    /// The numbers; those of [`Kind::Q8_0`] are the bits of an `i8`.
+    pub(crate) q: [u8; 256],
+}
+
+impl Block {
+    pub(crate) fn new() -> Self {
+        Self { d: 0, m: 0, scales: [1; 16], mins: [1; 16], q: [0; 256] }
+    }
+
+    /// Reads a block of `kind` from its bytes, of which there are [`Kind::block_bytes`].
+    pub(crate) fn read(&mut self, kind: Kind, raw: &[u8]) {
+        match kind {
+            Kind::Q4_0 => {
+                self.d = half(raw, 0);
+                self.nibbles(&raw[2..18]);
+            }
+            Kind::Q4_1 => {
+                (self.d, self.m) = (half(raw, 0), negated(half(raw, 2)));
+                self.nibbles(&raw[4..20]);
+            }
+            Kind::Q5_0 => {
+                self.d = half(raw, 0);
+                self.nibbles(&raw[6..22]);
+                self.fifth_bits(&raw[2..6]);
+            }
+            Kind::Q5_1 => {
+                (self.d, self.m) = (half(raw, 0), negated(half(raw, 2)));
+                self.nibbles(&raw[8..24]);
+                self.fifth_bits(&raw[4..8]);
+            }
+            Kind::Q8_0 => {
+                self.d = half(raw, 0);
+                self.q[..32].copy_from_slice(&raw[2..34]);
+            }
+            Kind::Q2K => self.read_q2(raw),
+            Kind::Q3K => self.read_q3(raw),
+            Kind::Q4K => {
+                (self.d, self.m) = (half(raw, 0), half(raw, 2));
+                self.six_bit_scales(&raw[4..16]);
+                self.halves_of_64(&raw[16..144]);
+            }
+            Kind::Q5K => {
+                (self.d, self.m) = (half(raw, 0), half(raw, 2));
+                self.six_bit_scales(&raw[4..16]);
+                self.halves_of_64(&raw[48..176]);
+                for (at, q) in self.q.iter_mut().enumerate() {
+                    *q |= (raw[16 + at % 32] >> (at / 32) & 1) << 4;
+                }
+            }
+            Kind::Q6K => self.read_q6(raw),
+        }
+    }
+
+    /// Reads 32 numbers of four bits: the low halves of all bytes, then the high ones.
+    fn nibbles(&mut self, raw: &[u8]) {
+        for (at, byte) in raw.iter().enumerate() {
+            self.q[at] = byte & 15;
+            self.q[at + 16] = byte >> 4;
+        }
+    }
+
+    /// Adds the fifth bit of 32 numbers.
+    fn fifth_bits(&mut self, raw: &[u8]) {
+        for (at, q) in self.q[..32].iter_mut().enumerate() {
+            *q |= (raw[at / 8] >> (at % 8) & 1) << 4;
+        }
+    }
+
+    /// Reads 256 numbers of four bits, 64 at a time: low halves, then high ones.
+    fn halves_of_64(&mut self, raw: &[u8]) {
+        for (at, q) in self.q.iter_mut().enumerate() {
+            let byte = raw[at / 64 * 32 + at % 32];
+            *q = if at % 64 < 32 { byte & 15 } else { byte >> 4 };
+        }
+    }
+
+    /// Reads eight scales and eight minima of six bits each.
+    fn six_bit_scales(&mut self, raw: &[u8]) {
+        for at in 0..8 {
+            let (scale, min) = if at < 4 {
+                (raw[at] & 63, raw[at + 4] & 63)
+            } else {
+                let (low, high) = (raw[at + 4] & 15, raw[at + 4] >> 4);
+                (low | (raw[at - 4] >> 6) << 4, high | (raw[at] >> 6) << 4)
+            };
+            self.scales[at] = scale.cast_signed();
+            self.mins[at] = min;
+        }
+    }
+
+    fn read_q2(&mut self, raw: &[u8]) {
+        (self.d, self.m) = (half(raw, 80), half(raw, 82));
+        for at in 0..16 {
+            self.scales[at] = (raw[at] & 15).cast_signed();
+            self.mins[at] = raw[at] >> 4;
+        }
+        for (at, q) in self.q.iter_mut().enumerate() {
+            *q = raw[16 + at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3;
+        }
+    }
+
+    fn read_q3(&mut self, raw: &[u8]) {
+        self.d = half(raw, 108);
+        let scales = &raw[96..108];
+        for at in 0..16 {
+            let low = if at < 8 { scales[at] & 15 } else { scales[at - 8] >> 4 };
+            let high = scales[8 + at % 4] >> (at / 4 * 2) & 3;
+            self.scales[at] = (low | high << 4).cast_signed() - 32;
+        }
+        for (at, q) in self.q.iter_mut().enumerate() {
+            let low = raw[32 + at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3;
+            *q = low | (raw[at % 32] >> (at / 32) & 1) << 2;
+        }
+    }
+
+    fn read_q6(&mut self, raw: &[u8]) {
+        self.d = half(raw, 208);
+        for at in 0..16 {
+            self.scales[at] = raw[192 + at].cast_signed();
+        }
+        for (at, q) in self.q.iter_mut().enumerate() {
+            let (half, quarter, lane) = (at / 128, at % 128 / 32, at % 32);
+            let byte = raw[half * 64 + quarter % 2 * 32 + lane];
+            let low = if quarter < 2 { byte & 15 } else { byte >> 4 };
+            *q = low | (raw[128 + half * 32 + lane] >> (2 * quarter) & 3) << 4;
+        }
+    }
+}
+
+fn half(raw: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([raw[at], raw[at + 1]])
+}
+
+/// Changes the sign of an `f16`.
+fn negated(bits: u16) -> u16 {
+    bits ^ 0x8000
+}

@@ -1,0 +1,33 @@
+use crate::Kind;
+
+/// What can go wrong with a matrix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Its rows do not divide into blocks.
+    #[error("rows of {cols} numbers do not divide into blocks of {} as {kind:?} has", kind.block())]
+    Columns {
+        /// The kind.
+        kind: Kind,
+        /// Numbers in a row.
+        cols: usize,
+    },
+    /// There are more or fewer bytes than its shape needs.
+    #[error("a matrix of {rows} rows and {cols} columns has {expected} bytes, not {found}")]
+    Length {
+        /// Rows.
+        rows: usize,
+        /// Numbers in a row.
+        cols: usize,
+        /// Bytes that it needs.
+        expected: usize,
+        /// Bytes that there are.
+        found: usize,
+    },
+    /// The operating system gives no memory.
+    #[error("the system gives no {bytes} bytes of memory")]
+    Memory {
+        /// What was asked for.
+        bytes: usize,
+    },
+}

@@ -1,0 +1,132 @@
+/// How the numbers of a weight are stored, as GGUF names it.
+///
+/// A block of a quantized kind is `w = d * scale[g] * q - m * min[g]`: small whole numbers `q`, and for each group `g`
+/// of 16 or 32 of them a scale and a minimum, which are whole numbers too in blocks of 256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the names are GGUF's")]
+pub enum Kind {
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+/// Where the bits of the numbers lie in a packed tile, for 32 columns; see [`crate::packed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Planes {
+    /// Four bits each.
+    Four,
+    /// Four bits, and a fifth.
+    FourOne,
+    /// Four bits, and two more.
+    FourTwo,
+    /// Two bits each.
+    Two,
+    /// Two bits, and a third.
+    TwoOne,
+    /// A byte each, with a sign.
+    Eight,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+    ];
+
+    /// Returns how many numbers a block has.
+    pub const fn block(self) -> usize {
+        if self.is_super() { 256 } else { 32 }
+    }
+
+    /// Returns how many bytes a block has in a file.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q8_0 => 34,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+        }
+    }
+
+    /// Whether blocks have 256 numbers, and groups whose scales are whole numbers.
+    pub(crate) const fn is_super(self) -> bool {
+        matches!(self, Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K)
+    }
+
+    /// Returns how many numbers share a scale.
+    pub(crate) const fn group(self) -> usize {
+        match self {
+            Self::Q2K | Self::Q3K | Self::Q6K => 16,
+            _ => 32,
+        }
+    }
+
+    /// Returns how many groups a block has.
+    pub(crate) const fn groups(self) -> usize {
+        self.block() / self.group()
+    }
+
+    /// Whether a block has minima of its own; the others' numbers are only shifted, by [`zero`](Self::zero).
+    pub(crate) const fn has_min(self) -> bool {
+        matches!(self, Self::Q4_1 | Self::Q5_1 | Self::Q2K | Self::Q4K | Self::Q5K)
+    }
+
+    /// Returns what is subtracted from every number of a kind without minima.
+    pub(crate) const fn zero(self) -> i32 {
+        match self {
+            Self::Q4_0 => 8,
+            Self::Q5_0 => 16,
+            Self::Q3K => 4,
+            Self::Q6K => 32,
+            Self::Q8_0 | Self::Q4_1 | Self::Q5_1 | Self::Q2K | Self::Q4K | Self::Q5K => 0,
+        }
+    }
+
+    pub(crate) const fn planes(self) -> Planes {
+        match self {
+            Self::Q4_0 | Self::Q4_1 | Self::Q4K => Planes::Four,
+            Self::Q5_0 | Self::Q5_1 | Self::Q5K => Planes::FourOne,
+            Self::Q6K => Planes::FourTwo,
+            Self::Q2K => Planes::Two,
+            Self::Q3K => Planes::TwoOne,
+            Self::Q8_0 => Planes::Eight,
+        }
+    }
+}
+
+impl Planes {
+    /// Returns how many bytes 32 columns of a tile take.
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Self::Two => 128,
+            Self::TwoOne => 192,
+            Self::Four => 256,
+            Self::FourOne => 320,
+            Self::FourTwo => 384,
+            Self::Eight => 512,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The hub's own arithmetic for processors: weights packed once, matrix products over them, and the threads that run
+//! both.
+//!
+//! A [`Packed`] matrix holds the blocks of a quantized file in another order, bit for bit the same numbers. Its rows
+//! (outputs) lie side by side in tiles of [`TILE`]: the lanes of a vector are rows, so that a product needs no sum
+//! across lanes, and a tile is unpacked once for all tokens of a step.
+//!
+//! ```
+//! use hub_kernels::{Activations, Isa, Kind, Packed};
+//!
+//! // Two rows of 32 numbers each, every one 0.5 * 2.
+//! let block: Vec<u8> = [&[0x00, 0x38][..], &[2_u8; 32]].concat();
+//! let weights = Packed::pack(Kind::Q8_0, 2, 32, &[block.as_slice(), &block].concat())?;
+//! let tokens = [1.0_f32; 32];
+//! let activations = Activations::quantize(Kind::Q8_0, &tokens, 32, Isa::best());
+//! let mut out = [0.0; 2];
+//! weights.matmul(&activations, &mut out, Isa::best());
+//! assert!((out[0] - 32.0).abs() < 0.1);
+//! # Ok::<(), hub_kernels::Error>(())
+//! ```
+//!
+//! Every product sums its terms in one order, whatever else shares the call: a row of the result is bitwise the same
+//! alone and among others, and for any division into threads. Between instruction sets results differ in the last bits.
+
+mod activations;
+mod blocks;
+mod error;
+mod isa;
+mod kind;
+mod matmul;
+mod memory;
+mod packed;
+
+pub use activations::Activations;
+pub use error::Error;
+pub use isa::Isa;
+pub use kind::Kind;
+pub use packed::Packed;
+
+/// How many rows of a matrix lie side by side.
+pub const TILE: usize = 16;

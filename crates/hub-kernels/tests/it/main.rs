@@ -1,0 +1,109 @@
+//! Products of every kind and instruction set against plain arithmetic.
+#![cfg(test)]
+
+use hub_kernels::{Activations, Isa, Kind, Packed};
+use proptest::prelude::*;
+
+/// Draws bytes: the same for the same seed.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        // A step of SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn number(&mut self) -> f32 {
+        (self.next() % 2_001) as f32 / 1_000.0 - 1.0
+    }
+
+    /// Draws the blocks of a matrix, with scales that are numbers of a usual size.
+    fn blocks(&mut self, kind: Kind, rows: usize, cols: usize) -> Vec<u8> {
+        let count = rows * cols / kind.block();
+        let mut raw = Vec::new();
+        for _ in 0..count {
+            let mut block: Vec<u8> = (0..kind.block_bytes()).map(|_| self.next() as u8).collect();
+            let halves: &[usize] = match kind {
+                Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[0, 2],
+                Kind::Q2K => &[80, 82],
+                Kind::Q3K => &[108],
+                Kind::Q6K => &[208],
+                _ => &[0],
+            };
+            for at in halves {
+                let half = half::f16::from_f32(self.number() * 0.1).to_le_bytes();
+                block[*at..*at + 2].copy_from_slice(&half);
+            }
+            raw.extend(block);
+        }
+        raw
+    }
+}
+
+fn isas() -> impl Iterator<Item = Isa> {
+    [Isa::Portable, Isa::Avx2].into_iter().filter(|isa| isa.is_here())
+}
+
+/// Compares a product with the same over unpacked weights and activations that are not rounded.
+fn check(kind: Kind, rows: usize, cols: usize, tokens: usize, seed: u64) {
+    let mut draw = Draw(seed);
+    let weights = Packed::pack(kind, rows, cols, &draw.blocks(kind, rows, cols)).unwrap();
+    let x: Vec<f32> = (0..tokens * cols).map(|_| draw.number()).collect();
+    let mut plain = vec![0.0_f64; tokens * rows];
+    let mut scale = vec![0.0_f64; tokens * rows];
+    let mut row_numbers = vec![0.0; cols];
+    for row in 0..rows {
+        weights.unpack(row, &mut row_numbers);
+        for token in 0..tokens {
+            for (w, x) in row_numbers.iter().zip(&x[token * cols..]) {
+                plain[token * rows + row] += f64::from(*w) * f64::from(*x);
+                scale[token * rows + row] += f64::from(w.abs());
+            }
+        }
+    }
+    for isa in isas() {
+        let activations = Activations::quantize(kind, &x, cols, isa);
+        let mut out = vec![f32::NAN; tokens * rows];
+        weights.matmul(&activations, &mut out, isa);
+        for (at, (found, plain)) in out.iter().zip(&plain).enumerate() {
+            // A rounded activation is off by half of a 127th of the largest, which is at most 1.
+            let bound = scale[at] / 254.0 + 1e-3;
+            let off = (f64::from(*found) - plain).abs();
+            assert!(off <= bound, "{kind:?} {isa:?} {rows}x{cols}, {tokens} tokens: {found} for {plain}");
+        }
+        for token in 0..tokens {
+            let alone = Activations::quantize(kind, &x[token * cols..(token + 1) * cols], cols, isa);
+            let mut one = vec![f32::NAN; rows];
+            weights.matmul(&alone, &mut one, isa);
+            assert_eq!(
+                one,
+                out[token * rows..(token + 1) * rows],
+                "{kind:?} {isa:?}: alone and among others"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_kind_multiplies() {
+    for kind in Kind::ALL {
+        check(kind, 40, 512, 6, 7);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn odd_shapes_multiply(
+        kind in prop::sample::select(Kind::ALL.to_vec()),
+        rows in 1..50_usize,
+        blocks in 1..12_usize,
+        tokens in 1..10_usize,
+        seed in any::<u64>(),
+    ) {
+        check(kind, rows, blocks * kind.block(), tokens, seed);
+    }
+}
