@@ -11,7 +11,7 @@ use crate::run::{Error, command, run};
 const CARDS: [&str; 2] = ["cuda", "metal"];
 
 /// Crates that a program without tokio can use.
-const WITHOUT_TOKIO: [&str; 4] = ["hub-base", "hub-models", "hub-nn", "hub-router"];
+const WITHOUT_TOKIO: [&str; 5] = ["hub-base", "hub-kernels", "hub-models", "hub-nn", "hub-router"];
 
 /// A package of the workspace that others may depend on, or install.
 struct Package {

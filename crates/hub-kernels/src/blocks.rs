@@ -105,9 +105,9 @@ impl Block {
 
     fn read_q2(&mut self, raw: &[u8]) {
         (self.d, self.m) = (half(raw, 80), half(raw, 82));
-        for at in 0..16 {
-            self.scales[at] = (raw[at] & 15).cast_signed();
-            self.mins[at] = raw[at] >> 4;
+        for (at, both) in raw[..16].iter().enumerate() {
+            self.scales[at] = (both & 15).cast_signed();
+            self.mins[at] = both >> 4;
         }
         for (at, q) in self.q.iter_mut().enumerate() {
             *q = raw[16 + at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3;

@@ -147,11 +147,11 @@ fn block_of_32<const T: usize>(
         Kind::Q5_0 | Kind::Q5_1 => unsigned::<T, 4, 2>(steps, q, &ones),
         _ => unsigned::<T, 8, 1>(steps, q, &ones),
     };
-    for half in 0..2 {
+    for (half, dots) in dots.iter().enumerate() {
         let d = halves(block, half);
         for (lane, sums) in sums.iter_mut().enumerate() {
             let scale = _mm256_set1_ps(place.scale(lane));
-            let (sum, dot) = (load_f32(sums, half), dots[half][lane]);
+            let (sum, dot) = (load_f32(sums, half), dots[lane]);
             let sum = if kind.has_min() {
                 let m = halves(&block[layout.m..], half);
                 let sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(d, scale), sum);
@@ -185,7 +185,7 @@ fn block_of_256<const T: usize>(
         Kind::Q6K => unsigned::<T, 2, 2>(&chunk.steps, q, scales),
         _ => unsigned::<T, 4, 1>(&chunk.steps, q, scales),
     };
-    for half in 0..2 {
+    for (half, dots) in dots.iter().enumerate() {
         let d = halves(block, half);
         for (lane, sums) in sums.iter_mut().enumerate() {
             let mut offset = _mm256_setzero_si256();
@@ -195,7 +195,7 @@ fn block_of_256<const T: usize>(
                 offset = _mm256_add_epi32(offset, _mm256_madd_epi16(load_i32(mins, half), both));
             }
             let scale = _mm256_set1_ps(place.scale(lane));
-            let (sum, dot) = (load_f32(sums, half), dots[half][lane]);
+            let (sum, dot) = (load_f32(sums, half), dots[lane]);
             let sum = if kind.has_min() {
                 let m = halves(&block[layout.m..], half);
                 let sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(d, scale), sum);
@@ -231,11 +231,10 @@ fn unsigned<const T: usize, const STEPS: usize, const TIMES: usize>(
             }
         }
         let scales = &scales[at / TIMES];
-        for half in 0..2 {
+        for (half, (wide, narrow)) in wide.iter_mut().zip(&narrow).enumerate() {
             let scale = load_i32(scales, half);
-            for lane in 0..T {
-                let product = _mm256_madd_epi16(narrow[half][lane], scale);
-                wide[half][lane] = _mm256_add_epi32(wide[half][lane], product);
+            for (wide, narrow) in wide.iter_mut().zip(narrow) {
+                *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(*narrow, scale));
             }
         }
     }
@@ -249,13 +248,13 @@ fn signed<const T: usize>(steps: &[Step], q: &[[i8; 4]]) -> [[__m256i; T]; 2] {
     let mut wide = [[_mm256_setzero_si256(); T]; 2];
     let ones = _mm256_set1_epi16(1);
     for (step, q) in steps.iter().zip(q.chunks_exact(T)) {
-        for half in 0..2 {
+        for (half, wide) in wide.iter_mut().enumerate() {
             let weights = load(step, half);
             let absolute = _mm256_abs_epi8(weights);
-            for lane in 0..T {
-                let q = _mm256_set1_epi32(i32::from_ne_bytes(q[lane].map(i8::cast_unsigned)));
+            for (wide, q) in wide.iter_mut().zip(q) {
+                let q = _mm256_set1_epi32(i32::from_ne_bytes(q.map(i8::cast_unsigned)));
                 let pairs = _mm256_maddubs_epi16(absolute, _mm256_sign_epi8(q, weights));
-                wide[half][lane] = _mm256_add_epi32(wide[half][lane], _mm256_madd_epi16(pairs, ones));
+                *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(pairs, ones));
             }
         }
     }
