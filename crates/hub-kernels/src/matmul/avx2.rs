@@ -8,7 +8,6 @@
 
 use std::arch::x86_64::*;
 
-use super::Scratch;
 use crate::{
     Activations, Kind, Packed, TILE,
     kind::Planes,
@@ -32,25 +31,14 @@ struct Chunk {
     mins: [[i32; TILE]; CHUNK / 32],
 }
 
-/// Computes one tile for all tokens, and hands the 16 results of each to `write`.
-pub(super) fn tile(
-    weights: &Packed,
-    tile: usize,
-    x: &Activations,
-    scratch: &mut Scratch,
-    write: &mut impl FnMut(usize, &[f32; TILE]),
-) {
-    scratch.sums.clear();
-    scratch.sums.resize(x.tokens.next_multiple_of(x.lanes), [0.0; TILE]);
+/// Adds one tile's 16 results for each token to `sums`.
+pub(super) fn tile(weights: &Packed, tile: usize, x: &Activations, sums: &mut [[f32; TILE]]) {
     // SAFETY: `Isa::checked` found these instructions in this processor.
-    unsafe { sums(weights, weights.tile(tile), x, &mut scratch.sums) }
-    for (token, lanes) in scratch.sums.iter().take(x.tokens).enumerate() {
-        write(token, lanes);
-    }
+    unsafe { add(weights, weights.tile(tile), x, sums) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn sums(weights: &Packed, tile: &[u8], x: &Activations, sums: &mut [[f32; TILE]]) {
+fn add(weights: &Packed, tile: &[u8], x: &Activations, sums: &mut [[f32; TILE]]) {
     let kind = weights.kind();
     let layout = Layout::of(kind);
     let mut chunk =

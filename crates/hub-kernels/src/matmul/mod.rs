@@ -14,26 +14,21 @@ impl Packed {
     pub fn matmul(&self, x: &Activations, out: &mut [f32], isa: Isa) {
         let fits = x.cols == self.cols() && x.block == self.kind().block() && x.group == self.kind().group();
         assert!(fits && out.len() == x.tokens * self.rows(), "{} rows of {}", x.tokens, x.cols);
-        let mut scratch = Scratch::default();
+        let mut sums = Vec::new();
         for tile in 0..self.tiles() {
-            let mut write = |token: usize, lanes: &[f32; TILE]| {
-                let rows = TILE.min(self.rows() - tile * TILE);
-                let start = token * self.rows() + tile * TILE;
-                out[start..start + rows].copy_from_slice(&lanes[..rows]);
-            };
+            sums.clear();
+            sums.resize(x.tokens.next_multiple_of(x.lanes), [0.0; TILE]);
             match isa.checked() {
-                Isa::Portable => portable::tile(self, tile, x, &mut write),
+                Isa::Portable => portable::tile(self, tile, x, &mut sums),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => avx2::tile(self, tile, x, &mut scratch, &mut write),
+                Isa::Avx2 => avx2::tile(self, tile, x, &mut sums),
                 #[cfg(not(target_arch = "x86_64"))]
-                Isa::Avx2 => portable::tile(self, tile, x, &mut write),
+                Isa::Avx2 => portable::tile(self, tile, x, &mut sums),
+            }
+            let rows = TILE.min(self.rows() - tile * TILE);
+            for (out, lanes) in out.chunks_exact_mut(self.rows()).zip(&sums) {
+                out[tile * TILE..tile * TILE + rows].copy_from_slice(&lanes[..rows]);
             }
         }
     }
-}
-
-/// Room for a tile taken apart, and for sums of all tokens.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    pub(crate) sums: Vec<[f32; TILE]>,
 }

@@ -5,18 +5,12 @@ use crate::{
     packed::{Layout, group, half_at, number},
 };
 
-/// Computes one tile for all tokens, and hands the 16 results of each to `write`.
-pub(super) fn tile(
-    weights: &Packed,
-    tile: usize,
-    x: &Activations,
-    write: &mut impl FnMut(usize, &[f32; TILE]),
-) {
+/// Adds one tile's 16 results for each token to `sums`.
+pub(super) fn tile(weights: &Packed, tile: usize, x: &Activations, sums: &mut [[f32; TILE]]) {
     let kind = weights.kind();
     let layout = Layout::of(kind);
     let blocks = weights.cols() / kind.block();
-    for token in 0..x.tokens {
-        let mut lanes = [0.0; TILE];
+    for (token, lanes) in sums.iter_mut().take(x.tokens).enumerate() {
         for (at, block) in weights.tile(tile).chunks_exact(layout.bytes).enumerate() {
             let scale = x.scales[(token / x.lanes * blocks + at) * x.lanes + token % x.lanes];
             for (lane, sum) in lanes.iter_mut().enumerate() {
@@ -31,7 +25,6 @@ pub(super) fn tile(
                 }
             }
         }
-        write(token, &lanes);
     }
 }
 
