@@ -4,5 +4,6 @@
 mod corrupt;
 mod executor;
 mod llama_cpp;
+mod packed;
 mod tokens;
 mod weights;
