@@ -1,84 +1,159 @@
-use crate::{Isa, Kind};
+#![expect(unsafe_code, reason = "several threads write rows of one buffer")]
 
-/// Inputs of a product, as bytes: `[tokens, cols]`.
+use crate::{
+    Cpu, Kind,
+    disjoint::Disjoint,
+    simd::{LANES, Op, Simd},
+};
+
+/// How many tokens lie side by side where there are several.
+pub(crate) const PANEL: usize = 4;
+
+/// Inputs of products: `[tokens, cols]`, in every form that the weights they meet ask for.
 ///
-/// Each run of 32 or 256 numbers of a token, as the weights' blocks are long, has a scale of its own: the largest
-/// becomes 127.
-#[derive(Clone, Debug, Default)]
+/// Weights of few bits are multiplied with bytes: each run of 32 or 256 numbers of a token, as long as the weights'
+/// blocks, has a scale of its own, and its largest number becomes 127. Memory is kept from one use to the next.
+#[derive(Debug, Default)]
 pub struct Activations {
     pub(crate) tokens: usize,
     pub(crate) cols: usize,
-    /// Numbers that share a scale.
-    pub(crate) block: usize,
-    /// How many tokens lie side by side.
+    /// How many tokens lie side by side: 1 or [`PANEL`].
     pub(crate) lanes: usize,
+    forms: Forms,
+    /// `[tokens / lanes, cols, lanes]`
+    pub(crate) numbers: Vec<f32>,
+    /// In blocks of 32.
+    pub(crate) small: Bytes,
+    /// In blocks of 256.
+    pub(crate) large: Bytes,
+    /// A row for each thread, before it takes its forms.
+    rows: Vec<f32>,
+}
+
+/// Activations as bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Bytes {
     /// `[tokens / lanes, cols / 4, lanes, 4]`
     pub(crate) q: Vec<i8>,
     /// `[tokens / lanes, cols / block, lanes]`
     pub(crate) scales: Vec<f32>,
-    /// The sum of each group's bytes: `[tokens / lanes, cols / group, lanes]`.
+    /// Sums of the bytes. Blocks of 32: one sum each, `[tokens / lanes, cols / 32, lanes]`. Blocks of 256: the sums of
+    /// two groups of 16 in one number, the first in the low half, `[tokens / lanes, cols / 32, lanes]`.
     pub(crate) sums: Vec<i32>,
-    pub(crate) group: usize,
+    /// Blocks of 256: the sums of two groups of 32 in one number, `[tokens / lanes, cols / 64, lanes]`.
+    pub(crate) pairs: Vec<i32>,
 }
 
-/// How many tokens lie side by side where there are several.
-pub(crate) const LANES: usize = 4;
+/// The forms of activations that some weights ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forms {
+    pub(crate) numbers: bool,
+    pub(crate) small: bool,
+    pub(crate) large: bool,
+}
+
+impl Forms {
+    /// Returns the forms that weights of these kinds ask for.
+    pub fn of(kinds: impl IntoIterator<Item = Kind>) -> Self {
+        let mut forms = Self::default();
+        for kind in kinds {
+            match kind.block() {
+                32 => forms.small = true,
+                256 => forms.large = true,
+                _ => forms.numbers = true,
+            }
+        }
+        forms
+    }
+
+    pub(crate) fn includes(self, kind: Kind) -> bool {
+        let Self { numbers, small, large } = Self::of([kind]);
+        (!numbers || self.numbers) && (!small || self.small) && (!large || self.large)
+    }
+}
 
 impl Activations {
-    /// Rounds inputs `x`, `[tokens, cols]`, to bytes, as a product with weights of `kind` takes them.
+    /// Takes rows `x`, `[tokens, cols]`.
     ///
     /// # Panics
-    /// If `x` does not divide into rows of `cols`, or rows not into blocks.
-    pub fn quantize(kind: Kind, x: &[f32], cols: usize, isa: Isa) -> Self {
+    /// If `x` does not divide into rows of `cols`, or rows not into the blocks of a form.
+    pub fn of(x: &[f32], cols: usize, forms: Forms, cpu: &Cpu) -> Self {
         let mut all = Self::default();
-        all.fill(kind, x, cols, isa);
+        assert!(cols > 0 && x.len().is_multiple_of(cols), "{} numbers in rows of {cols}", x.len());
+        all.fill(forms, x.len() / cols, cols, cpu, |token, row| {
+            row.copy_from_slice(&x[token * cols..(token + 1) * cols]);
+        });
         all
     }
 
-    /// The same in place: no memory is taken if there was enough before.
+    /// Takes `tokens` rows of `cols` numbers, each as `row(token, out)` writes it.
     ///
     /// # Panics
-    /// As [`quantize`](Self::quantize).
-    pub fn fill(&mut self, kind: Kind, x: &[f32], cols: usize, _isa: Isa) {
-        let (block, group) = (kind.block(), kind.group());
-        assert!(
-            cols > 0 && x.len().is_multiple_of(cols) && cols.is_multiple_of(block),
-            "{} by {cols}",
-            x.len()
-        );
-        let tokens = x.len() / cols;
-        let lanes = if tokens == 1 { 1 } else { LANES };
-        let rows = tokens.div_ceil(lanes) * lanes;
-        (self.tokens, self.cols, self.block, self.group, self.lanes) = (tokens, cols, block, group, lanes);
-        self.q.clear();
-        self.q.resize(rows * cols, 0);
-        self.scales.clear();
-        self.scales.resize(rows * cols / block, 0.0);
-        self.sums.clear();
-        self.sums.resize(rows * cols / group, 0);
-        for (token, row) in x.chunks_exact(cols).enumerate() {
-            self.fill_row(token, row);
-        }
+    /// If rows do not divide into the blocks of a form.
+    pub fn fill(
+        &mut self,
+        forms: Forms,
+        tokens: usize,
+        cols: usize,
+        cpu: &Cpu,
+        row: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.fill_beside(forms, tokens, cols, cpu, &mut [(); 0], |token, _, out| row(token, out));
     }
 
-    fn fill_row(&mut self, token: usize, row: &[f32]) {
-        let Self { cols, block, group, lanes, .. } = *self;
-        let (panel, lane) = (token / lanes, token % lanes);
-        for (at, numbers) in row.chunks_exact(block).enumerate() {
-            let largest = numbers.iter().fold(0.0_f32, |most, number| most.max(number.abs()));
-            let (scale, factor) = if largest > 0.0 { (largest / 127.0, 127.0 / largest) } else { (0.0, 0.0) };
-            self.scales[(panel * cols / block + at) * lanes + lane] = scale;
-            for (sub, numbers) in numbers.chunks_exact(group).enumerate() {
-                let first = at * block + sub * group;
-                let mut sum = 0;
-                for (index, number) in numbers.iter().enumerate() {
-                    let rounded = (number * factor).round_ties_even() as i8;
-                    let col = first + index;
-                    self.q[((panel * cols / 4 + col / 4) * lanes + lane) * 4 + col % 4] = rounded;
-                    sum += i32::from(rounded);
-                }
-                self.sums[(panel * cols / group + first / group) * lanes + lane] = sum;
+    /// The same, where making a row also changes the token's part of `beside`, which is `[tokens, any]`: the residual.
+    ///
+    /// # Panics
+    /// If rows do not divide into the blocks of a form.
+    pub fn fill_beside<T: Send>(
+        &mut self,
+        forms: Forms,
+        tokens: usize,
+        cols: usize,
+        cpu: &Cpu,
+        beside: &mut [T],
+        row: impl Fn(usize, &mut [T], &mut [f32]) + Sync,
+    ) {
+        self.shape(forms, tokens, cols, cpu.threads());
+        let lanes = self.lanes;
+        let width = beside.len() / tokens.max(1);
+        let beside = Disjoint::new(beside);
+        let rows = Disjoint::new(&mut self.rows);
+        let out = Out {
+            cols,
+            lanes,
+            forms,
+            numbers: Disjoint::new(&mut self.numbers),
+            small: BytesOut::new(&mut self.small),
+            large: BytesOut::new(&mut self.large),
+        };
+        cpu.run(tokens.div_ceil(lanes), |thread, panel| {
+            // SAFETY: each thread has one row, and no two parts run on one thread at once.
+            let scratch = unsafe { rows.part(thread * cols..(thread + 1) * cols) };
+            for token in panel * lanes..((panel + 1) * lanes).min(tokens) {
+                // SAFETY: each token is in one panel, and each panel is one part.
+                let beside = unsafe { beside.part(token * width..(token + 1) * width) };
+                row(token, beside, scratch);
+                // SAFETY: as above: this panel is written by this part alone.
+                unsafe { out.put(cpu, token, scratch) };
             }
+        });
+    }
+
+    fn shape(&mut self, forms: Forms, tokens: usize, cols: usize, threads: usize) {
+        let lanes = if tokens == 1 { 1 } else { PANEL };
+        (self.tokens, self.cols, self.lanes, self.forms) = (tokens, cols, lanes, forms);
+        let all = tokens.div_ceil(lanes) * lanes * cols;
+        grow(&mut self.rows, threads * cols);
+        if forms.numbers {
+            grow(&mut self.numbers, all);
+        }
+        if forms.small {
+            self.small.shape(all, cols, 32);
+        }
+        if forms.large {
+            self.large.shape(all, cols, 256);
+            grow(&mut self.large.pairs, all / 64);
         }
     }
 
@@ -86,4 +161,160 @@ impl Activations {
     pub fn tokens(&self) -> usize {
         self.tokens
     }
+
+    /// Whether weights of this kind with this many columns can be multiplied with these.
+    pub(crate) fn fits(&self, kind: Kind, cols: usize) -> bool {
+        self.cols == cols && self.forms.includes(kind)
+    }
+}
+
+impl Bytes {
+    fn shape(&mut self, all: usize, cols: usize, block: usize) {
+        assert!(cols.is_multiple_of(block), "rows of {cols} numbers in blocks of {block}");
+        grow(&mut self.q, all);
+        grow(&mut self.scales, all / block);
+        grow(&mut self.sums, all / 32);
+    }
+}
+
+/// Makes room; what was there is written over.
+fn grow<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+}
+
+/// Where rows are written.
+struct Out<'a> {
+    cols: usize,
+    lanes: usize,
+    forms: Forms,
+    numbers: Disjoint<'a, f32>,
+    small: BytesOut<'a>,
+    large: BytesOut<'a>,
+}
+
+struct BytesOut<'a> {
+    q: Disjoint<'a, i8>,
+    scales: Disjoint<'a, f32>,
+    sums: Disjoint<'a, i32>,
+    pairs: Disjoint<'a, i32>,
+}
+
+impl<'a> BytesOut<'a> {
+    fn new(bytes: &'a mut Bytes) -> Self {
+        Self {
+            q: Disjoint::new(&mut bytes.q),
+            scales: Disjoint::new(&mut bytes.scales),
+            sums: Disjoint::new(&mut bytes.sums),
+            pairs: Disjoint::new(&mut bytes.pairs),
+        }
+    }
+
+    /// # Safety
+    /// Nobody else holds any of this panel.
+    unsafe fn panel(&self, panel: usize, size: usize, block: usize) -> PanelOut<'_> {
+        let part = |each: usize| panel * (size / each)..(panel + 1) * (size / each);
+        // SAFETY: the caller's promise.
+        unsafe {
+            PanelOut {
+                q: self.q.part(part(1)).as_chunks_mut().0,
+                scales: self.scales.part(part(block)),
+                sums: self.sums.part(part(32)),
+                pairs: if block == 256 { self.pairs.part(part(64)) } else { &mut [] },
+            }
+        }
+    }
+}
+
+impl Out<'_> {
+    /// Writes one token's row in every form.
+    ///
+    /// # Safety
+    /// Nobody else holds any of the token's panel.
+    unsafe fn put(&self, cpu: &Cpu, token: usize, row: &[f32]) {
+        let (panel, lane) = (token / self.lanes, token % self.lanes);
+        let size = self.cols * self.lanes;
+        if self.forms.numbers {
+            // SAFETY: the caller's promise.
+            let numbers = unsafe { self.numbers.part(panel * size..(panel + 1) * size) };
+            for (out, number) in numbers.chunks_exact_mut(self.lanes).zip(row) {
+                out[lane] = *number;
+            }
+        }
+        if self.forms.small {
+            // SAFETY: the caller's promise.
+            let out = unsafe { self.small.panel(panel, size, 32) };
+            cpu.isa().run(Round::<32> { row, out, lane, lanes: self.lanes });
+        }
+        if self.forms.large {
+            // SAFETY: the caller's promise.
+            let out = unsafe { self.large.panel(panel, size, 256) };
+            cpu.isa().run(Round::<256> { row, out, lane, lanes: self.lanes });
+        }
+    }
+}
+
+/// The bytes of one panel of tokens.
+struct PanelOut<'a> {
+    q: &'a mut [[i8; 4]],
+    scales: &'a mut [f32],
+    sums: &'a mut [i32],
+    pairs: &'a mut [i32],
+}
+
+/// Rounds a row to bytes, block by block.
+struct Round<'a, const BLOCK: usize> {
+    row: &'a [f32],
+    out: PanelOut<'a>,
+    lane: usize,
+    lanes: usize,
+}
+
+impl<const BLOCK: usize> Op for Round<'_, BLOCK> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { row, out, lane, lanes } = self;
+        for (at, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+            let runs = block.as_chunks::<LANES>().0;
+            let mut most = simd.splat(0.0);
+            for run in runs {
+                most = simd.max(most, simd.abs(simd.load(run)));
+            }
+            let most = simd.largest(most);
+            let (scale, factor) = if most > 0.0 { (most / 127.0, 127.0 / most) } else { (0.0, 0.0) };
+            out.scales[at * lanes + lane] = scale;
+            let factor = simd.splat(factor);
+            let mut sums = [0_i32; 16];
+            for (index, run) in runs.iter().enumerate() {
+                let rounded = simd.round(simd.mul(simd.load(run), factor));
+                sums[index] = simd.sum(rounded) as i32;
+                let mut bytes = [0; LANES];
+                simd.store_bytes(rounded, &mut bytes);
+                let first = (at * BLOCK + index * LANES) / 4;
+                for (step, bytes) in bytes.as_chunks::<4>().0.iter().enumerate() {
+                    out.q[(first + step) * lanes + lane] = *bytes;
+                }
+            }
+            if BLOCK == 32 {
+                out.sums[at * lanes + lane] = sums[0] + sums[1];
+                continue;
+            }
+            for pair in 0..8 {
+                out.sums[(at * 8 + pair) * lanes + lane] = both(sums[2 * pair], sums[2 * pair + 1]);
+            }
+            for pair in 0..4 {
+                let four = &sums[4 * pair..4 * pair + 4];
+                out.pairs[(at * 4 + pair) * lanes + lane] = both(four[0] + four[1], four[2] + four[3]);
+            }
+        }
+    }
+}
+
+/// Puts two sums, each of 16 bits, into one number.
+#[inline(always)]
+fn both(low: i32, high: i32) -> i32 {
+    low & 0xffff | high << 16
 }

@@ -63,6 +63,8 @@ impl Block {
                 }
             }
             Kind::Q6K => self.read_q6(raw),
+            // Plain numbers have no blocks.
+            Kind::F16 | Kind::BF16 | Kind::F32 => {}
         }
     }
 

@@ -1,4 +1,6 @@
-/// Which instructions a product uses.
+use std::fmt;
+
+/// Which instructions kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Isa {
@@ -9,9 +11,12 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// Every set, the plainest first.
+    pub const ALL: [Self; 2] = [Self::Portable, Self::Avx2];
+
     /// Returns the best that this processor has.
     pub fn best() -> Self {
-        if Self::Avx2.is_here() { Self::Avx2 } else { Self::Portable }
+        Self::ALL.into_iter().rev().find(|isa| isa.is_here()).unwrap_or(Self::Portable)
     }
 
     /// Whether this processor has it.
@@ -29,8 +34,22 @@ impl Isa {
         }
     }
 
-    /// Returns this, or what every processor has if this one lacks it: no product runs instructions that are not there.
+    /// Returns its name in settings and reports: `"avx2"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+        }
+    }
+
+    /// Returns this, or what every processor has if this one lacks it: no kernel runs instructions that are not there.
     pub(crate) fn checked(self) -> Self {
         if self.is_here() { self } else { Self::Portable }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

@@ -16,9 +16,12 @@ pub enum Kind {
     Q4K,
     Q5K,
     Q6K,
+    F16,
+    BF16,
+    F32,
 }
 
-/// Where the bits of the numbers lie in a packed tile, for 32 columns; see [`crate::packed`].
+/// Where the bits of quantized numbers lie in a packed tile, for 32 columns; see [`crate::packed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Planes {
     /// Four bits each.
@@ -33,11 +36,13 @@ pub(crate) enum Planes {
     TwoOne,
     /// A byte each, with a sign.
     Eight,
+    /// Numbers are not taken apart.
+    None,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -48,11 +53,23 @@ impl Kind {
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::F16,
+        Self::BF16,
+        Self::F32,
     ];
 
-    /// Returns how many numbers a block has.
+    /// Returns how many numbers a block has: 1 for plain numbers.
     pub const fn block(self) -> usize {
-        if self.is_super() { 256 } else { 32 }
+        match self {
+            Self::F16 | Self::BF16 | Self::F32 => 1,
+            _ if self.is_super() => 256,
+            _ => 32,
+        }
+    }
+
+    /// Whether numbers are stored as they are.
+    pub const fn is_plain(self) -> bool {
+        self.block() == 1
     }
 
     /// Returns how many bytes a block has in a file.
@@ -68,6 +85,8 @@ impl Kind {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::F16 | Self::BF16 => 2,
+            Self::F32 => 4,
         }
     }
 
@@ -80,6 +99,7 @@ impl Kind {
     pub(crate) const fn group(self) -> usize {
         match self {
             Self::Q2K | Self::Q3K | Self::Q6K => 16,
+            Self::F16 | Self::BF16 | Self::F32 => 1,
             _ => 32,
         }
     }
@@ -101,7 +121,7 @@ impl Kind {
             Self::Q5_0 => 16,
             Self::Q3K => 4,
             Self::Q6K => 32,
-            Self::Q8_0 | Self::Q4_1 | Self::Q5_1 | Self::Q2K | Self::Q4K | Self::Q5K => 0,
+            _ => 0,
         }
     }
 
@@ -113,6 +133,7 @@ impl Kind {
             Self::Q2K => Planes::Two,
             Self::Q3K => Planes::TwoOne,
             Self::Q8_0 => Planes::Eight,
+            Self::F16 | Self::BF16 | Self::F32 => Planes::None,
         }
     }
 }
@@ -127,6 +148,7 @@ impl Planes {
             Self::FourOne => 320,
             Self::FourTwo => 384,
             Self::Eight => 512,
+            Self::None => 0,
         }
     }
 }

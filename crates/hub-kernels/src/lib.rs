@@ -6,15 +6,16 @@
 //! across lanes, and a tile is unpacked once for all tokens of a step.
 //!
 //! ```
-//! use hub_kernels::{Activations, Isa, Kind, Packed};
+//! use hub_kernels::{Activations, Cpu, Forms, Kind, Packed};
 //!
 //! // Two rows of 32 numbers each, every one 0.5 * 2.
 //! let block: Vec<u8> = [&[0x00, 0x38][..], &[2_u8; 32]].concat();
 //! let weights = Packed::pack(Kind::Q8_0, 2, 32, &[block.as_slice(), &block].concat())?;
 //! let tokens = [1.0_f32; 32];
-//! let activations = Activations::quantize(Kind::Q8_0, &tokens, 32, Isa::best());
+//! let cpu = Cpu::single();
+//! let activations = Activations::of(&tokens, 32, Forms::of([Kind::Q8_0]), &cpu);
 //! let mut out = [0.0; 2];
-//! weights.matmul(&activations, &mut out, Isa::best());
+//! weights.matmul(&activations, &mut out, &cpu);
 //! assert!((out[0] - 32.0).abs() < 0.1);
 //! # Ok::<(), hub_kernels::Error>(())
 //! ```
@@ -24,17 +25,23 @@
 
 mod activations;
 mod blocks;
+mod cpu;
+mod disjoint;
 mod error;
 mod isa;
 mod kind;
 mod matmul;
 mod memory;
 mod packed;
+mod simd;
+mod team;
 
-pub use activations::Activations;
+pub use activations::{Activations, Forms};
+pub use cpu::Cpu;
 pub use error::Error;
 pub use isa::Isa;
 pub use kind::Kind;
+pub use matmul::{Product, multiply};
 pub use packed::Packed;
 
 /// How many rows of a matrix lie side by side.

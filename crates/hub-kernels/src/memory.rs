@@ -1,64 +1,9 @@
 //! Memory for weights: aligned to cache lines, in huge pages where the system has them.
-#![expect(unsafe_code, reason = "the standard library's collections cannot be told an alignment")]
 
-use std::{
-    alloc::{Layout, alloc_zeroed, dealloc},
-    ops::{Deref, DerefMut},
-    ptr::NonNull,
-    slice,
-};
+#[cfg(target_os = "linux")]
+mod huge;
+#[cfg(not(target_os = "linux"))]
+#[path = "memory/plain.rs"]
+mod huge;
 
-use crate::Error;
-
-/// Bytes that begin at a cache line; a large buffer begins at a huge page.
-#[derive(Debug)]
-pub(crate) struct Buffer {
-    start: NonNull<u8>,
-    layout: Layout,
-}
-
-const LINE: usize = 64;
-const HUGE_PAGE: usize = 2 << 20;
-
-// SAFETY: a buffer owns its bytes, and hands them out only as slices, by the rules of borrowing.
-unsafe impl Send for Buffer {}
-// SAFETY: as above; nothing is changed through a shared reference.
-unsafe impl Sync for Buffer {}
-
-impl Buffer {
-    /// Takes `len` bytes, all zero.
-    ///
-    /// # Errors
-    /// [`Error::Memory`] if the system gives none.
-    pub(crate) fn zeroed(len: usize) -> Result<Self, Error> {
-        let bytes = len.max(1);
-        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
-        let layout = Layout::from_size_align(bytes, align).map_err(|_| Error::Memory { bytes })?;
-        // SAFETY: the layout's size is not zero.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Error::Memory { bytes })?;
-        Ok(Self { start, layout })
-    }
-}
-
-impl Deref for Buffer {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: the bytes were allocated with this size, are all initialised, and live as long as `self`.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
-    }
-}
-
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`, and `self` is borrowed for writing.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and not freed before.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
-    }
-}
+pub(crate) use huge::Buffer;

@@ -1,4 +1,4 @@
-//! The order in which the blocks of a matrix are kept.
+//! The order in which the numbers of a matrix are kept.
 //!
 //! A matrix of `rows` outputs and `cols` inputs is cut into tiles of 16 rows; a tile into blocks along its columns, 32
 //! or 256 of them. A packed block holds, for its 16 rows side by side:
@@ -18,13 +18,20 @@
 //! - *four bits*: steps `2i` and `2i+1` in the low and high halves of the same 64 bytes.
 //! - *two bits*: steps `4i..4i+4` in the four pairs of bits of 64 bytes.
 //! - *one bit*: step `s` in bit `s` of 64 bytes.
+//!
+//! Plain numbers (`F16`, `BF16`, `F32`) lie column after column, 16 rows side by side.
 
-use half::f16;
+use std::ops::Range;
 
-use crate::{Error, Kind, TILE, blocks::Block, kind::Planes, memory::Buffer};
+use half::{bf16, f16};
+
+use crate::{Cpu, Error, Kind, TILE, blocks::Block, kind::Planes, memory::Buffer};
 
 /// Bytes of one step: 16 rows of four columns.
 pub(crate) const STEP: usize = 4 * TILE;
+
+/// How many bytes of a file a thread reads at a time while a matrix is packed.
+const PIECE: usize = 1 << 20;
 
 /// A matrix of weights, packed: `[rows, cols]`, a row for each output.
 #[derive(Debug)]
@@ -48,6 +55,9 @@ pub(crate) struct Layout {
 impl Layout {
     pub(crate) const fn of(kind: Kind) -> Self {
         const HALVES: usize = 2 * TILE;
+        if kind.is_plain() {
+            return Self { m: 0, scales: 0, mins: 0, planes: 0, bytes: kind.block_bytes() * TILE };
+        }
         let m = HALVES;
         let scales = m + if kind.has_min() { HALVES } else { 0 };
         let groups = if kind.is_super() { kind.groups() * TILE } else { 0 };
@@ -58,33 +68,70 @@ impl Layout {
 }
 
 impl Packed {
-    /// Packs the blocks of a matrix, as a GGUF file has them: row by row.
+    /// Packs a matrix as a file has it: row by row, in the blocks of GGUF or as plain little-endian numbers.
     ///
     /// # Errors
-    /// [`Error::Columns`] or [`Error::Length`] if the blocks do not make a matrix of this shape, [`Error::Memory`].
+    /// [`Error::Columns`] or [`Error::Length`] if the bytes do not make a matrix of this shape, [`Error::Memory`].
     pub fn pack(kind: Kind, rows: usize, cols: usize, raw: &[u8]) -> Result<Self, Error> {
-        if cols == 0 || !cols.is_multiple_of(kind.block()) {
-            return Err(Error::Columns { kind, cols });
-        }
-        let blocks = cols / kind.block();
-        let row_bytes = blocks * kind.block_bytes();
+        let row_bytes = cols / kind.block() * kind.block_bytes();
         let expected = rows.saturating_mul(row_bytes);
-        if raw.len() != expected {
+        if raw.len() != expected && cols.is_multiple_of(kind.block()) {
             return Err(Error::Length { rows, cols, expected, found: raw.len() });
         }
-        let layout = Layout::of(kind);
-        let tiles = rows.div_ceil(TILE);
-        let mut bytes = Buffer::zeroed(tiles * blocks * layout.bytes)?;
-        let mut block = Block::new();
-        for (row, raw) in raw.chunks_exact(row_bytes.max(1)).enumerate() {
-            let (tile, lane) = (row / TILE, row % TILE);
-            for (at, raw) in raw.chunks_exact(kind.block_bytes()).enumerate() {
-                block.read(kind, raw);
-                let start = (tile * blocks + at) * layout.bytes;
-                write(kind, &layout, lane, &block, &mut bytes[start..start + layout.bytes]);
-            }
+        Self::pack_with(kind, rows, cols, &Cpu::single(), |range, out| {
+            out.copy_from_slice(&raw[range.start * row_bytes..range.end * row_bytes]);
+            Ok(())
+        })
+    }
+
+    /// Packs a matrix while it is read, on all threads: `read` fills its second argument with the rows it is asked for.
+    /// No more of the unpacked matrix is in memory than about a megabyte a thread.
+    ///
+    /// # Errors
+    /// [`Error::Columns`], [`Error::Memory`], or what `read` returns.
+    pub fn pack_with<E: From<Error> + Send>(
+        kind: Kind,
+        rows: usize,
+        cols: usize,
+        cpu: &Cpu,
+        read: impl Fn(Range<usize>, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
+        if cols == 0 || !cols.is_multiple_of(kind.block()) {
+            return Err(Error::Columns { kind, cols }.into());
         }
-        Ok(Self { kind, rows, cols, bytes })
+        let tile_bytes = cols / kind.block() * Layout::of(kind).bytes;
+        let row_bytes = cols / kind.block() * kind.block_bytes();
+        let mut bytes = Buffer::zeroed(Self::bytes_of(kind, rows, cols).ok_or(Error::Memory { bytes: usize::MAX })?)?;
+        let tiles = (PIECE / (row_bytes * TILE)).max(1);
+        let failed = std::sync::Mutex::new(None);
+        let raw: Vec<std::sync::Mutex<Vec<u8>>> = (0..cpu.threads()).map(|_| std::sync::Mutex::default()).collect();
+        cpu.each_chunk_by_thread(&mut bytes, tiles * tile_bytes, |thread, piece, out| {
+            let range = piece * tiles * TILE..((piece + 1) * tiles * TILE).min(rows);
+            let Ok(mut raw) = raw[thread].lock() else { return };
+            raw.resize(range.len() * row_bytes, 0);
+            match read(range, &mut raw) {
+                Ok(()) => {
+                    for (raw, out) in raw.chunks(TILE * row_bytes).zip(out.chunks_exact_mut(tile_bytes)) {
+                        pack_tile(kind, raw, row_bytes, out);
+                    }
+                }
+                Err(error) => {
+                    if let Ok(mut failed) = failed.lock() {
+                        *failed = Some(error);
+                    }
+                }
+            }
+        });
+        match failed.into_inner() {
+            Ok(Some(error)) => Err(error),
+            _ => Ok(Self { kind, rows, cols, bytes }),
+        }
+    }
+
+    /// Returns how many bytes a matrix of this shape takes once it is packed; `None` if that overflows.
+    pub fn bytes_of(kind: Kind, rows: usize, cols: usize) -> Option<usize> {
+        let tile_bytes = (cols / kind.block()).checked_mul(Layout::of(kind).bytes)?;
+        rows.div_ceil(TILE).checked_mul(tile_bytes)
     }
 
     /// Returns how its numbers are stored.
@@ -125,16 +172,68 @@ impl Packed {
         assert!(row < self.rows && out.len() == self.cols, "row {row} of {} into {}", self.rows, out.len());
         let (tile, lane) = (self.tile(row / TILE), row % TILE);
         let layout = Layout::of(self.kind);
-        let blocks = tile.chunks_exact(layout.bytes).zip(out.chunks_exact_mut(self.kind.block()));
-        for (block, out) in blocks {
-            let d = half_at(block, 0, lane);
-            let m = if self.kind.has_min() { half_at(block, layout.m, lane) } else { d };
-            for (at, out) in out.iter_mut().enumerate() {
-                let (scale, min) = group(self.kind, &layout, block, at / self.kind.group(), lane);
-                let q = number(self.kind.planes(), &block[layout.planes..], lane, at);
-                *out = d * scale as f32 * q as f32 - m * min as f32;
+        let blocks = tile.chunks_exact(layout.bytes);
+        match self.kind {
+            Kind::F32 => {
+                for (column, out) in blocks.zip(out) {
+                    *out = f32::from_le_bytes(column.as_chunks::<4>().0[lane]);
+                }
+            }
+            Kind::F16 => {
+                for (column, out) in blocks.zip(out) {
+                    *out = half_at(column, 0, lane);
+                }
+            }
+            Kind::BF16 => {
+                for (column, out) in blocks.zip(out) {
+                    *out = bf16::from_le_bytes(column.as_chunks::<2>().0[lane]).to_f32();
+                }
+            }
+            kind => {
+                for (block, out) in blocks.zip(out.chunks_exact_mut(kind.block())) {
+                    unpack_block(kind, &layout, block, lane, out);
+                }
             }
         }
+    }
+}
+
+fn unpack_block(kind: Kind, layout: &Layout, block: &[u8], lane: usize, out: &mut [f32]) {
+    let d = half_at(block, 0, lane);
+    let m = if kind.has_min() { half_at(block, layout.m, lane) } else { d };
+    for (sub, out) in out.chunks_exact_mut(kind.group()).enumerate() {
+        let (scale, min) = group(kind, layout, block, sub, lane);
+        let (scale, min) = (d * scale as f32, m * min as f32);
+        for (at, out) in out.iter_mut().enumerate() {
+            let q = number(kind.planes(), &block[layout.planes..], lane, sub * kind.group() + at);
+            *out = scale * q as f32 - min;
+        }
+    }
+}
+
+/// Packs up to 16 rows into a tile that is all zero.
+fn pack_tile(kind: Kind, raw: &[u8], row_bytes: usize, out: &mut [u8]) {
+    let layout = Layout::of(kind);
+    for (lane, raw) in raw.chunks_exact(row_bytes).enumerate() {
+        match kind {
+            Kind::F32 => copy_numbers::<4>(raw, lane, out),
+            Kind::F16 | Kind::BF16 => copy_numbers::<2>(raw, lane, out),
+            _ => {
+                let mut block = Block::new();
+                let blocks = raw.chunks_exact(kind.block_bytes()).zip(out.chunks_exact_mut(layout.bytes));
+                for (raw, out) in blocks {
+                    block.read(kind, raw);
+                    write(kind, &layout, lane, &block, out);
+                }
+            }
+        }
+    }
+}
+
+fn copy_numbers<const SIZE: usize>(raw: &[u8], lane: usize, out: &mut [u8]) {
+    let columns = out.as_chunks_mut::<SIZE>().0.iter_mut().skip(lane).step_by(TILE);
+    for (number, out) in raw.as_chunks::<SIZE>().0.iter().zip(columns) {
+        *out = *number;
     }
 }
 
@@ -154,45 +253,48 @@ fn write(kind: Kind, layout: &Layout, lane: usize, block: &Block, out: &mut [u8]
         }
     }
     let planes = kind.planes();
-    for (at, q) in block.q[..kind.block()].iter().enumerate() {
-        let out = &mut out[layout.planes + at / 32 * planes.bytes()..];
-        put(planes, out, lane, at % 32, *q);
+    let steps = block.q[..kind.block()].as_chunks::<4>().0.as_chunks::<8>().0;
+    for (steps, out) in steps.iter().zip(out[layout.planes..].chunks_exact_mut(planes.bytes())) {
+        put(planes, out.as_chunks_mut::<4>().0, lane, &steps.map(u32::from_le_bytes));
     }
 }
 
-/// Returns where the byte of row `lane` and column `at` is among the 64 of its step, and the step.
-fn place(lane: usize, at: usize) -> (usize, usize) {
-    (4 * lane + at % 4, at / 4)
-}
-
-fn put(planes: Planes, out: &mut [u8], lane: usize, at: usize, q: u8) {
-    let (byte, step) = place(lane, at);
-    let four = |out: &mut [u8]| out[step / 2 * STEP + byte] |= (q & 15) << (4 * (step % 2));
-    let two = |out: &mut [u8], q: u8| out[step / 4 * STEP + byte] |= (q & 3) << (2 * (step % 4));
-    let one = |out: &mut [u8], q: u8| out[byte] |= (q & 1) << step;
+/// Writes eight steps of one row: the four bytes of a step are one number here, since they stay together.
+fn put(planes: Planes, out: &mut [[u8; 4]], lane: usize, steps: &[u32; 8]) {
+    const LINE: usize = STEP / 4;
+    let mut line = |at: usize, value: u32| out[at * LINE + lane] = value.to_le_bytes();
+    let four = |at: usize| steps[2 * at] & 0x0f0f_0f0f | (steps[2 * at + 1] & 0x0f0f_0f0f) << 4;
+    // The two bits above `shift` of four steps.
+    let two = |at: usize, shift: u32| {
+        let bits = |step: usize| (steps[4 * at + step] >> shift & 0x0303_0303) << (2 * step);
+        bits(0) | bits(1) | bits(2) | bits(3)
+    };
+    let one = |shift: u32| (0..8).fold(0, |all, step| all | (steps[step] >> shift & 0x0101_0101) << step);
     match planes {
-        Planes::Eight => out[step * STEP + byte] = q,
-        Planes::Four => four(out),
+        Planes::Eight => (0..8).for_each(|at| line(at, steps[at])),
+        Planes::Four => (0..4).for_each(|at| line(at, four(at))),
         Planes::FourOne => {
-            four(out);
-            one(&mut out[256..], q >> 4);
+            (0..4).for_each(|at| line(at, four(at)));
+            line(4, one(4));
         }
         Planes::FourTwo => {
-            four(out);
-            two(&mut out[256..], q >> 4);
+            (0..4).for_each(|at| line(at, four(at)));
+            (0..2).for_each(|at| line(4 + at, two(at, 4)));
         }
-        Planes::Two => two(out, q),
+        Planes::Two => (0..2).for_each(|at| line(at, two(at, 0))),
         Planes::TwoOne => {
-            two(out, q);
-            one(&mut out[128..], q >> 2);
+            (0..2).for_each(|at| line(at, two(at, 0)));
+            line(2, one(2));
         }
+        Planes::None => {}
     }
 }
 
 /// Reads the number of row `lane` and column `at` of a block.
+#[inline]
 pub(crate) fn number(planes: Planes, bytes: &[u8], lane: usize, at: usize) -> i32 {
     let bytes = &bytes[at / 32 * planes.bytes()..];
-    let (byte, step) = place(lane, at % 32);
+    let (byte, step) = (4 * lane + at % 4, at % 32 / 4);
     let four = || bytes[step / 2 * STEP + byte] >> (4 * (step % 2)) & 15;
     let two = |bytes: &[u8]| bytes[step / 4 * STEP + byte] >> (2 * (step % 4)) & 3;
     let one = |bytes: &[u8]| bytes[byte] >> step & 1;
@@ -203,6 +305,7 @@ pub(crate) fn number(planes: Planes, bytes: &[u8], lane: usize, at: usize) -> i3
         Planes::FourTwo => i32::from(four() | two(&bytes[256..]) << 4),
         Planes::Two => i32::from(two(bytes)),
         Planes::TwoOne => i32::from(two(bytes) | one(&bytes[128..]) << 2),
+        Planes::None => 0,
     }
 }
 
@@ -221,6 +324,7 @@ pub(crate) fn group(kind: Kind, layout: &Layout, block: &[u8], group: usize, lan
 }
 
 /// Reads the `f16` of a lane.
+#[inline]
 pub(crate) fn half_at(block: &[u8], start: usize, lane: usize) -> f32 {
     let at = start + 2 * lane;
     f16::from_bits(u16::from_le_bytes([block[at], block[at + 1]])).to_f32()

@@ -1,228 +1,231 @@
-//! AVX2: a chunk of a tile is taken apart into bytes in the first-level cache, and multiplied with all tokens from
-//! there, four at a time.
+//! AVX2: `vpmaddubsw` multiplies unsigned weights with signed activations and adds pairs into 16 bits; as many such
+//! sums as cannot overflow are added up before `vpmaddwd` widens them, multiplying with the group's scale on the way.
+//! Eight rows fill a vector, so a tile has two halves.
 //!
-//! `vpmaddubsw` multiplies unsigned weights with signed activations and adds pairs into 16 bits; as many such sums as
-//! cannot overflow are added up before `vpmaddwd` widens them, multiplying with the group's scale on the way. Eight rows
-//! fill a vector, so a tile has two.
+//! For several tokens a block is taken apart into bytes in the first-level cache, and multiplied from there with four
+//! tokens at a time; for a single one its numbers go straight into the product.
 #![expect(unsafe_code, reason = "vectors are loaded from and stored to memory by pointers")]
 
 use std::arch::x86_64::*;
 
+use super::Sums;
 use crate::{
     Activations, Kind, Packed, TILE,
+    activations::{Bytes, PANEL},
     kind::Planes,
     packed::{Layout, STEP},
 };
 
+/// Four columns of all 16 rows, a byte each; or the bits of several such.
+type Line = [u8; STEP];
+
 /// Columns that are taken apart at once.
 const CHUNK: usize = 256;
-/// Steps of four columns in a chunk.
-const STEPS: usize = CHUNK / 4;
+/// How far ahead of a single token's product weights are asked for, in bytes.
+const AHEAD: usize = 4_096;
 
-/// Four columns of all 16 rows, a byte each.
-type Step = [u8; STEP];
-
-/// A chunk of a tile, taken apart.
-struct Chunk {
-    steps: [Step; STEPS],
-    /// The scale of each group and row, twice in 32 bits.
-    scales: [[i32; TILE]; CHUNK / 16],
-    /// The minima of two groups of a row in 32 bits.
-    mins: [[i32; TILE]; CHUNK / 32],
+/// Adds what a tile gives for the tokens from `first` on.
+pub(super) fn add(weights: &Packed, tile: usize, x: &Activations, first: usize, sums: &mut Sums) {
+    /// Calls the code of one kind.
+    macro_rules! kinds {
+        ($($kind:ident)*) => {
+            match weights.kind() {
+                // SAFETY: `Isa::checked` found these instructions in this processor.
+                $(Kind::$kind => unsafe { add_kind::<{ Kind::$kind as usize }>(weights, tile, x, first, sums) },)*
+                // Plain numbers go another way.
+                Kind::F16 | Kind::BF16 | Kind::F32 => {}
+            }
+        };
+    }
+    kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K);
 }
 
-/// Adds one tile's 16 results for each token to `sums`.
-pub(super) fn tile(weights: &Packed, tile: usize, x: &Activations, sums: &mut [[f32; TILE]]) {
-    // SAFETY: `Isa::checked` found these instructions in this processor.
-    unsafe { add(weights, weights.tile(tile), x, sums) }
+/// A kind, from a number that types can carry.
+const fn kind_of(index: usize) -> Kind {
+    Kind::ALL[index]
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add(weights: &Packed, tile: &[u8], x: &Activations, sums: &mut [[f32; TILE]]) {
-    let kind = weights.kind();
-    let layout = Layout::of(kind);
-    let mut chunk =
-        Chunk { steps: [[0; STEP]; STEPS], scales: [[0; TILE]; CHUNK / 16], mins: [[0; TILE]; CHUNK / 32] };
-    let blocks = CHUNK / kind.block();
-    for (at, bytes) in tile.chunks(blocks * layout.bytes).enumerate() {
-        for (block, steps) in
-            bytes.chunks_exact(layout.bytes).zip(chunk.steps.chunks_exact_mut(kind.block() / 4))
-        {
-            take_apart(kind.planes(), &block[layout.planes..], steps);
+fn add_kind<const K: usize>(weights: &Packed, tile: usize, x: &Activations, first: usize, sums: &mut Sums) {
+    let tile = weights.tile(tile);
+    if x.lanes == 1 {
+        if let [sums, ..] = sums {
+            single::<K>(tile, x, sums);
         }
-        let first = at * CHUNK;
-        if kind.is_super() {
-            take_scales(kind, &layout, bytes, &mut chunk);
-        }
-        match x.lanes {
-            1 => panels::<1>(kind, &layout, bytes, &chunk, x, first, sums),
-            _ => panels::<4>(kind, &layout, bytes, &chunk, x, first, sums),
-        }
+    } else {
+        several::<K>(tile, x, first / PANEL, sums.as_chunks_mut().0);
     }
 }
 
-/// Multiplies a chunk that begins at column `first` with every token.
 #[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn panels<const T: usize>(
-    kind: Kind,
-    layout: &Layout,
-    bytes: &[u8],
-    chunk: &Chunk,
-    x: &Activations,
-    first: usize,
-    sums: &mut [[f32; TILE]],
-) {
-    for (panel, sums) in sums.chunks_exact_mut(T).enumerate() {
-        let place = Place { x, panel, first };
-        if kind.is_super() {
-            block_of_256::<T>(kind, layout, bytes, chunk, &place, sums);
+fn single<const K: usize>(tile: &[u8], x: &Activations, sums: &mut [f32; TILE]) {
+    let kind = const { kind_of(K) };
+    let layout = const { Layout::of(kind_of(K)) };
+    let mut all = [_mm256_setzero_ps(); 2];
+    for (at, block) in tile.chunks_exact(layout.bytes).enumerate() {
+        let x = Inputs::of::<K, 1>(x, 0, at);
+        let lines = block[layout.planes..].as_chunks::<STEP>().0;
+        let factors = |group: usize, half: usize| scales::<K>(&block[layout.scales..], group, half);
+        let next = block.as_ptr().wrapping_add(AHEAD);
+        for line in (0..layout.bytes).step_by(64) {
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line).cast());
+        }
+        let dots = if matches!(kind, Kind::Q8_0) {
+            signed::<1>(lines, x.q)
         } else {
+            unsigned::<K, 1>(|unit, step, half| number::<K>(lines, unit, step, half), x.q, factors)
+        };
+        for half in 0..2 {
+            let mins = |pair: usize| mins::<K>(block, pair, half);
+            all[half] = finish::<K, 1>(block, half, &x, 0, dots[half][0], mins, all[half]);
+        }
+    }
+    store_f32(sums, 0, all[0]);
+    store_f32(sums, 1, all[1]);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mut [[[f32; TILE]; PANEL]]) {
+    let kind = const { kind_of(K) };
+    let layout = const { Layout::of(kind_of(K)) };
+    let mut lines = [[0; STEP]; CHUNK / 4];
+    let mut factors = [[[0; 8]; 2]; CHUNK / 16];
+    let mut offsets = [[[0; 8]; 2]; CHUNK / 32];
+    let blocks = CHUNK / kind.block();
+    for (chunk, bytes) in tile.chunks(blocks * layout.bytes).enumerate() {
+        for (block, lines) in bytes.chunks_exact(layout.bytes).zip(lines.chunks_exact_mut(kind.block() / 4)) {
+            take_apart::<K>(block[layout.planes..].as_chunks().0, lines);
+        }
+        if kind.is_super() {
+            for half in 0..2 {
+                for (group, out) in factors.iter_mut().take(kind.groups()).enumerate() {
+                    store_i32(&mut out[half], scales::<K>(&bytes[layout.scales..], group, half));
+                }
+                for (pair, out) in offsets.iter_mut().take(kind.groups() / 2).enumerate() {
+                    store_i32(&mut out[half], mins::<K>(bytes, pair, half));
+                }
+            }
+        }
+        for (panel, sums) in sums.iter_mut().enumerate() {
             for (at, block) in bytes.chunks_exact(layout.bytes).enumerate() {
-                let place = Place { first: first + 32 * at, ..place };
-                block_of_32::<T>(kind, layout, block, &chunk.steps[8 * at..8 * at + 8], &place, sums);
+                let x = Inputs::of::<K, PANEL>(x, first + panel, chunk * blocks + at);
+                let lines = &lines[at * kind.block() / 4..(at + 1) * kind.block() / 4];
+                let dots = if matches!(kind, Kind::Q8_0) {
+                    signed::<PANEL>(lines, x.q)
+                } else {
+                    let number = |unit: usize, step: usize, half| load(&lines[8 * unit + step], half);
+                    unsigned::<K, PANEL>(number, x.q, |group, half| load_i32(&factors[group][half]))
+                };
+                for half in 0..2 {
+                    for lane in 0..PANEL {
+                        let sum = load_f32(&sums[lane], half);
+                        let mins = |pair: usize| load_i32(&offsets[pair][half]);
+                        let sum = finish::<K, PANEL>(block, half, &x, lane, dots[half][lane], mins, sum);
+                        store_f32(&mut sums[lane], half, sum);
+                    }
+                }
             }
         }
     }
 }
 
-/// Where a block stands among the activations of a panel of tokens.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    x: &'a Activations,
-    panel: usize,
-    /// Its first column.
-    first: usize,
+/// What a block of weights meets: the activations of as many tokens as lie side by side.
+struct Inputs<'a> {
+    /// Four columns of one token after another.
+    q: &'a [[i8; 4]],
+    scales: &'a [f32],
+    /// Blocks of 32: a sum for each token. Blocks of 256: the sums of two groups in one number.
+    sums: &'a [i32],
 }
 
-impl Place<'_> {
-    /// Returns the bytes of `cols` columns, four columns of one token after another.
-    #[inline]
-    fn numbers(&self, cols: usize) -> &[[i8; 4]] {
-        let Activations { cols: all, lanes, q, .. } = self.x;
-        let start = (self.panel * all + self.first) * lanes;
-        q[start..start + cols * lanes].as_chunks().0
-    }
-
-    #[inline]
-    fn scale(&self, lane: usize) -> f32 {
-        let Activations { cols, block, lanes, scales, .. } = self.x;
-        scales[(self.panel * cols + self.first) / block * lanes + lane]
-    }
-
-    /// Returns the sum of group `group` of the block.
-    #[inline]
-    fn sum(&self, group: usize, lane: usize) -> i32 {
-        let Activations { cols, group: size, lanes, sums, .. } = self.x;
-        sums[((self.panel * cols + self.first) / size + group) * lanes + lane]
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn block_of_32<const T: usize>(
-    kind: Kind,
-    layout: &Layout,
-    block: &[u8],
-    steps: &[Step],
-    place: &Place<'_>,
-    sums: &mut [[f32; TILE]],
-) {
-    let ones = [[0x0001_0001; TILE]];
-    let q = place.numbers(32);
-    let dots = match kind {
-        Kind::Q8_0 => signed::<T>(steps, q),
-        Kind::Q5_0 | Kind::Q5_1 => unsigned::<T, 4, 2>(steps, q, &ones),
-        _ => unsigned::<T, 8, 1>(steps, q, &ones),
-    };
-    for (half, dots) in dots.iter().enumerate() {
-        let d = halves(block, half);
-        for (lane, sums) in sums.iter_mut().enumerate() {
-            let scale = _mm256_set1_ps(place.scale(lane));
-            let (sum, dot) = (load_f32(sums, half), dots[lane]);
-            let sum = if kind.has_min() {
-                let m = halves(&block[layout.m..], half);
-                let sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(d, scale), sum);
-                let offset = _mm256_set1_ps(place.sum(0, lane) as f32);
-                _mm256_fnmadd_ps(offset, _mm256_mul_ps(m, scale), sum)
-            } else {
-                let offset = _mm256_set1_epi32(place.sum(0, lane) * kind.zero());
-                let dot = _mm256_sub_epi32(dot, offset);
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(d, scale), sum)
-            };
-            store_f32(sums, half, sum);
+impl<'a> Inputs<'a> {
+    /// Finds those of block `at` for the `T` tokens of a panel.
+    #[inline(always)]
+    fn of<const K: usize, const T: usize>(x: &'a Activations, panel: usize, at: usize) -> Self {
+        let kind = const { kind_of(K) };
+        let Bytes { q, scales, sums, pairs } = if kind.is_super() { &x.large } else { &x.small };
+        let start = panel * x.cols + at * kind.block();
+        let each = |size: usize| start / size * T..(start + kind.block()) / size * T;
+        let has_pairs = kind.is_super() && kind.group() == 32;
+        Self {
+            q: &q.as_chunks().0[each(4)],
+            scales: &scales[each(kind.block())],
+            sums: if has_pairs { &pairs[each(64)] } else { &sums[each(32)] },
         }
     }
 }
 
+/// Adds a block's whole numbers to the sums of eight rows, with what they are to be multiplied with.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn block_of_256<const T: usize>(
-    kind: Kind,
-    layout: &Layout,
+fn finish<const K: usize, const T: usize>(
     block: &[u8],
-    chunk: &Chunk,
-    place: &Place<'_>,
-    sums: &mut [[f32; TILE]],
-) {
-    let q = place.numbers(256);
-    let scales = &chunk.scales[..kind.groups()];
-    let dots = match kind {
-        Kind::Q4K => unsigned::<T, 8, 1>(&chunk.steps, q, scales),
-        Kind::Q5K => unsigned::<T, 4, 2>(&chunk.steps, q, scales),
-        Kind::Q6K => unsigned::<T, 2, 2>(&chunk.steps, q, scales),
-        _ => unsigned::<T, 4, 1>(&chunk.steps, q, scales),
-    };
-    for (half, dots) in dots.iter().enumerate() {
-        let d = halves(block, half);
-        for (lane, sums) in sums.iter_mut().enumerate() {
-            let mut offset = _mm256_setzero_si256();
-            for (pair, mins) in chunk.mins[..kind.groups() / 2].iter().enumerate() {
-                let (even, odd) = (place.sum(2 * pair, lane), place.sum(2 * pair + 1, lane));
-                let both = _mm256_set1_epi32(even & 0xffff | odd << 16);
-                offset = _mm256_add_epi32(offset, _mm256_madd_epi16(load_i32(mins, half), both));
-            }
-            let scale = _mm256_set1_ps(place.scale(lane));
-            let (sum, dot) = (load_f32(sums, half), dots[lane]);
-            let sum = if kind.has_min() {
-                let m = halves(&block[layout.m..], half);
-                let sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(d, scale), sum);
-                _mm256_fnmadd_ps(_mm256_cvtepi32_ps(offset), _mm256_mul_ps(m, scale), sum)
-            } else {
-                let dot = _mm256_sub_epi32(dot, offset);
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(d, scale), sum)
-            };
-            store_f32(sums, half, sum);
+    half: usize,
+    x: &Inputs<'_>,
+    lane: usize,
+    dot: __m256i,
+    mins: impl Fn(usize) -> __m256i,
+    sum: __m256,
+) -> __m256 {
+    let kind = const { kind_of(K) };
+    let offset = if kind.is_super() {
+        let mut offset = _mm256_setzero_si256();
+        for pair in 0..kind.groups() / 2 {
+            let both = _mm256_set1_epi32(x.sums[pair * T + lane]);
+            offset = _mm256_add_epi32(offset, _mm256_madd_epi16(mins(pair), both));
         }
+        offset
+    } else {
+        _mm256_set1_epi32(x.sums[lane])
+    };
+    let scale = _mm256_set1_ps(x.scales[lane]);
+    let d = _mm256_mul_ps(halves(block, half), scale);
+    if kind.has_min() {
+        let m = _mm256_mul_ps(halves(&block[const { Layout::of(kind_of(K)).m }..], half), scale);
+        let sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), d, sum);
+        return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(offset), m, sum);
     }
+    let offset = match kind.zero() {
+        0 => return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), d, sum),
+        zero => _mm256_mullo_epi32(offset, _mm256_set1_epi32(zero)),
+    };
+    _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(dot, offset)), d, sum)
 }
 
-/// Sums up products of unsigned weights. `STEPS` steps fit 16 bits; `TIMES` of those share a scale.
+/// Sums up products of unsigned weights in a block, each group multiplied with its scale.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn unsigned<const T: usize, const STEPS: usize, const TIMES: usize>(
-    steps: &[Step],
+fn unsigned<const K: usize, const T: usize>(
+    number: impl Fn(usize, usize, usize) -> __m256i,
     q: &[[i8; 4]],
-    scales: &[[i32; TILE]],
+    scale: impl Fn(usize, usize) -> __m256i,
 ) -> [[__m256i; T]; 2] {
+    let kind = const { kind_of(K) };
+    let steps = const { steps(kind_of(K)) };
     let zero = [[_mm256_setzero_si256(); T]; 2];
     let mut wide = zero;
-    let parts = steps.chunks_exact(STEPS).zip(q.chunks_exact(STEPS * T));
-    for (at, (steps, q)) in parts.enumerate() {
-        let mut narrow = zero;
-        for (step, q) in steps.iter().zip(q.chunks_exact(T)) {
-            let (low, high) = (load(step, 0), load(step, 1));
-            for lane in 0..T {
-                let q = _mm256_set1_epi32(i32::from_ne_bytes(q[lane].map(i8::cast_unsigned)));
-                narrow[0][lane] = _mm256_add_epi16(narrow[0][lane], _mm256_maddubs_epi16(low, q));
-                narrow[1][lane] = _mm256_add_epi16(narrow[1][lane], _mm256_maddubs_epi16(high, q));
+    for unit in 0..kind.block() / 32 {
+        for part in 0..8 / steps {
+            let mut narrow = zero;
+            for step in part * steps..(part + 1) * steps {
+                let (low, high) = (number(unit, step, 0), number(unit, step, 1));
+                let q = &q[(8 * unit + step) * T..(8 * unit + step + 1) * T];
+                for lane in 0..T {
+                    let q = _mm256_set1_epi32(i32::from_ne_bytes(q[lane].map(i8::cast_unsigned)));
+                    narrow[0][lane] = _mm256_add_epi16(narrow[0][lane], _mm256_maddubs_epi16(low, q));
+                    narrow[1][lane] = _mm256_add_epi16(narrow[1][lane], _mm256_maddubs_epi16(high, q));
+                }
             }
-        }
-        let scales = &scales[at / TIMES];
-        for (half, (wide, narrow)) in wide.iter_mut().zip(&narrow).enumerate() {
-            let scale = load_i32(scales, half);
-            for (wide, narrow) in wide.iter_mut().zip(narrow) {
-                *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(*narrow, scale));
+            for half in 0..2 {
+                let scale = if kind.is_super() {
+                    scale((32 * unit + 4 * part * steps) / kind.group(), half)
+                } else {
+                    _mm256_set1_epi16(1)
+                };
+                for lane in 0..T {
+                    let products = _mm256_madd_epi16(narrow[half][lane], scale);
+                    wide[half][lane] = _mm256_add_epi32(wide[half][lane], products);
+                }
             }
         }
     }
@@ -232,12 +235,12 @@ fn unsigned<const T: usize, const STEPS: usize, const TIMES: usize>(
 /// Sums up products of signed weights: the sign moves to the activation, since one factor must be unsigned.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn signed<const T: usize>(steps: &[Step], q: &[[i8; 4]]) -> [[__m256i; T]; 2] {
+fn signed<const T: usize>(lines: &[Line], q: &[[i8; 4]]) -> [[__m256i; T]; 2] {
     let mut wide = [[_mm256_setzero_si256(); T]; 2];
     let ones = _mm256_set1_epi16(1);
-    for (step, q) in steps.iter().zip(q.chunks_exact(T)) {
+    for (line, q) in lines.iter().zip(q.chunks_exact(T)) {
         for (half, wide) in wide.iter_mut().enumerate() {
-            let weights = load(step, half);
+            let weights = load(line, half);
             let absolute = _mm256_abs_epi8(weights);
             for (wide, q) in wide.iter_mut().zip(q) {
                 let q = _mm256_set1_epi32(i32::from_ne_bytes(q.map(i8::cast_unsigned)));
@@ -249,139 +252,124 @@ fn signed<const T: usize>(steps: &[Step], q: &[[i8; 4]]) -> [[__m256i; T]; 2] {
     wide
 }
 
+/// How many steps are added up in 16 bits: each adds two products of a weight with 127, and all share a scale.
+const fn steps(kind: Kind) -> usize {
+    let largest = match kind.planes() {
+        Planes::Two => 3,
+        Planes::TwoOne => 7,
+        Planes::Four => 15,
+        Planes::FourOne => 31,
+        Planes::FourTwo => 63,
+        Planes::Eight | Planes::None => 127,
+    };
+    let (fit, group) = (32_767 / (254 * largest), kind.group() / 4);
+    let steps = if fit < group { fit } else { group };
+    // Steps come in powers of two.
+    1 << steps.ilog2()
+}
+
+/// Returns the numbers of a step: unit of 32 columns, step of four columns in it, half of the rows.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn number<const K: usize>(lines: &[Line], unit: usize, step: usize, half: usize) -> __m256i {
+    let planes = const { kind_of(K).planes() };
+    let lines = &lines[unit * planes.bytes() / STEP..(unit + 1) * planes.bytes() / STEP];
+    let four = || {
+        let line = load(&lines[step / 2], half);
+        let line = if step % 2 == 0 { line } else { _mm256_srli_epi16::<4>(line) };
+        _mm256_and_si256(line, _mm256_set1_epi8(15))
+    };
+    // Shifts of 16 bits move bits across bytes; the mask takes away what came from the neighbour.
+    let bits = |line: usize, from: usize, mask: i8, to: i32| {
+        let down = _mm_cvtsi32_si128(from as i32);
+        let bits = _mm256_and_si256(_mm256_srl_epi16(load(&lines[line], half), down), _mm256_set1_epi8(mask));
+        _mm256_sll_epi16(bits, _mm_cvtsi32_si128(to))
+    };
+    match planes {
+        Planes::Eight => load(&lines[step], half),
+        Planes::Four => four(),
+        Planes::FourOne => _mm256_or_si256(four(), bits(4, step, 1, 4)),
+        Planes::FourTwo => _mm256_or_si256(four(), bits(4 + step / 4, step % 4 * 2, 3, 4)),
+        Planes::Two => bits(step / 4, step % 4 * 2, 3, 0),
+        Planes::TwoOne => _mm256_or_si256(bits(step / 4, step % 4 * 2, 3, 0), bits(2, step, 1, 2)),
+        Planes::None => _mm256_setzero_si256(),
+    }
+}
+
 /// Writes the numbers of a block as bytes, step by step.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn take_apart(planes: Planes, bytes: &[u8], steps: &mut [Step]) {
-    let lines = bytes.as_chunks::<STEP>().0;
-    for (lines, steps) in lines.chunks_exact(planes.bytes() / STEP).zip(steps.as_chunks_mut::<8>().0) {
-        for half in 0..2 {
-            let line = |at: usize| load(&lines[at], half);
-            match planes {
-                Planes::Eight => (0..8).for_each(|at| store(&mut steps[at], half, line(at))),
-                Planes::Four => four(line, |at, q| store(&mut steps[at], half, q)),
-                Planes::FourOne => {
-                    let fifth = line(4);
-                    four(line, |at, q| store(&mut steps[at], half, _mm256_or_si256(q, bit(fifth, at, 4))));
-                }
-                Planes::FourTwo => four(line, |at, q| {
-                    let two = _mm256_slli_epi16::<4>(pair(line(4 + at / 4), at % 4));
-                    store(&mut steps[at], half, _mm256_or_si256(q, two));
-                }),
-                Planes::Two => (0..8).for_each(|at| store(&mut steps[at], half, pair(line(at / 4), at % 4))),
-                Planes::TwoOne => (0..8).for_each(|at| {
-                    let q = pair(line(at / 4), at % 4);
-                    store(&mut steps[at], half, _mm256_or_si256(q, bit(line(2), at, 2)));
-                }),
-            }
+fn take_apart<const K: usize>(lines: &[Line], out: &mut [Line]) {
+    for (unit, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        for (step, out) in out.iter_mut().enumerate() {
+            store(out, 0, number::<K>(lines, unit, step, 0));
+            store(out, 1, number::<K>(lines, unit, step, 1));
         }
     }
 }
 
-/// Hands the eight steps in four lines of four-bit numbers to `put`.
+/// Returns the scales of a group for eight rows, each twice in 32 bits.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn four(line: impl Fn(usize) -> __m256i, mut put: impl FnMut(usize, __m256i)) {
-    let mask = _mm256_set1_epi8(15);
-    for at in 0..4 {
-        let line = line(at);
-        put(2 * at, _mm256_and_si256(line, mask));
-        put(2 * at + 1, _mm256_and_si256(_mm256_srli_epi16::<4>(line), mask));
+fn scales<const K: usize>(bytes: &[u8], group: usize, half: usize) -> __m256i {
+    if !const { kind_of(K).is_super() } {
+        return _mm256_setzero_si256();
     }
+    let eight = eight_bytes(&bytes[group * TILE + 8 * half..]);
+    _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(eight, eight))
 }
 
-/// Returns the two bits of step `at` of four in each byte.
+/// Returns the minima of two groups for eight rows in 32 bits each; for kinds without minima their scales.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn pair(line: __m256i, at: usize) -> __m256i {
-    let count = _mm_cvtsi32_si128(2 * at as i32);
-    _mm256_and_si256(_mm256_srl_epi16(line, count), _mm256_set1_epi8(3))
-}
-
-/// Returns the bit of step `at` of eight in each byte, moved to bit `to`.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn bit(line: __m256i, at: usize, to: i32) -> __m256i {
-    let down = _mm_cvtsi32_si128(at as i32);
-    let up = _mm_cvtsi32_si128(to);
-    _mm256_sll_epi16(_mm256_and_si256(_mm256_srl_epi16(line, down), _mm256_set1_epi8(1)), up)
-}
-
-/// Writes the scales and minima of a block of 256 as the products take them.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn take_scales(kind: Kind, layout: &Layout, block: &[u8], chunk: &mut Chunk) {
-    let low = _mm256_set1_epi32(0xffff);
-    let both = |even, odd| _mm256_or_si256(_mm256_and_si256(even, low), _mm256_slli_epi32::<16>(odd));
-    let scales = block[layout.scales..].as_chunks::<TILE>().0;
-    let mins = block[layout.mins..].as_chunks::<TILE>().0;
-    let zero = _mm256_set1_epi32(kind.zero());
-    for half in 0..2 {
-        for (group, out) in chunk.scales.iter_mut().take(kind.groups()).enumerate() {
-            let scale = signed_bytes(&scales[group], half);
-            store_i32(out, half, both(scale, scale));
-        }
-        let min = |group: usize| {
-            if kind.has_min() {
-                unsigned_bytes(&mins[group], half)
-            } else {
-                _mm256_mullo_epi32(signed_bytes(&scales[group], half), zero)
-            }
-        };
-        for (pair, out) in chunk.mins.iter_mut().take(kind.groups() / 2).enumerate() {
-            store_i32(out, half, both(min(2 * pair), min(2 * pair + 1)));
-        }
+fn mins<const K: usize>(block: &[u8], pair: usize, half: usize) -> __m256i {
+    let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
+    if !kind.is_super() {
+        return _mm256_setzero_si256();
     }
+    let start = if kind.has_min() { layout.mins } else { layout.scales } + 8 * half;
+    let even = eight_bytes(&block[start + 2 * pair * TILE..]);
+    let odd = eight_bytes(&block[start + (2 * pair + 1) * TILE..]);
+    let both = _mm_unpacklo_epi8(even, odd);
+    if kind.has_min() { _mm256_cvtepu8_epi16(both) } else { _mm256_cvtepi8_epi16(both) }
+}
+
+/// Loads eight bytes.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn eight_bytes(bytes: &[u8]) -> __m128i {
+    let bytes: [u8; 8] = bytes.first_chunk().copied().unwrap_or_default();
+    _mm_cvtsi64_si128(i64::from_le_bytes(bytes))
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn signed_bytes(lanes: &[u8; TILE], half: usize) -> __m256i {
-    _mm256_cvtepi8_epi32(eight_bytes(lanes, half))
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn unsigned_bytes(lanes: &[u8; TILE], half: usize) -> __m256i {
-    _mm256_cvtepu8_epi32(eight_bytes(lanes, half))
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn eight_bytes(lanes: &[u8; TILE], half: usize) -> __m128i {
-    _mm_cvtsi64_si128(i64::from_le_bytes(lanes.as_chunks::<8>().0[half]))
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn store_i32(lanes: &mut [i32; TILE], half: usize, value: __m256i) {
-    let lanes = &mut lanes.as_chunks_mut::<8>().0[half];
-    // SAFETY: eight numbers are there, and need no alignment.
-    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), value) }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn load(step: &Step, half: usize) -> __m256i {
-    let bytes = &step.as_chunks::<32>().0[half];
+fn load(line: &Line, half: usize) -> __m256i {
+    let bytes = &line.as_chunks::<32>().0[half];
     // SAFETY: 32 bytes are there, and need no alignment.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn store(step: &mut Step, half: usize, value: __m256i) {
-    let bytes = &mut step.as_chunks_mut::<32>().0[half];
+fn store(line: &mut Line, half: usize, value: __m256i) {
+    let bytes = &mut line.as_chunks_mut::<32>().0[half];
     // SAFETY: 32 bytes are there, and need no alignment.
     unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), value) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn load_i32(lanes: &[i32; TILE], half: usize) -> __m256i {
-    let lanes = &lanes.as_chunks::<8>().0[half];
+fn load_i32(lanes: &[i32; 8]) -> __m256i {
     // SAFETY: eight numbers are there, and need no alignment.
     unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn store_i32(lanes: &mut [i32; 8], value: __m256i) {
+    // SAFETY: eight numbers are there, and need no alignment.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), value) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -1,57 +1,100 @@
 //! The reference: the same whole numbers, block by block, in plain Rust.
 
+use super::Sums;
 use crate::{
-    Activations, Packed, TILE,
+    Activations, Kind, Packed, TILE,
+    activations::Bytes,
     packed::{Layout, group, half_at, number},
 };
 
-/// Adds one tile's 16 results for each token to `sums`.
-pub(super) fn tile(weights: &Packed, tile: usize, x: &Activations, sums: &mut [[f32; TILE]]) {
+/// Adds what a tile gives for the tokens from `first` on.
+pub(super) fn add(weights: &Packed, tile: usize, x: &Activations, first: usize, sums: &mut Sums) {
     let kind = weights.kind();
     let layout = Layout::of(kind);
-    let blocks = weights.cols() / kind.block();
-    for (token, lanes) in sums.iter_mut().take(x.tokens).enumerate() {
-        for (at, block) in weights.tile(tile).chunks_exact(layout.bytes).enumerate() {
-            let scale = x.scales[(token / x.lanes * blocks + at) * x.lanes + token % x.lanes];
-            for (lane, sum) in lanes.iter_mut().enumerate() {
-                let (dot, offset) = whole(weights, &layout, block, at, lane, x, token);
+    let mut chunk = Chunk { q: [[0; TILE]; 256], scales: [[0; TILE]; 16], mins: [[0; TILE]; 16] };
+    for (at, block) in weights.tile(tile).chunks_exact(layout.bytes).enumerate() {
+        chunk.take(kind, &layout, block);
+        for (token, sums) in (first..x.tokens).zip(&mut *sums) {
+            let place = Place { x, bytes: bytes(kind, x), block: kind.block(), at, token };
+            let (dots, offsets) = chunk.whole(kind, &place);
+            let scale = place.scale();
+            for (lane, sum) in sums.iter_mut().enumerate() {
                 let d = half_at(block, 0, lane);
                 if kind.has_min() {
                     let m = half_at(block, layout.m, lane);
-                    *sum += dot as f32 * (d * scale);
-                    *sum -= offset as f32 * (m * scale);
+                    *sum += dots[lane] as f32 * (d * scale);
+                    *sum -= offsets[lane] as f32 * (m * scale);
                 } else {
-                    *sum += (dot - offset) as f32 * (d * scale);
+                    *sum += (dots[lane] - offsets[lane]) as f32 * (d * scale);
                 }
             }
         }
     }
 }
 
-/// Sums up one block of a row in whole numbers: scales times numbers, and minima times the sums of activations.
-fn whole(
-    weights: &Packed,
-    layout: &Layout,
-    block: &[u8],
-    at: usize,
-    lane: usize,
-    x: &Activations,
-    token: usize,
-) -> (i32, i32) {
-    let kind = weights.kind();
-    let (panel, column) = (token / x.lanes, token % x.lanes);
-    let (mut dot, mut offset) = (0, 0);
-    for sub in 0..kind.groups() {
-        let (scale, min) = group(kind, layout, block, sub, lane);
-        let first = at * kind.block() + sub * kind.group();
-        let mut sum = 0;
-        for index in 0..kind.group() {
-            let col = first + index;
-            let q = number(kind.planes(), &block[layout.planes..], lane, sub * kind.group() + index);
-            sum += q * i32::from(x.q[((panel * x.cols / 4 + col / 4) * x.lanes + column) * 4 + col % 4]);
+/// A block of a tile, taken apart.
+struct Chunk {
+    q: [[i32; TILE]; 256],
+    scales: [[i32; TILE]; 16],
+    mins: [[i32; TILE]; 16],
+}
+
+impl Chunk {
+    fn take(&mut self, kind: Kind, layout: &Layout, block: &[u8]) {
+        for (at, lanes) in self.q[..kind.block()].iter_mut().enumerate() {
+            for (lane, q) in lanes.iter_mut().enumerate() {
+                *q = number(kind.planes(), &block[layout.planes..], lane, at);
+            }
         }
-        dot += scale * sum;
-        offset += min * x.sums[(panel * x.cols / kind.group() + first / kind.group()) * x.lanes + column];
+        for sub in 0..kind.groups() {
+            for lane in 0..TILE {
+                (self.scales[sub][lane], self.mins[sub][lane]) = group(kind, layout, block, sub, lane);
+            }
+        }
     }
-    (dot, offset)
+
+    /// Sums up a block in whole numbers: scales times numbers, and minima times the sums of activations.
+    fn whole(&self, kind: Kind, place: &Place<'_>) -> ([i32; TILE], [i32; TILE]) {
+        let (mut dots, mut offsets) = ([0; TILE], [0; TILE]);
+        for sub in 0..kind.groups() {
+            let (mut dot, mut sum) = ([0; TILE], 0);
+            for col in sub * kind.group()..(sub + 1) * kind.group() {
+                let x = place.number(col);
+                sum += x;
+                dot.iter_mut().zip(&self.q[col]).for_each(|(dot, q)| *dot += q * x);
+            }
+            for lane in 0..TILE {
+                dots[lane] += self.scales[sub][lane] * dot[lane];
+                offsets[lane] += self.mins[sub][lane] * sum;
+            }
+        }
+        (dots, offsets)
+    }
+}
+
+/// Where a block stands among the activations of a token.
+struct Place<'a> {
+    x: &'a Activations,
+    bytes: &'a Bytes,
+    block: usize,
+    at: usize,
+    token: usize,
+}
+
+impl Place<'_> {
+    fn number(&self, col: usize) -> i32 {
+        let lanes = self.x.lanes;
+        let (panel, lane, col) = (self.token / lanes, self.token % lanes, self.at * self.block + col);
+        i32::from(self.bytes.q[((panel * self.x.cols / 4 + col / 4) * lanes + lane) * 4 + col % 4])
+    }
+
+    fn scale(&self) -> f32 {
+        let lanes = self.x.lanes;
+        let (panel, lane) = (self.token / lanes, self.token % lanes);
+        self.bytes.scales[(panel * self.x.cols / self.block + self.at) * lanes + lane]
+    }
+}
+
+fn bytes(kind: Kind, x: &Activations) -> &Bytes {
+    if kind.is_super() { &x.large } else { &x.small }
 }

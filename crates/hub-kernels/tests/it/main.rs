@@ -1,7 +1,9 @@
 //! Products of every kind and instruction set against plain arithmetic.
 #![cfg(test)]
 
-use hub_kernels::{Activations, Isa, Kind, Packed};
+use std::num::NonZeroUsize;
+
+use hub_kernels::{Activations, Cpu, Forms, Isa, Kind, Packed};
 use proptest::prelude::*;
 
 /// Draws bytes: the same for the same seed.
@@ -33,6 +35,15 @@ impl Draw {
                 Kind::Q6K => &[208],
                 _ => &[0],
             };
+            if kind.is_plain() {
+                block = match kind {
+                    Kind::F16 => half::f16::from_f32(self.number()).to_le_bytes().to_vec(),
+                    Kind::BF16 => half::bf16::from_f32(self.number()).to_le_bytes().to_vec(),
+                    _ => self.number().to_le_bytes().to_vec(),
+                };
+                raw.extend(block);
+                continue;
+            }
             for at in halves {
                 let half = half::f16::from_f32(self.number() * 0.1).to_le_bytes();
                 block[*at..*at + 2].copy_from_slice(&half);
@@ -43,8 +54,10 @@ impl Draw {
     }
 }
 
-fn isas() -> impl Iterator<Item = Isa> {
-    [Isa::Portable, Isa::Avx2].into_iter().filter(|isa| isa.is_here())
+/// Every set of instructions that is here, on one thread and on three.
+fn cpus() -> impl Iterator<Item = Cpu> {
+    let isas = Isa::ALL.into_iter().filter(|isa| isa.is_here());
+    isas.flat_map(|isa| [1, 3].map(|threads| Cpu::new(NonZeroUsize::new(threads).unwrap(), isa).unwrap()))
 }
 
 /// Compares a product with the same over unpacked weights and activations that are not rounded.
@@ -64,25 +77,23 @@ fn check(kind: Kind, rows: usize, cols: usize, tokens: usize, seed: u64) {
             }
         }
     }
-    for isa in isas() {
-        let activations = Activations::quantize(kind, &x, cols, isa);
+    let forms = Forms::of([kind]);
+    for cpu in cpus() {
+        let activations = Activations::of(&x, cols, forms, &cpu);
         let mut out = vec![f32::NAN; tokens * rows];
-        weights.matmul(&activations, &mut out, isa);
+        weights.matmul(&activations, &mut out, &cpu);
         for (at, (found, plain)) in out.iter().zip(&plain).enumerate() {
             // A rounded activation is off by half of a 127th of the largest, which is at most 1.
-            let bound = scale[at] / 254.0 + 1e-3;
+            let bound = if kind.is_plain() { scale[at] * 1e-6 } else { scale[at] / 254.0 + 1e-3 };
             let off = (f64::from(*found) - plain).abs();
-            assert!(off <= bound, "{kind:?} {isa:?} {rows}x{cols}, {tokens} tokens: {found} for {plain}");
+            assert!(off <= bound, "{kind:?} {cpu:?} {rows}x{cols}, {tokens} tokens: {found} for {plain}");
         }
         for token in 0..tokens {
-            let alone = Activations::quantize(kind, &x[token * cols..(token + 1) * cols], cols, isa);
+            let alone = Activations::of(&x[token * cols..(token + 1) * cols], cols, forms, &cpu);
             let mut one = vec![f32::NAN; rows];
-            weights.matmul(&alone, &mut one, isa);
-            assert_eq!(
-                one,
-                out[token * rows..(token + 1) * rows],
-                "{kind:?} {isa:?}: alone and among others"
-            );
+            weights.matmul(&alone, &mut one, &cpu);
+            let among = &out[token * rows..(token + 1) * rows];
+            assert_eq!(one, among, "{kind:?} {cpu:?}: alone and among others");
         }
     }
 }
@@ -104,6 +115,6 @@ proptest! {
         tokens in 1..10_usize,
         seed in any::<u64>(),
     ) {
-        check(kind, rows, blocks * kind.block(), tokens, seed);
+        check(kind, rows, blocks * kind.block().max(7), tokens, seed);
     }
 }
