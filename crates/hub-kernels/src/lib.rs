@@ -24,6 +24,7 @@
 //! alone and among others, and for any division into threads. Between instruction sets results differ in the last bits.
 
 mod activations;
+mod attention;
 mod blocks;
 mod cpu;
 mod disjoint;
@@ -33,16 +34,19 @@ mod kind;
 mod matmul;
 mod memory;
 mod packed;
+mod rows;
 mod simd;
 mod team;
 
 pub use activations::{Activations, Forms};
+pub use attention::{Attention, BLOCK, KvBlock, KvKind, Scratch, Sequence};
 pub use cpu::Cpu;
 pub use error::Error;
 pub use isa::Isa;
 pub use kind::Kind;
 pub use matmul::{Product, multiply};
 pub use packed::Packed;
+pub use rows::{Function, add_scaled, apply, gate, layer_norm, rms_norm, rotate_halves, rotate_pairs};
 
 /// How many rows of a matrix lie side by side.
 pub const TILE: usize = 16;

@@ -101,10 +101,12 @@ impl Packed {
         }
         let tile_bytes = cols / kind.block() * Layout::of(kind).bytes;
         let row_bytes = cols / kind.block() * kind.block_bytes();
-        let mut bytes = Buffer::zeroed(Self::bytes_of(kind, rows, cols).ok_or(Error::Memory { bytes: usize::MAX })?)?;
+        let mut bytes =
+            Buffer::zeroed(Self::bytes_of(kind, rows, cols).ok_or(Error::Memory { bytes: usize::MAX })?)?;
         let tiles = (PIECE / (row_bytes * TILE)).max(1);
         let failed = std::sync::Mutex::new(None);
-        let raw: Vec<std::sync::Mutex<Vec<u8>>> = (0..cpu.threads()).map(|_| std::sync::Mutex::default()).collect();
+        let raw: Vec<std::sync::Mutex<Vec<u8>>> =
+            (0..cpu.threads()).map(|_| std::sync::Mutex::default()).collect();
         cpu.each_chunk_by_thread(&mut bytes, tiles * tile_bytes, |thread, piece, out| {
             let range = piece * tiles * TILE..((piece + 1) * tiles * TILE).min(rows);
             let Ok(mut raw) = raw[thread].lock() else { return };

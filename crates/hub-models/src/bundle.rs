@@ -8,6 +8,7 @@ use std::{
 
 use hub_base::Task;
 use hub_nn::{
+    executor::ExecutorOptions,
     spec::{Head, LeftOut, ModelSpec},
     state::Group,
     tokens::{SpecialTokens, Tokenizer},
@@ -61,8 +62,8 @@ impl Bundle {
         Ok(Self { weights, spec, folder, title })
     }
 
-    /// Says what the model is.
-    pub(crate) fn info(&self) -> ModelInfo {
+    /// Says what the model is, and what it takes if it runs as `executor` says.
+    pub(crate) fn info(&self, executor: ExecutorOptions) -> ModelInfo {
         let mut weight_kinds = std::collections::BTreeMap::new();
         let mut parameters = 0;
         for info in self.weights.names().filter_map(|name| self.weights.info(name)) {
@@ -88,8 +89,10 @@ impl Bundle {
             vocab_size: spec.vocab_size,
             hidden_size: spec.hidden_size,
             layers: spec.layers.len(),
-            context_bytes: groups.iter().map(|group| group.bytes_for(context)).sum(),
+            context_bytes: groups.iter().map(|group| executor.state_bytes(group, context)).sum(),
             groups,
+            executor,
+            loaded_bytes: executor.weight_bytes(spec, &self.weights),
             has_chat_template: self.chat_template().is_some(),
             capabilities: self.capabilities(),
             specialities: card.specialities(&self.title),

@@ -87,7 +87,7 @@ impl EmbeddingModel {
         let source = source.into();
         let bundle = Bundle::open(&source)?;
         bundle.expect(Task::Embed)?;
-        let (info, tokenizer) = (bundle.info(), bundle.tokenizer()?);
+        let (info, tokenizer) = (bundle.info(options.executor), bundle.tokenizer()?);
         let pooling = Arc::new(Pooling::of(&bundle)?);
         let (name, queue) = (source.thread_name(), options.queue);
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use hub_base::Task;
-use hub_nn::state::Group;
+use hub_nn::{executor::ExecutorOptions, state::Group};
 use serde::Serialize;
 
 use crate::{Card, Error, Source, bundle::Bundle, pooling::Pooling};
@@ -35,9 +35,14 @@ pub struct ModelInfo {
     pub layers: usize,
     /// Bytes that one sequence of `context_tokens` keeps between steps; 0 for encoders.
     pub context_bytes: u64,
+    /// Bytes of its weights once they are loaded.
+    pub loaded_bytes: u64,
     /// Layers that cache alike, which is what a sequence takes memory for.
     #[serde(skip)]
     pub(crate) groups: Vec<Group>,
+    /// How they are kept.
+    #[serde(skip)]
+    pub(crate) executor: ExecutorOptions,
     /// Whether it carries a chat template.
     pub has_chat_template: bool,
     /// What it can be asked for: `chat`, `completion`, `reasoning`, `embedding`, `reranking`.
@@ -53,13 +58,13 @@ pub struct ModelInfo {
 impl ModelInfo {
     /// Returns how many bytes one sequence of `tokens` keeps between steps at most; exact, windows included.
     pub fn state_bytes(&self, tokens: usize) -> u64 {
-        self.groups.iter().map(|group| group.bytes_for(tokens)).sum()
+        self.groups.iter().map(|group| self.executor.state_bytes(group, tokens)).sum()
     }
 
     /// Returns the longest sequence of this model that `bytes` hold beside its weights, in tokens: at least one, at
     /// most what the model was made for.
     pub fn context_within(&self, bytes: u64) -> usize {
-        let fits = |tokens: usize| self.file_bytes.saturating_add(self.state_bytes(tokens)) <= bytes;
+        let fits = |tokens: usize| self.loaded_bytes.saturating_add(self.state_bytes(tokens)) <= bytes;
         let (mut least, mut most) = (1, self.context_tokens.max(1));
         // What a sequence keeps never shrinks as it grows.
         while least < most {
@@ -84,7 +89,15 @@ pub struct LeftOutTensor {
 /// # Errors
 /// Where the files are missing, damaged or of an unknown kind.
 pub fn inspect(source: &Source) -> Result<ModelInfo, Error> {
-    Ok(Bundle::open(source)?.info())
+    inspect_for(source, ExecutorOptions::default())
+}
+
+/// The same, with the memory that the model takes if it runs as `executor` says.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_for(source: &Source, executor: ExecutorOptions) -> Result<ModelInfo, Error> {
+    Ok(Bundle::open(source)?.info(executor))
 }
 
 /// Reads everything of a model but its weights, as opening it does, so that what is wrong is known before its first
@@ -104,7 +117,7 @@ pub fn verify(source: &Source) -> Result<ModelInfo, Error> {
         Task::Embed => drop(Pooling::of(&bundle)?),
         Task::Rerank => {}
     }
-    Ok(bundle.info())
+    Ok(bundle.info(ExecutorOptions::default()))
 }
 
 /// Reads a model's chat template, as its authors wrote it; `None` if it has none.

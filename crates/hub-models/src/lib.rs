@@ -47,7 +47,7 @@ pub use embed::{EmbeddingModel, Embeddings, Input, PreparedInputs};
 pub use engine::Load;
 pub use error::Error;
 pub use family::{FamilyError, spec_of};
-pub use info::{LeftOutTensor, ModelInfo, chat_template, inspect, verify};
+pub use info::{LeftOutTensor, ModelInfo, chat_template, inspect, inspect_for, verify};
 pub use options::{EmbedOptions, EndTokens, GenerateOptions, LoadOptions, SamplingOptions, TooLong};
 pub use parts::ModelParts;
 pub use pending::Pending;

@@ -1,7 +1,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use hub_base::{CancelToken, ProgressSink};
-use hub_nn::{Device, Priority};
+use hub_nn::{Device, Priority, executor::ExecutorOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Preset};
@@ -12,6 +12,8 @@ use crate::{Error, Preset};
 pub struct LoadOptions {
     /// Where it runs; the processor with an unlimited account if `None`.
     pub device: Option<Device>,
+    /// What runs it, and how sequences are kept.
+    pub executor: ExecutorOptions,
     /// The longest sequence to serve, in tokens; what the model was made for and the device's account holds if
     /// `None`.
     pub context_tokens: Option<usize>,
@@ -35,6 +37,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             device: None,
+            executor: ExecutorOptions::default(),
             context_tokens: None,
             queue: 256,
             max_sequences: 64,
@@ -51,6 +54,12 @@ impl LoadOptions {
     /// Runs the model on `device`, whose account pays for it.
     pub fn device(mut self, device: Device) -> Self {
         self.device = Some(device);
+        self
+    }
+
+    /// Runs the model as `executor` says.
+    pub fn executor(mut self, executor: ExecutorOptions) -> Self {
+        self.executor = executor;
         self
     }
 

@@ -74,7 +74,6 @@ impl TextModel {
         let source = source.into();
         let bundle = Bundle::open(&source)?;
         bundle.expect(Task::Chat)?;
-        let info = bundle.info();
         let tokenizer = bundle.tokenizer()?;
         let generation = bundle.generation_config()?;
         generation.check()?;
@@ -84,6 +83,7 @@ impl TextModel {
         let template = template.map(|(_, template)| Renderer::new(template));
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
+        let info = bundle.info(options.executor.for_device(&device));
         let context_tokens = match options.context_tokens {
             Some(tokens) => tokens.clamp(1, info.context_tokens.max(1)),
             None => info.context_within(device.account().limit_bytes()),

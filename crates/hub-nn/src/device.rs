@@ -1,11 +1,16 @@
 //! Where arithmetic runs: the hardware, the turn to use it, and the account of its memory.
 
+mod cores;
 mod gate;
 mod limits;
 
-use std::sync::Arc;
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, OnceLock},
+};
 
 use hub_base::Account;
+use hub_kernels::{Cpu, Isa};
 
 use crate::Error;
 pub use gate::{Gate, Pass, Priority};
@@ -24,12 +29,30 @@ struct Inner {
     candle: candle_core::Device,
     gate: Gate,
     account: Account,
+    options: DeviceOptions,
+    /// The threads of the processor, once something has been computed on it.
+    cpu: OnceLock<Cpu>,
+}
+
+/// How a device computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceOptions {
+    /// How many threads of the processor compute; one per physical core that this process may use if `None`.
+    pub threads: Option<NonZeroUsize>,
+    /// Which instructions of the processor are used; the best it has if `None`.
+    pub isa: Option<Isa>,
 }
 
 impl Device {
     /// Makes the processor a device whose models may use what `account` holds.
     pub fn cpu(account: Account) -> Self {
-        Self::new("cpu".to_owned(), candle_core::Device::Cpu, account)
+        Self::cpu_with(account, DeviceOptions::default())
+    }
+
+    /// The same, computing as `options` say.
+    pub fn cpu_with(account: Account, options: DeviceOptions) -> Self {
+        Self::new("cpu".to_owned(), candle_core::Device::Cpu, account, options)
     }
 
     /// Opens a device by name: `"auto"`, `"cpu"`, `"cuda:0"`, `"metal"`.
@@ -38,10 +61,10 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Device`] if the name is unknown, or this build or machine has no such device.
-    pub fn open(name: &str, account: Account) -> Result<Self, Error> {
+    pub fn open(name: &str, account: Account, options: DeviceOptions) -> Result<Self, Error> {
         let fail = |reason: String| Error::Device { name: name.to_owned(), reason };
         let candle = match (name, name.strip_prefix("cuda:")) {
-            ("cpu", _) => return Ok(Self::cpu(account)),
+            ("cpu", _) => return Ok(Self::cpu_with(account, options)),
             ("auto", _) => {
                 candle_core::Device::cuda_if_available(0).map_err(|error| fail(error.to_string()))?
             }
@@ -57,11 +80,12 @@ impl Device {
             candle_core::Device::Cpu => "cpu",
             _ => name,
         };
-        Ok(Self::new(name.to_owned(), candle, account))
+        Ok(Self::new(name.to_owned(), candle, account, options))
     }
 
-    fn new(name: String, candle: candle_core::Device, account: Account) -> Self {
-        Self(Arc::new(Inner { name, candle, gate: Gate::default(), account }))
+    fn new(name: String, candle: candle_core::Device, account: Account, options: DeviceOptions) -> Self {
+        let (gate, cpu) = (Gate::default(), OnceLock::new());
+        Self(Arc::new(Inner { name, candle, gate, account, options, cpu }))
     }
 
     /// Returns the device's name, as [`Device::open`] takes it.
@@ -77,6 +101,25 @@ impl Device {
     /// Returns the account of this device's memory.
     pub fn account(&self) -> &Account {
         &self.0.account
+    }
+
+    /// Whether models run on the processor.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.0.candle, candle_core::Device::Cpu)
+    }
+
+    /// Returns the processor's threads, which all models of this device share; they start at the first call.
+    ///
+    /// # Errors
+    /// [`Error::Threads`] if the system gives none.
+    pub fn cpu_team(&self) -> Result<Cpu, Error> {
+        if let Some(cpu) = self.0.cpu.get() {
+            return Ok(cpu.clone());
+        }
+        let threads = self.0.options.threads.unwrap_or_else(cores::physical);
+        let isa = self.0.options.isa.unwrap_or_else(Isa::best);
+        let cpu = Cpu::new(threads, isa).map_err(|source| Error::Threads { source })?;
+        Ok(self.0.cpu.get_or_init(|| cpu).clone())
     }
 
     pub(crate) fn candle(&self) -> &candle_core::Device {

@@ -46,6 +46,16 @@ pub enum Error {
     /// The loading was stopped.
     #[error("the loading was cancelled")]
     Cancelled,
+    /// The operating system gives no threads to compute with.
+    #[error("cannot start the threads that compute")]
+    Threads {
+        /// What it says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A matrix cannot be packed.
+    #[error(transparent)]
+    Packed(#[from] hub_kernels::Error),
     /// The arithmetic itself failed.
     #[error("arithmetic failed on {device}")]
     Compute {
@@ -65,7 +75,9 @@ impl Error {
             Self::Weights(error) => error.kind(),
             Self::Spec(error) => error.kind(),
             Self::WeightKind { .. } => ErrorKind::Unsupported,
-            Self::Memory { .. } => ErrorKind::Unavailable,
+            Self::Memory { .. } | Self::Threads { .. } => ErrorKind::Unavailable,
+            Self::Packed(hub_kernels::Error::Memory { .. }) => ErrorKind::Unavailable,
+            Self::Packed(_) => ErrorKind::Corrupt,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Rows { .. } => ErrorKind::InvalidInput,
             Self::Compute { .. } => ErrorKind::Internal,

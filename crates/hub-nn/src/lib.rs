@@ -36,5 +36,6 @@ pub mod tokens;
 pub mod weights;
 pub mod worker;
 
-pub use device::{Device, Gate, Pass, Priority};
+pub use device::{Device, DeviceOptions, Gate, Pass, Priority};
 pub use error::Error;
+pub use hub_kernels::Isa;

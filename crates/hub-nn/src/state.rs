@@ -94,11 +94,6 @@ impl Group {
         self.layers.len() * 2 * self.kv_heads * BLOCK_TOKENS * self.head_dim
     }
 
-    /// Returns how many bytes a sequence of `tokens` takes at most while it grows to that length.
-    pub fn bytes_for(&self, tokens: usize) -> u64 {
-        (self.blocks_for(tokens) * self.block_numbers() * size_of::<f32>()) as u64
-    }
-
     /// Returns how many blocks a sequence of `tokens` holds at most at any time while it grows to that length.
     pub fn blocks_for(&self, tokens: usize) -> usize {
         let all = tokens.div_ceil(BLOCK_TOKENS);

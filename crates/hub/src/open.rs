@@ -45,12 +45,12 @@ impl Hub {
         let puller = Puller::new(&config, &home.path().join("models"), budget);
         let name = config.compute.device.clone();
         // Opening a card takes its driver a while.
-        let device = blocking(move || Device::open(&name, account)).await??;
+        let options = config.compute.device_options();
+        let device = blocking(move || Device::open(&name, account, options)).await??;
         let guide = blocking(|| hub_models::inspect(&Source::Guide)).await??;
         let builtin = Installed::builtin(&guide)?;
         let store = Store::open(home.path(), config.store.clone()).await?;
-        let registry =
-            Registry::new(device.clone(), config.models.load_options(device), config.models.keep_alive);
+        let registry = Registry::new(device.clone(), config.load_options(device), config.models.keep_alive);
         Ok(Self(Arc::new(Parts { config, home, store, router, registry, puller, builtin })))
     }
 

@@ -37,11 +37,7 @@ impl Op for One<'_> {
 
 impl One<'_> {
     #[inline(always)]
-    fn of<S: Simd, const SIZE: usize>(
-        self,
-        simd: S,
-        load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy,
-    ) {
+    fn of<S: Simd, const SIZE: usize>(self, simd: S, load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy) {
         let Self { weights, tiles, x, sums } = self;
         let x = &x.numbers[..x.cols];
         let columns = |tile: usize| weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
@@ -95,11 +91,7 @@ impl Op for Many<'_> {
 
 impl Many<'_> {
     #[inline(always)]
-    fn of<S: Simd, const SIZE: usize>(
-        self,
-        simd: S,
-        load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy,
-    ) {
+    fn of<S: Simd, const SIZE: usize>(self, simd: S, load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy) {
         let Self { weights, tile, x, first, sums } = self;
         let columns = weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
         let mut wide = [[0.0; TILE]; CHUNK];

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use async_channel::Receiver;
 use hub_nn::{
     Device,
-    executor::{CandleExecutor, Executor},
+    executor::Executor,
     tokens::Tokenizer,
     worker::{Refused, Worker},
 };
@@ -41,9 +41,8 @@ pub(crate) type LoadExecutor = Box<dyn Fn() -> Result<Box<dyn Executor>, Error> 
 pub(crate) fn executor_loader(bundle: Bundle, device: Device, options: LoadOptions) -> LoadExecutor {
     Box::new(move || {
         let Bundle { spec, weights, .. } = &bundle;
-        let executor =
-            CandleExecutor::load(spec.clone(), weights, &device, &options.progress, &options.cancel)?;
-        Ok(Box::new(executor) as Box<dyn Executor>)
+        let LoadOptions { executor, progress, cancel, .. } = &options;
+        Ok(executor.load(spec.clone(), weights, &device, progress, cancel)?)
     })
 }
 

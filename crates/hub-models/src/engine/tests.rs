@@ -42,6 +42,10 @@ impl Executor for Watched {
     fn state_bytes(&self) -> u64 {
         self.inner.state_bytes()
     }
+    fn copied_bytes(&self) -> u64 {
+        self.inner.copied_bytes()
+    }
+
     fn bytes_for(&self, tokens: usize) -> u64 {
         self.inner.bytes_for(tokens)
     }

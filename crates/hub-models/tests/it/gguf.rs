@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, path::Path};
 
 use hub_fixtures::{Kind, Storage, TinyModel, expected_text, gguf, gguf_models};
 use hub_models::inspect;
-use hub_nn::weights::{Metadata, RawTensor, WeightKind, Weights, write_gguf};
+use hub_nn::{
+    executor::ExecutorKind,
+    weights::{Metadata, RawTensor, WeightKind, Weights, write_gguf},
+};
 
-use crate::parity::{check, distance, load, logits};
+use crate::parity::{EXECUTORS, check, distance, load, logits};
 
 /// The fixtures' weights lie on a grid that F16 holds exactly, so these files say the same as the folders; what is left
 /// is the order of sums. (`rope_freqs.weight` and the long factors are F32 in the files.)
@@ -34,7 +37,7 @@ fn files_of_llama_cpp_compute_what_their_folders_compute() {
         let path = gguf(&name);
         let kinds = inspect(&path.as_path().into()).unwrap().weight_kinds;
         assert!(kinds.contains_key("F16"), "{name}: {kinds:?}");
-        check(&name, &mut load(&path), F16_TOLERANCE);
+        check(&name, &path, F16_TOLERANCE);
     }
 }
 
@@ -42,7 +45,7 @@ fn files_of_llama_cpp_compute_what_their_folders_compute() {
 fn folders_in_half_precision_compute_the_same() {
     for storage in [Storage::F16, Storage::Bf16] {
         let folder = TinyModel::new("qwen3").storage(storage).write();
-        check("qwen3", &mut load(folder.path()), F16_TOLERANCE);
+        check("qwen3", folder.path(), F16_TOLERANCE);
     }
 }
 
@@ -109,13 +112,13 @@ fn gguf_name(name: &str) -> String {
     replacements.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to))
 }
 
-/// Candle multiplies quantized weights with activations quantized to 8 bits, in groups of 32 or 256; that, and nothing
+/// Both executors multiply quantized weights with activations quantized to 8 bits, in groups of 32 or 256; that, and nothing
 /// else, may show. Distances are shares of the largest logit; what the kind itself loses is printed beside them.
 #[test]
 fn quantized_weights_compute_what_their_numbers_compute() {
     let prompt = &expected_text("qwen2-wide").prompts[0].ids;
     let original = TinyModel::new("qwen2-wide").write();
-    let original = logits(&mut load(original.path()), prompt, prompt.len());
+    let original = logits(load(original.path(), ExecutorKind::Candle).as_mut(), prompt, prompt.len());
     let mut table = BTreeMap::new();
     for &kind in KINDS {
         let folder = tempfile::tempdir().unwrap();
@@ -123,13 +126,17 @@ fn quantized_weights_compute_what_their_numbers_compute() {
         let kinds = inspect(&blocks.as_path().into()).unwrap().weight_kinds;
         assert!(kinds.contains_key(kind.as_str()), "the file holds {kinds:?}");
 
-        let computed = logits(&mut load(&blocks), prompt, prompt.len());
-        let expected = logits(&mut load(&numbers), prompt, prompt.len());
+        let expected = logits(load(&numbers, ExecutorKind::Candle).as_mut(), prompt, prompt.len());
         let far = |left: &[Vec<f32>], right: &[Vec<f32>]| {
             left.iter().zip(right).map(|(a, b)| distance(a, b)).fold(0.0, f32::max)
         };
         let spread = expected.iter().flatten().fold(0.0f32, |most, logit| most.max(logit.abs()));
-        table.insert(kind.as_str(), (far(&computed, &expected) / spread, far(&expected, &original) / spread));
+        let itself = far(&expected, &original) / spread;
+        for executor in EXECUTORS {
+            let computed = logits(load(&blocks, executor).as_mut(), prompt, prompt.len());
+            let arithmetic = far(&computed, &expected) / spread;
+            table.insert(format!("{kind} on {executor:?}"), (arithmetic, itself));
+        }
     }
     for (kind, (arithmetic, kind_itself)) in &table {
         println!("{kind}: arithmetic {arithmetic:.4}, the kind itself {kind_itself:.4} of the spread");
@@ -141,13 +148,15 @@ fn quantized_weights_compute_what_their_numbers_compute() {
 
 #[test]
 fn quantized_weights_stay_quantized() {
-    use hub_nn::executor::Executor;
     let folder = tempfile::tempdir().unwrap();
     let (blocks, numbers) = quantized_and_dequantized(WeightKind::Q4K, folder.path());
-    let bytes = |path: &Path| load(path).weight_bytes();
-    let has_packed_copy = bytes(&blocks) as f64 / bytes(&numbers) as f64;
-    // 4.5 bits of 32, and on processors with AVX-512 VNNI candle's own copy of 8.5 bits.
-    assert!(has_packed_copy < 0.45, "{has_packed_copy}");
+    for kind in EXECUTORS {
+        let bytes = |path: &Path| load(path, kind).weight_bytes();
+        let share = bytes(&blocks) as f64 / bytes(&numbers) as f64;
+        // 4.5 bits of 32; candle has a copy of 8.5 bits of its own on processors with AVX-512 VNNI.
+        let most = if kind == ExecutorKind::Cpu { 0.2 } else { 0.45 };
+        assert!(share < most, "{kind:?}: {share}");
+    }
 }
 
 #[test]

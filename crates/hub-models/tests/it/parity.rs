@@ -5,7 +5,7 @@ use hub_fixtures::{ConfigForm, TinyModel, expected_text};
 use hub_models::spec_of;
 use hub_nn::{
     Device, Priority,
-    executor::{CandleExecutor, Executor, Input, Outputs, Segment, Want},
+    executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
     state::SequenceState,
     weights::Weights,
 };
@@ -36,18 +36,25 @@ const DECODERS: &[&str] = &[
     "granite",
 ];
 
-/// Loads a model from a folder or a GGUF file into the executor, without an engine around it.
-pub(crate) fn load(path: &std::path::Path) -> CandleExecutor {
+/// The executors that every model runs on; caches in `f32`, since the reference has no other.
+pub(crate) const EXECUTORS: [ExecutorKind; 2] = [ExecutorKind::Candle, ExecutorKind::Cpu];
+
+/// Loads a model from a folder or a GGUF file into an executor, without an engine around it.
+pub(crate) fn load(path: &std::path::Path, kind: ExecutorKind) -> Box<dyn Executor> {
+    load_with(path, ExecutorOptions::default().kind(kind).kv(KvKind::F32))
+}
+
+pub(crate) fn load_with(path: &std::path::Path, options: ExecutorOptions) -> Box<dyn Executor> {
     let weights = Weights::open(path).unwrap();
     let config = std::fs::read(path.join("config.json")).ok();
     let config = config.map(|bytes| serde_json::from_slice(&bytes).unwrap());
     let spec = spec_of(&weights, config.as_ref()).unwrap();
     let device = Device::cpu(Account::unlimited());
-    CandleExecutor::load(spec, &weights, &device, &ProgressSink::default(), &CancelToken::new()).unwrap()
+    options.load(spec, &weights, &device, &ProgressSink::default(), &CancelToken::new()).unwrap()
 }
 
 /// Runs `tokens` in steps of at most `step` rows, and returns the logits of every row.
-pub(crate) fn logits(executor: &mut CandleExecutor, tokens: &[u32], step: usize) -> Vec<Vec<f32>> {
+pub(crate) fn logits(executor: &mut dyn Executor, tokens: &[u32], step: usize) -> Vec<Vec<f32>> {
     let mut state = SequenceState::default();
     let mut all = Vec::new();
     for tokens_of_step in tokens.chunks(step) {
@@ -58,7 +65,7 @@ pub(crate) fn logits(executor: &mut CandleExecutor, tokens: &[u32], step: usize)
 }
 
 fn run(
-    executor: &mut CandleExecutor,
+    executor: &mut dyn Executor,
     state: &mut SequenceState,
     tokens: &[u32],
     span: usize,
@@ -72,7 +79,7 @@ fn run(
 }
 
 /// Continues `prompt` by the likeliest token each time, as the engine does.
-pub(crate) fn greedy(executor: &mut CandleExecutor, prompt: &[u32], count: usize) -> Vec<u32> {
+pub(crate) fn greedy(executor: &mut dyn Executor, prompt: &[u32], count: usize) -> Vec<u32> {
     let restart = executor.spec().restart_tokens();
     let mut state = SequenceState::default();
     let mut tokens = prompt.to_vec();
@@ -100,29 +107,36 @@ pub(crate) fn distance(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Compares logits and greedy tokens with the expected ones.
+/// Compares logits and greedy tokens with the expected ones, on every executor.
 #[track_caller]
-pub(crate) fn check(name: &str, executor: &mut CandleExecutor, tolerance: f32) {
+pub(crate) fn check(name: &str, path: &std::path::Path, tolerance: f32) {
+    for kind in EXECUTORS {
+        check_on(&format!("{name} on {kind:?}"), name, load(path, kind).as_mut(), tolerance);
+    }
+}
+
+#[track_caller]
+fn check_on(called: &str, name: &str, executor: &mut dyn Executor, tolerance: f32) {
     for (index, prompt) in expected_text(name).prompts.iter().enumerate() {
         let computed = logits(executor, &prompt.ids, prompt.ids.len());
         for expected in &prompt.logits {
             let far = distance(&computed[expected.position], &expected.values);
-            assert!(far < tolerance, "{name}, prompt {index}, position {}: {far}", expected.position);
+            assert!(far < tolerance, "{called}, prompt {index}, position {}: {far}", expected.position);
         }
         assert_eq!(
             greedy(executor, &prompt.ids, prompt.greedy.len()),
             prompt.greedy,
-            "{name}, prompt {index}"
+            "{called}, prompt {index}"
         );
     }
-    assert_eq!(executor.state_bytes(), 0, "{name}: every block went back");
+    assert_eq!(executor.state_bytes(), 0, "{called}: every block went back");
 }
 
 #[test]
 fn every_family_computes_what_transformers_computes() {
     for name in DECODERS {
         let folder = TinyModel::new(name).write();
-        check(name, &mut load(folder.path()), TOLERANCE);
+        check(name, folder.path(), TOLERANCE);
     }
 }
 
@@ -130,27 +144,31 @@ fn every_family_computes_what_transformers_computes() {
 fn the_configurations_of_older_transformers_mean_the_same() {
     for name in ["llama", "llama31", "gemma3", "phi3-longrope"] {
         let folder = TinyModel::new(name).config(ConfigForm::V4).write();
-        check(name, &mut load(folder.path()), TOLERANCE);
+        check(name, folder.path(), TOLERANCE);
     }
 }
 
 #[test]
 fn shards_hold_the_same_model() {
     let folder = TinyModel::new("qwen3").shards(3).write();
-    check("qwen3", &mut load(folder.path()), TOLERANCE);
+    check("qwen3", folder.path(), TOLERANCE);
 }
 
 #[test]
 fn a_prompt_read_in_pieces_gives_the_same_logits() {
     for name in ["llama", "mistral", "gemma3", "qwen3"] {
         let folder = TinyModel::new(name).write();
-        let mut executor = load(folder.path());
-        let prompt = &expected_text(name).prompts[1].ids;
-        let whole = logits(&mut executor, prompt, prompt.len());
-        for step in [1, 7, 64] {
-            let pieces = logits(&mut executor, prompt, step);
-            let far = whole.iter().zip(&pieces).map(|(a, b)| distance(a, b)).fold(0.0, f32::max);
-            assert!(far < 1e-4, "{name} in steps of {step}: {far}");
+        for kind in EXECUTORS {
+            let mut executor = load(folder.path(), kind);
+            let prompt = &expected_text(name).prompts[1].ids;
+            let whole = logits(executor.as_mut(), prompt, prompt.len());
+            for step in [1, 7, 64] {
+                let pieces = logits(executor.as_mut(), prompt, step);
+                let far = whole.iter().zip(&pieces).map(|(a, b)| distance(a, b)).fold(0.0, f32::max);
+                // The executor for processors promises the very same bits.
+                let most = if kind == ExecutorKind::Cpu { 0.0 } else { 1e-4 };
+                assert!(far <= most, "{name} on {kind:?} in steps of {step}: {far}");
+            }
         }
     }
 }

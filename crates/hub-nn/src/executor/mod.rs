@@ -1,12 +1,119 @@
 //! What runs a [`ModelSpec`]: the seam between models as data and arithmetic.
 
 mod candle;
+mod cpu;
+mod places;
+mod rope;
+mod store;
 
 use std::ops::Range;
 
 pub use candle::CandleExecutor;
+pub use cpu::CpuExecutor;
+pub use hub_kernels::KvKind;
 
-use crate::{Error, device::Priority, spec::ModelSpec, state::SequenceState};
+use hub_base::{CancelToken, ProgressSink};
+
+use crate::{
+    Device, Error,
+    device::Priority,
+    spec::ModelSpec,
+    state::{Group, SequenceState},
+    weights::Weights,
+};
+
+/// Which executor runs a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ExecutorKind {
+    /// The best one for the device: [`CpuExecutor`] on the processor, [`CandleExecutor`] elsewhere.
+    #[default]
+    Auto,
+    /// [`CandleExecutor`], the reference.
+    Candle,
+    /// [`CpuExecutor`].
+    Cpu,
+}
+
+/// How a model is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutorOptions {
+    /// By what.
+    pub kind: ExecutorKind,
+    /// How [`CpuExecutor`] caches keys and values; candle's has them in `f32`.
+    pub kv: KvKind,
+}
+
+impl ExecutorOptions {
+    /// Runs models by `kind`.
+    pub fn kind(mut self, kind: ExecutorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Caches keys and values as `kv`.
+    pub fn kv(mut self, kv: KvKind) -> Self {
+        self.kv = kv;
+        self
+    }
+
+    /// Returns the same for a device, with the best executor found out.
+    #[must_use]
+    pub fn for_device(self, device: &Device) -> Self {
+        let kind = match self.kind {
+            ExecutorKind::Auto if device.is_cpu() => ExecutorKind::Cpu,
+            ExecutorKind::Auto => ExecutorKind::Candle,
+            kind => kind,
+        };
+        Self { kind, ..self }
+    }
+
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// Those of [`CandleExecutor::load`] or [`CpuExecutor::load`]; [`Error::Device`] if the device has no processor's
+    /// executor.
+    pub fn load(
+        self,
+        spec: ModelSpec,
+        weights: &Weights,
+        device: &Device,
+        progress: &ProgressSink,
+        cancel: &CancelToken,
+    ) -> Result<Box<dyn Executor>, Error> {
+        Ok(match self.for_device(device).kind {
+            ExecutorKind::Cpu if !device.is_cpu() => {
+                let reason = "the executor `cpu` runs on the device `cpu` only".to_owned();
+                return Err(Error::Device { name: device.name().to_owned(), reason });
+            }
+            ExecutorKind::Cpu => {
+                Box::new(CpuExecutor::load(spec, weights, device, self.kv, progress, cancel)?)
+            }
+            ExecutorKind::Auto | ExecutorKind::Candle => {
+                Box::new(CandleExecutor::load(spec, weights, device, progress, cancel)?)
+            }
+        })
+    }
+
+    /// Returns how many bytes the weights take once they are loaded, on the processor. `Auto` counts as the executor for
+    /// processors.
+    pub fn weight_bytes(self, spec: &ModelSpec, weights: &Weights) -> u64 {
+        match self.kind {
+            ExecutorKind::Candle => candle::weight_bytes(spec, weights),
+            ExecutorKind::Auto | ExecutorKind::Cpu => cpu::weight_bytes(spec, weights),
+        }
+    }
+
+    /// Returns how many bytes a sequence of `tokens` takes at most in layers that cache alike. `Auto` counts as the
+    /// executor for processors.
+    pub fn state_bytes(self, group: &Group, tokens: usize) -> u64 {
+        let block = match self.kind {
+            ExecutorKind::Candle => candle::block_bytes(group),
+            ExecutorKind::Auto | ExecutorKind::Cpu => cpu::block_bytes(group, self.kv),
+        };
+        group.blocks_for(tokens) as u64 * block
+    }
+}
 
 /// Runs the layers of one model over rows of several sequences at once.
 ///
@@ -21,6 +128,10 @@ pub trait Executor: Send {
 
     /// Returns how many bytes the states of all its sequences take now.
     fn state_bytes(&self) -> u64;
+
+    /// Returns how many bytes of cached keys and values were copied since the model was loaded: only what sequences
+    /// shared and then wrote to.
+    fn copied_bytes(&self) -> u64;
 
     /// Returns how many bytes a sequence takes at most while it grows to `tokens`; 0 for a model without state.
     fn bytes_for(&self, tokens: usize) -> u64;

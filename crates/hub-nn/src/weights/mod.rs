@@ -138,6 +138,19 @@ impl Weights {
         Ok(RawTensor { shape, kind: info.kind, bytes })
     }
 
+    /// Fills `out` with the bytes of some rows of a tensor, as [`Weights::read_rows`] returns them.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] if the tensor does not have them, or they are not as many bytes; otherwise as [`Weights::read`].
+    pub fn read_rows_into(&self, name: &str, rows: Range<usize>, out: &mut [u8]) -> Result<(), Error> {
+        let info = self.find(name)?;
+        let row = info.len / info.rows().max(1);
+        if rows.start > rows.end || rows.end > info.rows() || out.len() != rows.len() * row {
+            return Err(Error::Rows { name: name.to_owned(), rows: info.rows(), asked: rows });
+        }
+        self.source(info)?.read_into(info.offset + (rows.start * row) as u64, out)
+    }
+
     /// Returns the key and value pairs of a GGUF file; safetensors files have none.
     pub fn metadata(&self) -> &Metadata {
         &self.0.metadata

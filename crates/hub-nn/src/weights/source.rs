@@ -86,6 +86,19 @@ impl Source {
         }
     }
 
+    /// Fills `out` with what lies at `offset`.
+    pub(super) fn read_into(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
+        let io = |source: io::Error| Error::Read { file: self.name.clone(), source };
+        match &self.bytes {
+            Bytes::File(file) => os::read_exact_at(file, out, offset).map_err(io),
+            Bytes::Memory(bytes) => {
+                let from = bytes.get(offset as usize..).and_then(|bytes| bytes.get(..out.len()));
+                out.copy_from_slice(from.ok_or_else(|| io(io::ErrorKind::UnexpectedEof.into()))?);
+                Ok(())
+            }
+        }
+    }
+
     /// Makes the error for a source whose content does not fit together.
     pub(super) fn corrupt(&self, reason: impl Into<String>) -> Error {
         Error::Corrupt { file: self.name.clone(), reason: reason.into() }

@@ -1,9 +1,9 @@
-//! The candle executor on its own: what a step may and may not do to what is cached.
+//! The executors on their own: what a step may and may not do to what is cached.
 
 use hub_base::{Account, CancelToken, ProgressSink};
 use hub_nn::{
     Device, Error, Priority,
-    executor::{CandleExecutor, Executor, Input, Outputs, Segment, Want},
+    executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
     spec::{
         Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec,
         NormKind, NormSpec, Pairing, RopeScaling, RopeSpec, SublayerNorms, TensorRef,
@@ -94,15 +94,18 @@ fn config() -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-fn load(spec: ModelSpec, account: &Account) -> Result<CandleExecutor, Error> {
+const EXECUTORS: [ExecutorKind; 2] = [ExecutorKind::Candle, ExecutorKind::Cpu];
+
+fn load(spec: ModelSpec, account: &Account, kind: ExecutorKind) -> Result<Box<dyn Executor>, Error> {
     let folder = hub_fixtures::tiny_model("llama");
     let weights = Weights::open(folder.path()).unwrap();
     let device = Device::cpu(account.clone());
-    CandleExecutor::load(spec, &weights, &device, &ProgressSink::default(), &CancelToken::new())
+    let options = ExecutorOptions::default().kind(kind).kv(KvKind::F32);
+    options.load(spec, &weights, &device, &ProgressSink::default(), &CancelToken::new())
 }
 
 /// Makes room for tokens, runs them, and returns the logits of the last one.
-fn run(executor: &mut CandleExecutor, state: &mut SequenceState, tokens: &[u32]) -> Vec<f32> {
+fn run(executor: &mut dyn Executor, state: &mut SequenceState, tokens: &[u32]) -> Vec<f32> {
     executor.append(state, tokens.len()).unwrap();
     let span = state.tokens() + tokens.len();
     let mut segments =
@@ -125,185 +128,203 @@ fn assert_close(left: &[f32], right: &[f32]) {
 
 #[test]
 fn logits_agree_with_transformers() {
-    let mut executor = load(tiny_llama(None), &Account::unlimited()).unwrap();
-    for prompt in hub_fixtures::expected_text("llama").prompts {
-        let mut state = SequenceState::default();
-        let computed = run(&mut executor, &mut state, &prompt.ids);
-        let expected = &prompt.logits.last().unwrap().values;
-        let far = computed.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(far < 1e-3, "{far}");
-        executor.release(state);
+    for kind in EXECUTORS {
+        let mut executor = load(tiny_llama(None), &Account::unlimited(), kind).unwrap();
+        for prompt in hub_fixtures::expected_text("llama").prompts {
+            let mut state = SequenceState::default();
+            let computed = run(executor.as_mut(), &mut state, &prompt.ids);
+            let expected = &prompt.logits.last().unwrap().values;
+            let far = computed.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(far < 1e-3, "{far}");
+            executor.release(state);
+        }
     }
 }
 
 #[test]
 fn growing_takes_blocks_and_copies_nothing() {
-    let account = Account::unlimited();
-    let mut executor = load(tiny_llama(None), &account).unwrap();
-    let weights = account.used_bytes();
-    let mut state = SequenceState::default();
-    for token in tokens(2 * BLOCK_TOKENS + 1) {
-        run(&mut executor, &mut state, &[token]);
-        assert_eq!(executor.state_bytes(), executor.bytes_for(state.tokens()), "a block at a time");
+    for kind in EXECUTORS {
+        let account = Account::unlimited();
+        let mut executor = load(tiny_llama(None), &account, kind).unwrap();
+        let weights = account.used_bytes();
+        let mut state = SequenceState::default();
+        for token in tokens(2 * BLOCK_TOKENS + 1) {
+            run(executor.as_mut(), &mut state, &[token]);
+            assert_eq!(executor.state_bytes(), executor.bytes_for(state.tokens()), "a block at a time");
+        }
+        assert_eq!(executor.copied_bytes(), 0);
+        assert_eq!(account.used_bytes(), weights + executor.bytes_for(2 * BLOCK_TOKENS + 1));
+        executor.release(state);
+        assert_eq!(account.used_bytes(), weights, "all of it went back");
     }
-    assert_eq!(executor.copied_bytes(), 0);
-    assert_eq!(account.used_bytes(), weights + executor.bytes_for(2 * BLOCK_TOKENS + 1));
-    executor.release(state);
-    assert_eq!(account.used_bytes(), weights, "all of it went back");
 }
 
 #[test]
 fn a_fork_shares_full_blocks_and_goes_its_own_way() {
-    let mut executor = load(tiny_llama(None), &Account::unlimited()).unwrap();
-    let prompt = tokens(BLOCK_TOKENS + 10);
-    let mut first = SequenceState::default();
-    run(&mut executor, &mut first, &prompt);
-    let mut second = executor.fork(&first);
-    assert_eq!(executor.copied_bytes(), 0, "a fork alone copies nothing");
-    let one = executor.bytes_for(1);
-    assert_eq!(executor.state_bytes(), 2 * one);
+    for kind in EXECUTORS {
+        let mut executor = load(tiny_llama(None), &Account::unlimited(), kind).unwrap();
+        let prompt = tokens(BLOCK_TOKENS + 10);
+        let mut first = SequenceState::default();
+        run(executor.as_mut(), &mut first, &prompt);
+        let mut second = executor.fork(&first);
+        assert_eq!(executor.copied_bytes(), 0, "a fork alone copies nothing");
+        let one = executor.bytes_for(1);
+        assert_eq!(executor.state_bytes(), 2 * one);
 
-    let left = run(&mut executor, &mut first, &[5]);
-    assert_eq!(
-        (executor.copied_bytes(), executor.state_bytes()),
-        (one, 3 * one),
-        "the shared tail is copied once"
-    );
-    let right = run(&mut executor, &mut second, &[6]);
-    assert_eq!(executor.copied_bytes(), one, "the other one keeps the original");
+        let left = run(executor.as_mut(), &mut first, &[5]);
+        assert_eq!(
+            (executor.copied_bytes(), executor.state_bytes()),
+            (one, 3 * one),
+            "the shared tail is copied once"
+        );
+        let right = run(executor.as_mut(), &mut second, &[6]);
+        assert_eq!(executor.copied_bytes(), one, "the other one keeps the original");
 
-    let mut alone = SequenceState::default();
-    let fresh = run(&mut executor, &mut alone, &[prompt.as_slice(), &[6]].concat());
-    assert_close(&right, &fresh);
-    assert!(left.iter().zip(&right).any(|(a, b)| (a - b).abs() > 0.1), "another token, other logits");
+        let mut alone = SequenceState::default();
+        let fresh = run(executor.as_mut(), &mut alone, &[prompt.as_slice(), &[6]].concat());
+        assert_close(&right, &fresh);
+        assert!(left.iter().zip(&right).any(|(a, b)| (a - b).abs() > 0.1), "another token, other logits");
+    }
 }
 
 #[test]
 fn a_rewound_sequence_continues_as_if_it_had_never_been_longer() {
-    let mut executor = load(tiny_llama(None), &Account::unlimited()).unwrap();
-    let prompt = tokens(BLOCK_TOKENS + 40);
-    let mut state = SequenceState::default();
-    run(&mut executor, &mut state, &prompt);
-    assert_eq!(executor.rewind(&mut state, 20), 20);
-    assert_eq!(executor.state_bytes(), executor.bytes_for(20));
-    let again = run(&mut executor, &mut state, &[9, 8]);
-    let mut alone = SequenceState::default();
-    let fresh = run(&mut executor, &mut alone, &[&prompt[..20], &[9, 8]].concat());
-    assert_close(&again, &fresh);
+    for kind in EXECUTORS {
+        let mut executor = load(tiny_llama(None), &Account::unlimited(), kind).unwrap();
+        let prompt = tokens(BLOCK_TOKENS + 40);
+        let mut state = SequenceState::default();
+        run(executor.as_mut(), &mut state, &prompt);
+        assert_eq!(executor.rewind(&mut state, 20), 20);
+        assert_eq!(executor.state_bytes(), executor.bytes_for(20));
+        let again = run(executor.as_mut(), &mut state, &[9, 8]);
+        let mut alone = SequenceState::default();
+        let fresh = run(executor.as_mut(), &mut alone, &[&prompt[..20], &[9, 8]].concat());
+        assert_close(&again, &fresh);
+    }
 }
 
 #[test]
 fn a_window_drops_the_blocks_behind_it() {
-    let mut executor = load(tiny_llama(Some(16)), &Account::unlimited()).unwrap();
-    let all = tokens(3 * BLOCK_TOKENS);
-    let mut state = SequenceState::default();
-    for step in all.chunks(100) {
-        run(&mut executor, &mut state, step);
+    for kind in EXECUTORS {
+        let mut executor = load(tiny_llama(Some(16)), &Account::unlimited(), kind).unwrap();
+        let all = tokens(3 * BLOCK_TOKENS);
+        let mut state = SequenceState::default();
+        for step in all.chunks(100) {
+            run(executor.as_mut(), &mut state, step);
+        }
+        let one = executor.bytes_for(1);
+        assert!(executor.state_bytes() <= one, "one block holds all that a window of 16 sees");
+        let dropped = run(executor.as_mut(), &mut state, &[11]);
+        let mut alone = SequenceState::default();
+        let mut fresh = Vec::new();
+        for step in [all.as_slice(), &[11]].concat().chunks(400) {
+            fresh = run(executor.as_mut(), &mut alone, step);
+        }
+        assert_close(&dropped, &fresh);
+        assert_eq!(executor.rewind(&mut state, 5), 0, "what the rows before 5 would see is gone");
     }
-    let one = executor.bytes_for(1);
-    assert!(executor.state_bytes() <= one, "one block holds all that a window of 16 sees");
-    let dropped = run(&mut executor, &mut state, &[11]);
-    let mut alone = SequenceState::default();
-    let mut fresh = Vec::new();
-    for step in [all.as_slice(), &[11]].concat().chunks(400) {
-        fresh = run(&mut executor, &mut alone, step);
-    }
-    assert_close(&dropped, &fresh);
-    assert_eq!(executor.rewind(&mut state, 5), 0, "what the rows before 5 would see is gone");
 }
 
 #[test]
 fn sequences_of_any_length_share_a_step() {
-    let mut executor = load(tiny_llama(None), &Account::unlimited()).unwrap();
-    let prompts: Vec<Vec<u32>> = [1, 5, 64, 130, 200].map(tokens).into();
-    let alone: Vec<Vec<f32>> = prompts
-        .iter()
-        .map(|prompt| {
-            let mut state = SequenceState::default();
-            run(&mut executor, &mut state, prompt)
-        })
-        .collect();
-    let mut states: Vec<SequenceState> = prompts.iter().map(|_| SequenceState::default()).collect();
-    for (state, prompt) in states.iter_mut().zip(&prompts) {
-        executor.append(state, prompt.len()).unwrap();
-    }
-    let segment = |(state, prompt)| {
-        let prompt: &Vec<u32> = prompt;
-        Segment {
-            input: Input::Tokens(prompt),
-            state: Some(state),
-            outputs: Outputs::Last,
-            span: prompt.len(),
+    for kind in EXECUTORS {
+        let mut executor = load(tiny_llama(None), &Account::unlimited(), kind).unwrap();
+        let prompts: Vec<Vec<u32>> = [1, 5, 64, 130, 200].map(tokens).into();
+        let alone: Vec<Vec<f32>> = prompts
+            .iter()
+            .map(|prompt| {
+                let mut state = SequenceState::default();
+                run(executor.as_mut(), &mut state, prompt)
+            })
+            .collect();
+        let mut states: Vec<SequenceState> = prompts.iter().map(|_| SequenceState::default()).collect();
+        for (state, prompt) in states.iter_mut().zip(&prompts) {
+            executor.append(state, prompt.len()).unwrap();
         }
-    };
-    let mut segments: Vec<Segment<'_>> = states.iter_mut().zip(&prompts).map(segment).collect();
-    let layers = 0..executor.spec().layers.len();
-    let output = executor.run(layers, &mut segments, Want::Head, Priority::Interactive).unwrap();
-    for (together, alone) in output.rows().zip(&alone) {
-        assert_close(together, alone);
+        let segment = |(state, prompt)| {
+            let prompt: &Vec<u32> = prompt;
+            Segment {
+                input: Input::Tokens(prompt),
+                state: Some(state),
+                outputs: Outputs::Last,
+                span: prompt.len(),
+            }
+        };
+        let mut segments: Vec<Segment<'_>> = states.iter_mut().zip(&prompts).map(segment).collect();
+        let layers = 0..executor.spec().layers.len();
+        let output = executor.run(layers, &mut segments, Want::Head, Priority::Interactive).unwrap();
+        for (together, alone) in output.rows().zip(&alone) {
+            assert_close(together, alone);
+        }
     }
 }
 
 #[test]
 fn a_model_can_be_run_in_two_halves() {
-    let mut executor = load(tiny_llama(None), &Account::unlimited()).unwrap();
-    let prompt = tokens(30);
-    let mut whole = SequenceState::default();
-    let expected = run(&mut executor, &mut whole, &prompt);
+    for kind in EXECUTORS {
+        let mut executor = load(tiny_llama(None), &Account::unlimited(), kind).unwrap();
+        let prompt = tokens(30);
+        let mut whole = SequenceState::default();
+        let expected = run(executor.as_mut(), &mut whole, &prompt);
 
-    let count = executor.spec().layers.len();
-    let mut state = SequenceState::default();
-    executor.append(&mut state, prompt.len()).unwrap();
-    let first = [Segment {
-        input: Input::Tokens(&prompt),
-        state: Some(&mut state),
-        outputs: Outputs::All,
-        span: prompt.len(),
-    }];
-    let hidden = executor.run(0..1, &mut { first }, Want::Hidden, Priority::Interactive).unwrap();
-    let hidden: Vec<f32> = hidden.rows().flatten().copied().collect();
-    let second = [Segment {
-        input: Input::Hidden(&hidden),
-        state: Some(&mut state),
-        outputs: Outputs::Last,
-        span: prompt.len(),
-    }];
-    let output = executor.run(1..count, &mut { second }, Want::Head, Priority::Interactive).unwrap();
-    assert_close(output.rows().next().unwrap(), &expected);
+        let count = executor.spec().layers.len();
+        let mut state = SequenceState::default();
+        executor.append(&mut state, prompt.len()).unwrap();
+        let first = [Segment {
+            input: Input::Tokens(&prompt),
+            state: Some(&mut state),
+            outputs: Outputs::All,
+            span: prompt.len(),
+        }];
+        let hidden = executor.run(0..1, &mut { first }, Want::Hidden, Priority::Interactive).unwrap();
+        let hidden: Vec<f32> = hidden.rows().flatten().copied().collect();
+        let second = [Segment {
+            input: Input::Hidden(&hidden),
+            state: Some(&mut state),
+            outputs: Outputs::Last,
+            span: prompt.len(),
+        }];
+        let output = executor.run(1..count, &mut { second }, Want::Head, Priority::Interactive).unwrap();
+        assert_close(output.rows().next().unwrap(), &expected);
+    }
 }
 
 #[test]
 fn memory_is_paid_for_first() {
-    let error = load(tiny_llama(None), &Account::new(1_000)).unwrap_err();
-    assert!(matches!(error, Error::Memory { what: "the weights", .. }), "{error}");
+    for kind in EXECUTORS {
+        let error = load(tiny_llama(None), &Account::new(1_000), kind).err().unwrap();
+        assert!(matches!(error, Error::Memory { what: "the weights", .. }), "{error}");
 
-    let unlimited = Account::unlimited();
-    let weights = load(tiny_llama(None), &unlimited).unwrap().weight_bytes();
-    assert_eq!(unlimited.used_bytes(), 0, "a dropped model gives its memory back");
-    let account = Account::new(weights + 1_000);
-    let mut executor = load(tiny_llama(None), &account).unwrap();
-    let mut state = SequenceState::default();
-    assert!(matches!(executor.append(&mut state, 1), Err(Error::Memory { what: "keys and values", .. })));
-    assert_eq!((account.used_bytes(), state.tokens()), (weights, 0));
+        let unlimited = Account::unlimited();
+        let weights = load(tiny_llama(None), &unlimited, kind).unwrap().weight_bytes();
+        assert_eq!(unlimited.used_bytes(), 0, "a dropped model gives its memory back");
+        let account = Account::new(weights + 1_000);
+        let mut executor = load(tiny_llama(None), &account, kind).unwrap();
+        let mut state = SequenceState::default();
+        assert!(matches!(executor.append(&mut state, 1), Err(Error::Memory { what: "keys and values", .. })));
+        assert_eq!((account.used_bytes(), state.tokens()), (weights, 0));
+    }
 }
 
 #[test]
 fn rows_that_do_not_fit_are_refused() {
-    let mut executor = load(tiny_llama(None), &Account::unlimited()).unwrap();
-    let layers = executor.spec().layers.len();
-    let mut refuse = |tokens: &[u32], room: usize, layers: std::ops::Range<usize>| {
-        let mut state = SequenceState::default();
-        executor.append(&mut state, room).unwrap();
-        let input = Input::Tokens(tokens);
-        let mut segments =
-            [Segment { input, state: Some(&mut state), outputs: Outputs::Last, span: tokens.len() }];
-        let error = executor.run(layers, &mut segments, Want::Head, Priority::Interactive).unwrap_err();
-        assert!(matches!(error, Error::Rows { .. }), "{error}");
-        executor.release(state);
-    };
-    refuse(&[1_000_000], 1, 0..layers);
-    refuse(&[], 1, 0..layers);
-    refuse(&vec![1; BLOCK_TOKENS + 1], BLOCK_TOKENS, 0..layers);
-    refuse(&[1], 1, 0..layers + 1);
-    refuse(&[1], 1, 0..layers - 1);
+    for kind in EXECUTORS {
+        let mut executor = load(tiny_llama(None), &Account::unlimited(), kind).unwrap();
+        let layers = executor.spec().layers.len();
+        let mut refuse = |tokens: &[u32], room: usize, layers: std::ops::Range<usize>| {
+            let mut state = SequenceState::default();
+            executor.append(&mut state, room).unwrap();
+            let input = Input::Tokens(tokens);
+            let mut segments =
+                [Segment { input, state: Some(&mut state), outputs: Outputs::Last, span: tokens.len() }];
+            let error = executor.run(layers, &mut segments, Want::Head, Priority::Interactive).unwrap_err();
+            assert!(matches!(error, Error::Rows { .. }), "{error}");
+            executor.release(state);
+        };
+        refuse(&[1_000_000], 1, 0..layers);
+        refuse(&[], 1, 0..layers);
+        refuse(&vec![1; BLOCK_TOKENS + 1], BLOCK_TOKENS, 0..layers);
+        refuse(&[1], 1, 0..layers + 1);
+        refuse(&[1], 1, 0..layers - 1);
+    }
 }

@@ -112,7 +112,7 @@ impl Hub {
     pub async fn bench(&self, name: &str, options: BenchOptions) -> Result<BenchReport> {
         let installed = self.model(name).await?;
         let device = self.registry().device().clone();
-        let load = self.config().models.load_options(device.clone());
+        let load = self.config().load_options(device.clone());
         blocking(move || {
             let subject = Subject { source: installed.files_source(), device, load, options };
             let mut report = match installed.task {

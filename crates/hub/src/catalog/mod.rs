@@ -142,7 +142,7 @@ impl ModelDetails {
         let context = self.info.context_tokens;
         let lengths = LENGTHS.into_iter().filter(|length| *length < context).chain([context]);
         lengths
-            .map(|tokens| (tokens, self.info.file_bytes.saturating_add(self.info.state_bytes(tokens))))
+            .map(|tokens| (tokens, self.info.loaded_bytes.saturating_add(self.info.state_bytes(tokens))))
             .collect()
     }
 }
@@ -194,7 +194,8 @@ impl Hub {
     pub async fn details(&self, name: &str) -> Result<ModelDetails> {
         let installed = self.model_behind(name).await?;
         let source = installed.files_source();
-        let info = blocking(move || hub_models::inspect(&source)).await?;
+        let executor = self.config().compute.executor_options().for_device(self.registry().device());
+        let info = blocking(move || hub_models::inspect_for(&source, executor)).await?;
         let info = info.map_err(|error| explained(&installed, error.into()))?;
         let speed = self.speed(&installed.name).await?;
         Ok(ModelDetails { installed, info, speed })

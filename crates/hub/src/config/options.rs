@@ -8,7 +8,10 @@ use std::{
 };
 
 use hub_models::LoadOptions;
-use hub_nn::Device;
+use hub_nn::{
+    Device, DeviceOptions, Isa,
+    executor::{ExecutorKind, ExecutorOptions, KvKind},
+};
 use hub_router::{OneOrMany, RouterOptions};
 use hub_store::StoreOptions;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -90,10 +93,14 @@ pub enum LocalAccess {
 pub struct ComputeOptions {
     /// The device, as [`Device::open`] names it: `auto`, `cpu`, `cuda:0`, `metal`.
     pub device: String,
-    /// What runs models. There is one executor today, which both values name.
+    /// What runs models.
     pub executor: ExecutorChoice,
-    /// How many processor threads compute; one per physical core if `None`. A program must apply it before its first
-    /// arithmetic: the library cannot.
+    /// How the executor for processors keeps what models have read.
+    pub cache: CacheChoice,
+    /// Which instructions of the processor the executor for processors uses.
+    pub instructions: InstructionsChoice,
+    /// How many processor threads compute; one per physical core if `None`. For candle a program must apply it before
+    /// its first arithmetic: the library cannot.
     #[serde(deserialize_with = "threads")]
     pub threads: Option<NonZeroUsize>,
 }
@@ -105,8 +112,65 @@ pub enum ExecutorChoice {
     /// The best one for the device.
     #[default]
     Auto,
-    /// The one over candle.
+    /// The one over candle: the reference.
     Candle,
+    /// The one for processors.
+    Cpu,
+}
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheChoice {
+    /// As computed.
+    F32,
+    /// In half the bytes.
+    #[default]
+    F16,
+    /// In a little over a quarter of them, with a loss.
+    Q8,
+}
+
+/// Which instructions are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstructionsChoice {
+    /// The best the processor has.
+    #[default]
+    Auto,
+    /// Those every processor has.
+    Portable,
+    /// AVX2, if the processor has it.
+    Avx2,
+}
+
+impl ComputeOptions {
+    /// Returns how models are run.
+    pub fn executor_options(&self) -> ExecutorOptions {
+        let kind = match self.executor {
+            ExecutorChoice::Auto => ExecutorKind::Auto,
+            ExecutorChoice::Candle => ExecutorKind::Candle,
+            ExecutorChoice::Cpu => ExecutorKind::Cpu,
+        };
+        let kv = match self.cache {
+            CacheChoice::F32 => KvKind::F32,
+            CacheChoice::F16 => KvKind::F16,
+            CacheChoice::Q8 => KvKind::Q8,
+        };
+        ExecutorOptions::default().kind(kind).kv(kv)
+    }
+
+    /// Returns how the device computes.
+    pub fn device_options(&self) -> DeviceOptions {
+        let isa = match self.instructions {
+            InstructionsChoice::Auto => None,
+            InstructionsChoice::Portable => Some(Isa::Portable),
+            InstructionsChoice::Avx2 => Some(Isa::Avx2),
+        };
+        let mut options = DeviceOptions::default();
+        (options.threads, options.isa) = (self.threads, isa);
+        options
+    }
 }
 
 /// Where models are fetched from.
@@ -178,7 +242,13 @@ impl Default for ServerOptions {
 
 impl Default for ComputeOptions {
     fn default() -> Self {
-        Self { device: "auto".to_owned(), executor: ExecutorChoice::Auto, threads: None }
+        Self {
+            device: "auto".to_owned(),
+            executor: ExecutorChoice::Auto,
+            cache: CacheChoice::F16,
+            instructions: InstructionsChoice::Auto,
+            threads: None,
+        }
     }
 }
 
@@ -246,6 +316,11 @@ impl ModelsOptions {
 }
 
 impl HubConfig {
+    /// Returns how a model is opened on `device`.
+    pub fn load_options(&self, device: Device) -> LoadOptions {
+        self.models.load_options(device).executor(self.compute.executor_options())
+    }
+
     /// Sets how much memory models may use together.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {

@@ -1,7 +1,7 @@
 use std::thread;
 
 use hub_base::{Account, Size};
-use hub_nn::Device;
+use hub_nn::{Device, DeviceOptions};
 
 use super::Finding;
 use crate::{config::Budget, os};
@@ -100,7 +100,7 @@ pub(super) fn huge_pages() -> Finding {
 pub(super) fn graphics_card(device: &str) -> Finding {
     let name = "device";
     let os::Cards { count, feature } = os::cards();
-    match Device::open(device, Account::unlimited()) {
+    match Device::open(device, Account::unlimited(), DeviceOptions::default()) {
         Ok(device) if device.name() == "cpu" && count > 0 => Finding::warning(
             name,
             format!("the processor, beside {count} graphics cards that are not used"),

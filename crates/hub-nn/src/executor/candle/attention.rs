@@ -1,9 +1,10 @@
 use candle_core::{D, Device, Result, Tensor};
 
 use super::{
+    Rope,
     matrix::Linear,
     norm::{Norm, maybe},
-    rope::{Angles, Rope},
+    rope::Angles,
     store::{LayerCache, Span},
 };
 
@@ -51,7 +52,7 @@ impl Attention {
         let rows = x.dim(0)?;
         let split = |linear: &Linear, heads: usize| linear.forward(x)?.reshape((rows, heads, self.head_dim));
         let turn = |x: Tensor| match self.rope {
-            Some(index) => ropes[index].rotate(&x, &angles[index]),
+            Some(index) => angles[index].rotate(&x, ropes[index].spec()),
             None => Ok(x),
         };
         let queries = turn(maybe(&self.query_norm, &split(&self.query, self.heads)?)?)?;

@@ -4,12 +4,11 @@ use candle_core::{DType, Device as CandleDevice, Tensor};
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
 
 use super::{
-    Layer, Model, ModelHead,
+    Layer, Model, ModelHead, Rope,
     attention::Attention,
     matrix::{Linear, Matrix},
     mlp::Mlp,
     norm::{Norm, Norms},
-    rope::Rope,
 };
 use crate::{
     Device, Error,

@@ -13,23 +13,29 @@ use std::ops::Range;
 use candle_core::{Result as CandleResult, Tensor};
 use hub_base::{CancelToken, ProgressSink, Reservation};
 
+pub(super) use self::store::block_bytes;
 use self::{
     attention::{Attention, Rows},
     load::Loader,
     matrix::{Linear, Matrix},
     mlp::Mlp,
     norm::{Norm, Norms, maybe},
-    rope::{Angles, Rope},
+    rope::Angles,
+    store::{LayerCache, TensorBlock},
+};
+
+use super::{
+    Executor, Input, Output, Segment, Want,
+    places::{Place, places},
+    rope::Rope,
     store::Store,
 };
-use super::{Executor, Input, Output, Segment, Want};
-use crate::{
-    Device, Error,
-    device::Priority,
-    spec::ModelSpec,
-    state::{MAX_STEP_TOKENS, SequenceState},
-    weights::Weights,
-};
+use crate::{Device, Error, device::Priority, spec::ModelSpec, state::SequenceState, weights::Weights};
+
+/// Returns how many bytes the tensors of a specification take on the processor once they are loaded.
+pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights) -> u64 {
+    load::weight_bytes(spec, weights, &candle_core::Device::Cpu)
+}
 
 /// Runs a model through candle's tensors, in `f32`; quantized weights stay quantized.
 ///
@@ -40,7 +46,7 @@ pub struct CandleExecutor {
     spec: ModelSpec,
     device: Device,
     model: Model,
-    store: Store,
+    store: Store<TensorBlock>,
 }
 
 /// The weights of a whole model.
@@ -75,15 +81,6 @@ enum ModelHead {
     Classifier { dense: Linear, out: Linear },
 }
 
-/// Where the rows of one segment are, in the step and in their sequence.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    start: usize,
-    count: usize,
-    position: usize,
-    span: usize,
-}
-
 impl CandleExecutor {
     /// Loads the tensors that `spec` names from `weights`.
     ///
@@ -103,53 +100,6 @@ impl CandleExecutor {
         let model = Loader::new(weights, device, progress, cancel).model(&spec)?;
         let store = Store::new(&spec, device.account().clone(), device.candle().clone());
         Ok(Self { spec, device: device.clone(), model, store })
-    }
-
-    /// Returns how many bytes of cached keys and values were copied since the model was loaded: only what sequences
-    /// shared and then wrote to.
-    pub fn copied_bytes(&self) -> u64 {
-        self.store.copied_bytes()
-    }
-
-    fn places(&self, segments: &[Segment<'_>]) -> Result<Vec<Place>, Error> {
-        let mut start = 0;
-        let mut places = Vec::with_capacity(segments.len());
-        for segment in segments {
-            let count = segment.input.rows(self.spec.hidden_size);
-            let position = segment.state.as_ref().map_or(0, |state| state.tokens());
-            self.check_segment(segment, count, position)?;
-            places.push(Place { start, count, position, span: segment.span.max(position + count) });
-            start += count;
-        }
-        Ok(places)
-    }
-
-    fn check_segment(&self, segment: &Segment<'_>, count: usize, position: usize) -> Result<(), Error> {
-        let fail = |reason: String| Err(Error::Rows { reason });
-        if count == 0 {
-            return fail("a segment without rows".to_owned());
-        }
-        if segment.state.is_some() != self.spec.keeps_state() {
-            return fail("a state is needed by decoders, and by no other model".to_owned());
-        }
-        if let Some(state) = &segment.state {
-            let room = state.groups.iter().map(|table| table.capacity()).min().unwrap_or(0);
-            if count > MAX_STEP_TOKENS || position + count > room {
-                return fail(format!("{count} rows at position {position}, where there is room to {room}"));
-            }
-        }
-        if position + count > self.spec.context_tokens && self.spec.embedding.positions.is_some() {
-            return fail(format!(
-                "{count} rows are more than {} learned positions",
-                self.spec.context_tokens
-            ));
-        }
-        if let Input::Hidden(values) = segment.input
-            && values.len() != count * self.spec.hidden_size
-        {
-            return fail(format!("{} numbers are no rows of {}", values.len(), self.spec.hidden_size));
-        }
-        Ok(())
     }
 
     /// Returns the rows before the first layer of the call, `[rows, hidden]`.
@@ -223,7 +173,7 @@ impl CandleExecutor {
             start: place.start,
             count: place.count,
             position: place.position,
-            cache: segment.state.as_deref().and_then(|state| self.store.layer(state, index)),
+            cache: segment.state.as_deref().and_then(|state| LayerCache::of(&self.store, state, index)),
         });
         let rows: Vec<Rows<'_>> = rows.collect();
         let ropes = (self.model.ropes.as_slice(), angles);
@@ -273,7 +223,7 @@ impl CandleExecutor {
         let failed = |source| self.failed(source);
         let mut x = self.input(segments, places, &layers)?;
         let spans: Vec<_> = places.iter().map(|place| (place.position, place.count, place.span)).collect();
-        let angles = self.model.ropes.iter().map(|rope| rope.angles(&spans, self.device.candle()));
+        let angles = self.model.ropes.iter().map(|rope| Angles::of(rope, &spans, self.device.candle()));
         let angles = angles.collect::<CandleResult<Vec<_>>>().map_err(failed)?;
         let is_last = layers.end == self.spec.layers.len();
         for index in layers {
@@ -311,6 +261,10 @@ impl Executor for CandleExecutor {
         self.store.bytes_for(tokens)
     }
 
+    fn copied_bytes(&self) -> u64 {
+        self.store.copied_bytes()
+    }
+
     fn append(&mut self, state: &mut SequenceState, tokens: usize) -> Result<(), Error> {
         self.store.append(state, tokens)
     }
@@ -338,7 +292,7 @@ impl Executor for CandleExecutor {
         if layers.start > layers.end || layers.end > count || (want == Want::Head && layers.end != count) {
             return Err(Error::Rows { reason: format!("layers {layers:?} of {count}") });
         }
-        let places = self.places(segments)?;
+        let places = places(&self.spec, segments)?;
         let is_last = layers.end == count;
         let output = self.compute(layers, segments, &places, want, priority)?;
         if is_last {

@@ -1,0 +1,132 @@
+//! Attention over cached keys and values, a block of positions at a time.
+//!
+//! Softmax is computed as the blocks pass by, with a running maximum and a running sum (Milakov and Gimelshein 2018,
+//! <https://arxiv.org/abs/1805.02867>), so no row of scores longer than a block is ever stored, and a block is read
+//! once for all rows of a part. Blocks begin at fixed positions of the sequence: what a row computes depends on its
+//! position and on what is cached, not on the rows it shares a step with.
+
+mod cache;
+mod part;
+
+pub use cache::{KvBlock, KvKind};
+
+use std::sync::Mutex;
+
+use self::{cache::Row, part::Rows};
+use crate::{Cpu, disjoint::Disjoint};
+
+/// How many positions a block has.
+pub const BLOCK: usize = 128;
+/// How many tokens of a sequence go through its blocks together.
+const TOKENS: usize = 16;
+/// Fewer rows than this are written by the caller alone.
+const FEW: usize = 8;
+
+/// What attention is like in a layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// Number of query heads.
+    pub heads: usize,
+    /// Number of key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Multiplier of the scores.
+    pub scale: f32,
+    /// Scores are squeezed to this range by `cap * tanh(x / cap)`.
+    pub soft_cap: Option<f32>,
+    /// How many rows a row sees, itself included, where it sees only those before it; all if `None`.
+    pub window: Option<usize>,
+    /// Whether a row sees only itself and those before it.
+    pub is_causal: bool,
+}
+
+/// The rows of one sequence in a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    /// Its first row among the rows of the step.
+    pub start: usize,
+    /// How many rows it has.
+    pub count: usize,
+    /// The position of its first row.
+    pub position: usize,
+    /// Its blocks from position `dropped * BLOCK` on, up to its last row.
+    pub blocks: &'a [&'a KvBlock],
+    /// How many blocks of its beginning are gone.
+    pub dropped: usize,
+}
+
+/// Memory that the threads compute in; kept from one use to the next.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    threads: Vec<Mutex<Vec<f32>>>,
+}
+
+impl Attention {
+    /// Caches keys and values, each `[rows, kv_heads * head_dim]`, in a layer of the sequences' blocks.
+    ///
+    /// # Panics
+    /// If shapes do not fit, or a sequence lacks a block.
+    pub fn write(&self, keys: &[f32], values: &[f32], sequences: &[Sequence<'_>], layer: usize, cpu: &Cpu) {
+        let (dim, width) = (self.head_dim, self.kv_heads * self.head_dim);
+        let write = |part: usize| {
+            let (sequence, head) = (&sequences[part / self.kv_heads], part % self.kv_heads);
+            for row in 0..sequence.count {
+                let from = (sequence.start + row) * width + head * dim;
+                let position = sequence.position + row;
+                let block = sequence.blocks[position / BLOCK - sequence.dropped];
+                let row = Row { key: &keys[from..from + dim], value: &values[from..from + dim] };
+                block.write(layer, head, position % BLOCK, row, cpu.isa());
+            }
+        };
+        let parts = sequences.len() * self.kv_heads;
+        if sequences.iter().map(|sequence| sequence.count).sum::<usize>() < FEW {
+            (0..parts).for_each(write);
+        } else {
+            cpu.run(parts, |_, part| write(part));
+        }
+    }
+
+    /// Mixes values: queries `[rows, heads * head_dim]` into `out` of the same shape, over what a layer of the sequences'
+    /// blocks holds.
+    ///
+    /// # Panics
+    /// If shapes do not fit, or a sequence lacks a block.
+    pub fn attend(
+        &self,
+        queries: &[f32],
+        sequences: &[Sequence<'_>],
+        layer: usize,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+        cpu: &Cpu,
+    ) {
+        assert_eq!(queries.len(), out.len(), "as many rows out as in");
+        scratch.threads.resize_with(cpu.threads().max(scratch.threads.len()), Mutex::default);
+        let parts_of = |sequence: &Sequence<'_>| self.kv_heads * sequence.count.div_ceil(TOKENS);
+        let parts = sequences.iter().map(parts_of).sum();
+        let out = Disjoint::new(out);
+        cpu.run(parts, |thread, part| {
+            let mut part = part;
+            for sequence in sequences {
+                if part >= parts_of(sequence) {
+                    part -= parts_of(sequence);
+                    continue;
+                }
+                // The last tokens see most: they come first, so that no thread is left with a long part at the end.
+                let chunk = sequence.count.div_ceil(TOKENS) - 1 - part / self.kv_heads;
+                let rows = Rows {
+                    attention: self,
+                    sequence,
+                    layer,
+                    head: part % self.kv_heads,
+                    tokens: chunk * TOKENS..((chunk + 1) * TOKENS).min(sequence.count),
+                };
+                if let Ok(mut scratch) = scratch.threads[thread].lock() {
+                    rows.attend(queries, &mut scratch, &out, cpu.isa());
+                }
+                return;
+            }
+        });
+    }
+}

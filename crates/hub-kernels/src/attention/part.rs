@@ -1,0 +1,243 @@
+//! Some tokens of one sequence and the query heads of one key head, through all blocks they see.
+
+use std::ops::Range;
+
+use super::{
+    Attention, BLOCK, Sequence,
+    cache::{Element, Numbers, Part},
+};
+use crate::{
+    Isa,
+    disjoint::Disjoint,
+    simd::{LANES, Math, Op, Simd},
+};
+
+/// How many query rows are multiplied with a vector of keys or values at once.
+const SET: usize = 4;
+/// Less than any score: softmax of what a row does not see begins here.
+const LOW: f32 = -1e30;
+
+pub(super) struct Rows<'a> {
+    pub(super) attention: &'a Attention,
+    pub(super) sequence: &'a Sequence<'a>,
+    pub(super) layer: usize,
+    pub(super) head: usize,
+    /// Which rows of the sequence's.
+    pub(super) tokens: Range<usize>,
+}
+
+/// What is kept of each set of rows between blocks.
+struct Set<'a> {
+    /// `[head_dim, SET]`, scaled.
+    queries: &'a [[f32; SET]],
+    /// `[SET, head_dim / 16, 16]`
+    sums: &'a mut [[f32; LANES]],
+    /// The largest score so far, and the sum of the weights, of each row.
+    softmax: &'a mut [[f32; SET]; 2],
+    /// The positions that each row sees.
+    seen: [Range<usize>; SET],
+}
+
+impl Rows<'_> {
+    fn group(&self) -> usize {
+        self.attention.heads / self.attention.kv_heads
+    }
+
+    /// Returns how many rows of queries there are: the heads of each token follow each other.
+    fn len(&self) -> usize {
+        self.tokens.len() * self.group()
+    }
+
+    /// Returns where the numbers of a row begin, among queries as well as results.
+    fn place(&self, row: usize) -> usize {
+        let Attention { heads, head_dim, .. } = *self.attention;
+        let token = self.sequence.start + self.tokens.start + row / self.group();
+        (token * heads + self.head * self.group() + row % self.group()) * head_dim
+    }
+
+    /// Returns which positions a row sees.
+    fn seen(&self, row: usize) -> Range<usize> {
+        if row >= self.len() {
+            return 0..0;
+        }
+        let Sequence { position, count, .. } = *self.sequence;
+        if !self.attention.is_causal {
+            return 0..position + count;
+        }
+        let end = position + self.tokens.start + row / self.group() + 1;
+        self.attention.window.map_or(0, |window| end.saturating_sub(window))..end
+    }
+
+    pub(super) fn attend(&self, queries: &[f32], scratch: &mut Vec<f32>, out: &Disjoint<'_, f32>, isa: Isa) {
+        let dim = self.attention.head_dim;
+        let wide = dim.div_ceil(LANES);
+        let sets = self.len().div_ceil(SET);
+        let (query_size, sum_size) = (dim * SET, SET * wide * LANES);
+        scratch.clear();
+        scratch.resize(sets * (query_size + sum_size + 2 * SET), 0.0);
+        let (all_queries, rest) = scratch.split_at_mut(sets * query_size);
+        let (all_sums, all_softmax) = rest.split_at_mut(sets * sum_size);
+        for row in 0..self.len() {
+            let from = &queries[self.place(row)..self.place(row) + dim];
+            let to = all_queries[row / SET * query_size..].as_chunks_mut::<SET>().0;
+            for (to, from) in to.iter_mut().zip(from) {
+                to[row % SET] = from * self.attention.scale;
+            }
+        }
+        let softmax = all_softmax.as_chunks_mut::<SET>().0.as_chunks_mut::<2>().0;
+        softmax.iter_mut().for_each(|[largest, _]| *largest = [LOW; SET]);
+
+        let first = (0..self.len()).map(|row| self.seen(row).start).min().unwrap_or(0);
+        let end = (0..self.len()).map(|row| self.seen(row).end).max().unwrap_or(0);
+        for block in first / BLOCK..end.div_ceil(BLOCK) {
+            let part = self.sequence.blocks[block - self.sequence.dropped].read(self.layer, self.head);
+            for (index, softmax) in softmax.iter_mut().enumerate() {
+                let mut set = Set {
+                    queries: all_queries[index * query_size..(index + 1) * query_size].as_chunks().0,
+                    sums: all_sums[index * sum_size..(index + 1) * sum_size].as_chunks_mut().0,
+                    softmax,
+                    seen: std::array::from_fn(|row| within(&self.seen(index * SET + row), block)),
+                };
+                let soft_cap = self.attention.soft_cap;
+                match &*part {
+                    Part::F32(numbers) => isa.run(Step { numbers, set: &mut set, soft_cap }),
+                    Part::F16(numbers) => isa.run(Step { numbers, set: &mut set, soft_cap }),
+                    Part::Q8(numbers) => isa.run(Step { numbers, set: &mut set, soft_cap }),
+                }
+            }
+        }
+        for row in 0..self.len() {
+            let sums = &all_sums[row / SET * sum_size + row % SET * wide * LANES..][..dim];
+            let weight = 1.0 / softmax[row / SET][1][row % SET];
+            #[expect(unsafe_code, reason = "threads write columns of one matrix")]
+            // SAFETY: each row and head belongs to one part, so no two write the same numbers.
+            let out = unsafe { out.part(self.place(row)..self.place(row) + dim) };
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * weight);
+        }
+    }
+}
+
+/// Cuts a range of positions to a block, and counts from the block's beginning.
+fn within(seen: &Range<usize>, block: usize) -> Range<usize> {
+    let start = block * BLOCK;
+    let cut = |position: usize| position.clamp(start, start + BLOCK) - start;
+    cut(seen.start)..cut(seen.end)
+}
+
+/// One block for one set of rows.
+struct Step<'a, 'b, E> {
+    numbers: &'a Numbers<E>,
+    set: &'a mut Set<'b>,
+    soft_cap: Option<f32>,
+}
+
+impl<E: Element> Op for Step<'_, '_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { numbers, set, soft_cap } = self;
+        let dim = set.queries.len();
+        let first = set.seen.iter().map(|seen| seen.start).min().unwrap_or(0) / LANES;
+        let end = set.seen.iter().map(|seen| seen.end).max().unwrap_or(0).div_ceil(LANES);
+        if first >= end {
+            return;
+        }
+        let mut weights = [[[0.0; LANES]; BLOCK / LANES]; SET];
+        for tile in first..end {
+            let mut scores = [simd.splat(0.0); SET];
+            let keys = &numbers.keys[tile * dim..(tile + 1) * dim];
+            for (key, queries) in keys.iter().zip(set.queries) {
+                let key = E::load(simd, key);
+                for row in 0..SET {
+                    scores[row] = simd.fma(key, simd.splat(queries[row]), scores[row]);
+                }
+            }
+            for row in 0..SET {
+                if E::HAS_SCALES {
+                    scores[row] = simd.mul(scores[row], simd.load(&numbers.key_scales[tile]));
+                }
+                if let Some(cap) = soft_cap {
+                    let part = simd.mul(scores[row], simd.splat(1.0 / cap));
+                    scores[row] = simd.mul(simd.tanh(part), simd.splat(cap));
+                }
+                simd.store(scores[row], &mut weights[row][tile]);
+                hide(&mut weights[row][tile], &set.seen[row], tile, LOW);
+            }
+        }
+        for row in 0..SET {
+            soften(simd, &mut weights[row], first..end, set, row);
+        }
+        let tiles = first * LANES..set.seen.iter().map(|seen| seen.end).max().unwrap_or(0);
+        let wide = dim.div_ceil(LANES);
+        if E::HAS_SCALES {
+            for weights in &mut weights {
+                for tile in first..end {
+                    let scaled = simd.mul(simd.load(&weights[tile]), simd.load(&numbers.value_scales[tile]));
+                    simd.store(scaled, &mut weights[tile]);
+                }
+            }
+        }
+        for column in 0..wide {
+            let mut sums = [simd.splat(0.0); SET];
+            for row in 0..SET {
+                sums[row] = simd.load(&set.sums[row * wide + column]);
+            }
+            for at in tiles.clone() {
+                let value = E::load(simd, &numbers.values[at * wide + column]);
+                for row in 0..SET {
+                    sums[row] = simd.fma(simd.splat(weights[row][at / LANES][at % LANES]), value, sums[row]);
+                }
+            }
+            for row in 0..SET {
+                simd.store(sums[row], &mut set.sums[row * wide + column]);
+            }
+        }
+    }
+}
+
+/// Turns a row's scores into weights, and what was summed up before to the same measure.
+#[inline(always)]
+fn soften<S: Simd>(
+    simd: S,
+    weights: &mut [[f32; LANES]; BLOCK / LANES],
+    tiles: Range<usize>,
+    set: &mut Set<'_>,
+    row: usize,
+) {
+    let mut largest = simd.splat(set.softmax[0][row]);
+    for tile in tiles.clone() {
+        largest = simd.max(largest, simd.load(&weights[tile]));
+    }
+    let (before, largest) = (set.softmax[0][row], simd.largest(largest));
+    let mut sum = simd.splat(0.0);
+    for tile in tiles {
+        let weight = simd.exp(simd.sub(simd.load(&weights[tile]), simd.splat(largest)));
+        simd.store(weight, &mut weights[tile]);
+        hide(&mut weights[tile], &set.seen[row], tile, 0.0);
+        sum = simd.add(sum, simd.load(&weights[tile]));
+    }
+    let mut measure = [0.0; LANES];
+    simd.store(simd.exp(simd.splat(before - largest)), &mut measure);
+    let measure = if before == largest { 1.0 } else { measure[0] };
+    set.softmax[0][row] = largest;
+    set.softmax[1][row] = set.softmax[1][row] * measure + simd.sum(sum);
+    let wide = set.sums.len() / SET;
+    for sums in &mut set.sums[row * wide..(row + 1) * wide] {
+        simd.store(simd.mul(simd.load(sums), simd.splat(measure)), sums);
+    }
+}
+
+/// Writes `value` where a row does not see.
+#[inline(always)]
+fn hide(weights: &mut [f32; LANES], seen: &Range<usize>, tile: usize, value: f32) {
+    let start = tile * LANES;
+    if seen.start <= start && start + LANES <= seen.end {
+        return;
+    }
+    for (at, weight) in weights.iter_mut().enumerate() {
+        if !seen.contains(&(start + at)) {
+            *weight = value;
+        }
+    }
+}

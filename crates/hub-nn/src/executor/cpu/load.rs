@@ -1,0 +1,302 @@
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
+use hub_kernels::{Attention, Cpu, Function, Kind, Packed};
+
+use super::{Layer, Linear, Model, ModelHead, Norm, Rope, Table, layer};
+use crate::{
+    Device, Error,
+    spec::{
+        self, Activation, AttentionSpec, Factors, Head, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec,
+        RopeScaling, RopeSpec, TensorRef, TensorUse,
+    },
+    weights::{RawTensor, WeightKind, Weights},
+};
+
+/// Reads and packs what a specification names, checks it, and pays for it first.
+pub(super) struct Loader<'a> {
+    weights: &'a Weights,
+    device: &'a Device,
+    cpu: &'a Cpu,
+    progress: &'a ProgressSink,
+    cancel: &'a CancelToken,
+    done_bytes: AtomicU64,
+    total_bytes: u64,
+    /// Matrices by place: a tied one is read once.
+    matrices: HashMap<TensorRef, Arc<Packed>>,
+    ropes: Vec<Rope>,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(
+        weights: &'a Weights,
+        device: &'a Device,
+        cpu: &'a Cpu,
+        progress: &'a ProgressSink,
+        cancel: &'a CancelToken,
+    ) -> Self {
+        Self {
+            weights,
+            device,
+            cpu,
+            progress,
+            cancel,
+            done_bytes: AtomicU64::new(0),
+            total_bytes: weights.total_bytes(),
+            matrices: HashMap::new(),
+            ropes: Vec::new(),
+        }
+    }
+
+    /// Reads the whole model.
+    pub(super) fn model(mut self, spec: &ModelSpec) -> Result<Model, Error> {
+        spec.check()?;
+        spec.check_tensors(self.weights.shapes())?;
+        let reservation = self.reserve(spec)?;
+        let embedding = &spec.embedding;
+        let width = spec.hidden_size;
+        let table = self.matrix(&embedding.table)?;
+        let positions = embedding.positions.as_ref();
+        let positions = positions.map(|positions| self.table(&positions.table, width)).transpose()?;
+        let token_types = embedding.token_types.as_ref();
+        let token_types = token_types.map(|types| self.table(types, width)).transpose()?;
+        let embedding_norm = self.maybe_norm(embedding.norm.as_ref())?;
+        let layers = spec.layers.iter().map(|layer| self.layer(layer, spec.mask));
+        let layers = layers.collect::<Result<_, _>>()?;
+        let final_norm = self.maybe_norm(spec.final_norm.as_ref())?;
+        let head = match &spec.head {
+            Head::None => ModelHead::None,
+            Head::Logits { linear, scale, soft_cap } => {
+                ModelHead::Logits { linear: self.linear(linear)?, scale: *scale, soft_cap: *soft_cap }
+            }
+            Head::Classifier { dense, out } => {
+                ModelHead::Classifier { dense: self.linear(dense)?, out: self.linear(out)? }
+            }
+        };
+        let ropes = self.ropes;
+        Ok(Model {
+            table,
+            positions,
+            token_types,
+            embedding_norm,
+            layers,
+            final_norm,
+            head,
+            ropes,
+            reservation,
+        })
+    }
+
+    /// Pays for every tensor before the first is read.
+    fn reserve(&self, spec: &ModelSpec) -> Result<Reservation, Error> {
+        let fail = |source| Error::Memory { what: "the weights", source };
+        self.device.account().reserve(weight_bytes(spec, self.weights)).map_err(fail)
+    }
+
+    fn layer(&mut self, layer: &LayerSpec, mask: Mask) -> Result<Layer, Error> {
+        let (gate, up, down, activation) = match &layer.mlp {
+            spec::Mlp::Gated { gate, up, down, activation } => (gate, Some(up), down, activation),
+            spec::Mlp::Plain { up, down, activation } => (up, None, down, activation),
+        };
+        let mlp = layer::Mlp {
+            gate: self.linear(gate)?,
+            up: up.map(|up| self.linear(up)).transpose()?,
+            down: self.linear(down)?,
+            function: function(*activation),
+        };
+        let mixer = &layer.mixer;
+        Ok(Layer {
+            attention: attention(mixer, mask),
+            query: self.linear(&mixer.query)?,
+            key: self.linear(&mixer.key)?,
+            value: self.linear(&mixer.value)?,
+            output: self.linear(&mixer.output)?,
+            query_norm: self.maybe_norm(mixer.query_norm.as_ref())?,
+            key_norm: self.maybe_norm(mixer.key_norm.as_ref())?,
+            rope: mixer.rope.as_ref().map(|rope| self.rope(rope)).transpose()?,
+            mixer_norms: self.norms(&layer.mixer_norms)?,
+            mlp,
+            mlp_norms: self.norms(&layer.mlp_norms)?,
+            residual_scale: layer.residual_scale,
+        })
+    }
+
+    /// Returns the index of a rotation among the model's, after reading its divisors.
+    fn rope(&mut self, rope: &RopeSpec) -> Result<usize, Error> {
+        let mut rope = rope.clone();
+        match &mut rope.scaling {
+            RopeScaling::LongRope(long_rope) => {
+                self.divisors(&mut long_rope.short)?;
+                self.divisors(&mut long_rope.long)?;
+            }
+            RopeScaling::Factors(factors) => self.divisors(factors)?,
+            _ => {}
+        }
+        if let Some(index) = self.ropes.iter().position(|known| *known.spec() == rope) {
+            return Ok(index);
+        }
+        self.ropes.push(Rope::new(rope));
+        Ok(self.ropes.len() - 1)
+    }
+
+    fn divisors(&self, factors: &mut Factors) -> Result<(), Error> {
+        if let Factors::Tensor(tensor) = factors {
+            *factors = Factors::Values(self.numbers(tensor)?);
+        }
+        Ok(())
+    }
+
+    fn norms(&self, norms: &spec::SublayerNorms) -> Result<layer::Norms, Error> {
+        Ok(layer::Norms {
+            before: self.maybe_norm(norms.before.as_ref())?,
+            after: self.maybe_norm(norms.after.as_ref())?,
+            last: self.maybe_norm(norms.last.as_ref())?,
+        })
+    }
+
+    fn maybe_norm(&self, norm: Option<&NormSpec>) -> Result<Option<Norm>, Error> {
+        let Some(norm) = norm else { return Ok(None) };
+        let mut weight = self.numbers(&norm.weight)?;
+        if norm.weight_offset != 0.0 {
+            weight.iter_mut().for_each(|weight| *weight += norm.weight_offset);
+        }
+        let bias = match &norm.bias {
+            Some(bias) => self.numbers(bias)?,
+            None => vec![0.0; weight.len()],
+        };
+        Ok(Some(Norm { kind: norm.kind, eps: norm.eps, weight, bias }))
+    }
+
+    fn table(&self, tensor: &TensorRef, width: usize) -> Result<Table, Error> {
+        Ok(Table { width, values: self.numbers(tensor)? })
+    }
+
+    fn linear(&mut self, linear: &LinearSpec) -> Result<Linear, Error> {
+        let matrix = self.matrix(&linear.weight)?;
+        let bias = linear.bias.as_ref().map(|bias| self.numbers(bias)).transpose()?;
+        Ok(Linear { matrix, bias })
+    }
+
+    fn matrix(&mut self, tensor: &TensorRef) -> Result<Arc<Packed>, Error> {
+        if let Some(known) = self.matrices.get(tensor) {
+            return Ok(Arc::clone(known));
+        }
+        let name = tensor.name.as_str();
+        let missing = || crate::weights::Error::Missing { file: String::new(), name: name.to_owned() };
+        let info = self.weights.info(name).ok_or_else(missing)?;
+        let rows = tensor.rows.clone().unwrap_or(0..info.rows());
+        let cols = info.shape.get(1).copied().unwrap_or(1);
+        let packed = match kind(info.kind) {
+            Some(kind) => Packed::pack_with(kind, rows.len(), cols, self.cpu, |part, out| {
+                self.check_cancelled()?;
+                let part = rows.start + part.start..rows.start + part.end;
+                self.weights.read_rows_into(name, part, out)?;
+                self.report(out.len());
+                Ok::<_, Error>(())
+            })?,
+            // Numbers of another kind become plain ones.
+            None => {
+                let numbers = self.numbers(tensor)?;
+                let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+                Packed::pack(Kind::F32, rows.len(), cols, &bytes)?
+            }
+        };
+        let packed = Arc::new(packed);
+        self.matrices.insert(tensor.clone(), Arc::clone(&packed));
+        Ok(packed)
+    }
+
+    /// Reads a small tensor, or a table that rows are looked up in, into `f32`.
+    fn numbers(&self, tensor: &TensorRef) -> Result<Vec<f32>, Error> {
+        self.check_cancelled()?;
+        let raw: RawTensor = match &tensor.rows {
+            Some(rows) => self.weights.read_rows(&tensor.name, rows.clone())?,
+            None => self.weights.read(&tensor.name)?,
+        };
+        if !(raw.kind.is_float() || raw.kind.is_quantized()) {
+            return Err(Error::WeightKind { name: tensor.name.clone(), kind: raw.kind.as_str() });
+        }
+        self.report(raw.bytes.len());
+        Ok(raw.to_f32()?)
+    }
+
+    fn check_cancelled(&self) -> Result<(), Error> {
+        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    fn report(&self, bytes: usize) {
+        let done = self.done_bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        self.progress.report(Progress { stage: "reading weights", done, total: self.total_bytes });
+    }
+}
+
+fn attention(mixer: &AttentionSpec, mask: Mask) -> Attention {
+    Attention {
+        heads: mixer.heads,
+        kv_heads: mixer.kv_heads,
+        head_dim: mixer.head_dim,
+        scale: mixer.scale,
+        soft_cap: mixer.soft_cap,
+        window: mixer.window,
+        is_causal: mask == Mask::Causal,
+    }
+}
+
+fn function(activation: Activation) -> Function {
+    match activation {
+        Activation::Silu => Function::Silu,
+        Activation::Gelu => Function::Gelu,
+        Activation::GeluTanh => Function::GeluTanh,
+        Activation::Relu => Function::Relu,
+    }
+}
+
+/// Returns the kind that a matrix is packed as, if it is packed as it is.
+fn kind(kind: WeightKind) -> Option<Kind> {
+    Some(match kind {
+        WeightKind::F32 => Kind::F32,
+        WeightKind::F16 => Kind::F16,
+        WeightKind::BF16 => Kind::BF16,
+        WeightKind::Q4_0 => Kind::Q4_0,
+        WeightKind::Q4_1 => Kind::Q4_1,
+        WeightKind::Q5_0 => Kind::Q5_0,
+        WeightKind::Q5_1 => Kind::Q5_1,
+        WeightKind::Q8_0 => Kind::Q8_0,
+        WeightKind::Q2K => Kind::Q2K,
+        WeightKind::Q3K => Kind::Q3K,
+        WeightKind::Q4K => Kind::Q4K,
+        WeightKind::Q5K => Kind::Q5K,
+        WeightKind::Q6K => Kind::Q6K,
+        _ => return None,
+    })
+}
+
+/// Returns how many bytes the tensors of a specification take once they are loaded.
+pub(in crate::executor) fn weight_bytes(spec: &ModelSpec, weights: &Weights) -> u64 {
+    let mut uses = spec.tensors();
+    let place = |used: &TensorUse<'_>| {
+        let TensorRef { name, rows } = used.tensor;
+        (name.clone(), rows.as_ref().map(|rows| rows.start))
+    };
+    uses.sort_by_cached_key(place);
+    uses.dedup_by(|a, b| a.tensor == b.tensor);
+    let bytes = |used: &TensorUse<'_>| {
+        let Some(info) = weights.info(&used.tensor.name) else { return 0 };
+        let all_rows = info.rows().max(1);
+        let rows = used.tensor.rows.as_ref().map_or(all_rows, |rows| rows.len()).min(all_rows);
+        match info.shape.as_slice() {
+            [_, cols] if !used.is_looked_up => {
+                let kind = kind(info.kind).unwrap_or(Kind::F32);
+                Packed::bytes_of(kind, rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
+            }
+            _ => (info.elements() / all_rows * rows) as u64 * 4,
+        }
+    };
+    uses.iter().map(bytes).fold(0, u64::saturating_add)
+}

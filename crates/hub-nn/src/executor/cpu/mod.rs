@@ -1,0 +1,204 @@
+//! The executor for processors, on hub-kernels.
+//!
+//! A layer is eight pieces of work that the threads share: each norm, gate or residual is computed on the way into the
+//! product that follows it, which takes its inputs row by row, rounded as its weights ask for.
+
+mod layer;
+mod load;
+mod step;
+
+use std::ops::Range;
+
+use hub_base::{CancelToken, ProgressSink, Reservation};
+use hub_kernels::{Cpu, KvBlock, KvKind};
+
+pub(super) use self::load::weight_bytes;
+use self::{
+    layer::{Layer, Linear, Norm},
+    load::Loader,
+    step::{Scratch, Step},
+};
+use super::{
+    Executor, Output, Segment, Want,
+    places::places,
+    rope::Rope,
+    store::{Block, Store},
+};
+use crate::{
+    Device, Error,
+    device::Priority,
+    spec::ModelSpec,
+    state::{Group, SequenceState},
+    weights::Weights,
+};
+
+/// Runs a model on the processor, over packed weights.
+///
+/// What a row computes is bitwise the same whatever else shares its step, and for any number of threads.
+#[derive(Debug)]
+pub struct CpuExecutor {
+    spec: ModelSpec,
+    device: Device,
+    cpu: Cpu,
+    model: Model,
+    store: Store<CacheBlock>,
+    scratch: Scratch,
+}
+
+/// The weights of a whole model.
+#[derive(Debug)]
+struct Model {
+    table: std::sync::Arc<hub_kernels::Packed>,
+    positions: Option<Table>,
+    token_types: Option<Table>,
+    embedding_norm: Option<Norm>,
+    layers: Vec<Layer>,
+    final_norm: Option<Norm>,
+    head: ModelHead,
+    ropes: Vec<Rope>,
+    reservation: Reservation,
+}
+
+/// Rows that are looked up and added.
+#[derive(Debug)]
+struct Table {
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Table {
+    /// Returns a row, if there is one.
+    fn row(&self, index: usize) -> Option<&[f32]> {
+        self.values.chunks_exact(self.width).nth(index)
+    }
+}
+
+/// What is computed from the last hidden state.
+#[derive(Debug)]
+enum ModelHead {
+    None,
+    Logits { linear: Linear, scale: f32, soft_cap: Option<f32> },
+    Classifier { dense: Linear, out: Linear },
+}
+
+/// A block of the store.
+#[derive(Debug)]
+struct CacheBlock(KvBlock);
+
+impl Block for CacheBlock {
+    type Context = KvKind;
+
+    fn bytes(group: &Group, kind: &KvKind) -> u64 {
+        block_bytes(group, *kind)
+    }
+
+    fn new(group: &Group, kind: &KvKind) -> Result<Self, Error> {
+        Ok(Self(KvBlock::new(*kind, group.layers.len(), group.kv_heads, group.head_dim)))
+    }
+
+    fn copy(&self) -> Result<Self, Error> {
+        Ok(Self(self.0.clone()))
+    }
+}
+
+/// Returns how many bytes a block takes in all layers of a group.
+pub(super) fn block_bytes(group: &Group, kind: KvKind) -> u64 {
+    (group.layers.len() * kind.block_bytes(group.kv_heads, group.head_dim)) as u64
+}
+
+impl CpuExecutor {
+    /// Loads the tensors that `spec` names from `weights`, packing them as they are read. Sequences keep keys and
+    /// values as `kv`.
+    ///
+    /// The device's account pays for all of them before the first is read. Progress counts bytes of the files.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] if the specification and the files do not fit each other, [`Error::WeightKind`] for a tensor of a
+    /// kind that cannot be computed with, [`Error::Memory`] if the account does not allow it, [`Error::Cancelled`] once
+    /// `cancel` is set, [`Error::Threads`].
+    pub fn load(
+        spec: ModelSpec,
+        weights: &Weights,
+        device: &Device,
+        kv: KvKind,
+        progress: &ProgressSink,
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
+        let cpu = device.cpu_team()?;
+        let model = Loader::new(weights, device, &cpu, progress, cancel).model(&spec)?;
+        let store = Store::new(&spec, device.account().clone(), kv);
+        Ok(Self { spec, device: device.clone(), cpu, model, store, scratch: Scratch::default() })
+    }
+}
+
+impl Executor for CpuExecutor {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn weight_bytes(&self) -> u64 {
+        self.model.reservation.bytes()
+    }
+
+    fn state_bytes(&self) -> u64 {
+        self.store.bytes()
+    }
+
+    fn copied_bytes(&self) -> u64 {
+        self.store.copied_bytes()
+    }
+
+    fn bytes_for(&self, tokens: usize) -> u64 {
+        self.store.bytes_for(tokens)
+    }
+
+    fn append(&mut self, state: &mut SequenceState, tokens: usize) -> Result<(), Error> {
+        self.store.append(state, tokens)
+    }
+
+    fn fork(&mut self, state: &SequenceState) -> SequenceState {
+        self.store.fork(state)
+    }
+
+    fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize {
+        self.store.rewind(state, to)
+    }
+
+    fn release(&mut self, state: SequenceState) {
+        self.store.release(state);
+    }
+
+    fn run(
+        &mut self,
+        layers: Range<usize>,
+        segments: &mut [Segment<'_>],
+        want: Want,
+        priority: Priority,
+    ) -> Result<Output, Error> {
+        let count = self.spec.layers.len();
+        if layers.start > layers.end || layers.end > count || (want == Want::Head && layers.end != count) {
+            return Err(Error::Rows { reason: format!("layers {layers:?} of {count}") });
+        }
+        let places = places(&self.spec, segments)?;
+        let is_last = layers.end == count;
+        let mut pass = self.device.gate().enter(priority);
+        let step = Step {
+            spec: &self.spec,
+            model: &self.model,
+            store: &self.store,
+            cpu: &self.cpu,
+            segments,
+            places: &places,
+        };
+        let output = step.run(&mut self.scratch, layers, want, &mut pass)?;
+        drop(pass);
+        if is_last {
+            for (segment, place) in segments.iter_mut().zip(&places) {
+                if let Some(state) = &mut segment.state {
+                    self.store.advance(state, place.count);
+                }
+            }
+        }
+        Ok(output)
+    }
+}

@@ -1,0 +1,55 @@
+use super::{Input, Segment};
+use crate::{Error, spec::ModelSpec, state::MAX_STEP_TOKENS};
+
+/// Where the rows of one segment are, in the step and in their sequence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) start: usize,
+    pub(super) count: usize,
+    pub(super) position: usize,
+    pub(super) span: usize,
+}
+
+/// Finds the places of all segments, and checks that each fits the model and its state.
+pub(super) fn places(spec: &ModelSpec, segments: &[Segment<'_>]) -> Result<Vec<Place>, Error> {
+    let mut start = 0;
+    let mut places = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let count = segment.input.rows(spec.hidden_size);
+        let position = segment.state.as_ref().map_or(0, |state| state.tokens());
+        check_segment(spec, segment, count, position)?;
+        places.push(Place { start, count, position, span: segment.span.max(position + count) });
+        start += count;
+    }
+    Ok(places)
+}
+
+fn check_segment(
+    spec: &ModelSpec,
+    segment: &Segment<'_>,
+    count: usize,
+    position: usize,
+) -> Result<(), Error> {
+    let fail = |reason: String| Err(Error::Rows { reason });
+    if count == 0 {
+        return fail("a segment without rows".to_owned());
+    }
+    if segment.state.is_some() != spec.keeps_state() {
+        return fail("a state is needed by decoders, and by no other model".to_owned());
+    }
+    if let Some(state) = &segment.state {
+        let room = state.groups.iter().map(|table| table.capacity()).min().unwrap_or(0);
+        if count > MAX_STEP_TOKENS || position + count > room {
+            return fail(format!("{count} rows at position {position}, where there is room to {room}"));
+        }
+    }
+    if position + count > spec.context_tokens && spec.embedding.positions.is_some() {
+        return fail(format!("{count} rows are more than {} learned positions", spec.context_tokens));
+    }
+    if let Input::Hidden(values) = segment.input
+        && values.len() != count * spec.hidden_size
+    {
+        return fail(format!("{} numbers are no rows of {}", values.len(), spec.hidden_size));
+    }
+    Ok(())
+}
