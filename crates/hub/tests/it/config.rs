@@ -96,7 +96,7 @@ fn a_wrong_value_is_named_with_its_place() {
     refused(
         "",
         &[("HUB_COMPUTE__EXECUTOR", "gpu")],
-        "HUB_COMPUTE__EXECUTOR: `compute.executor`: unknown variant `gpu`, expected `auto` or `candle`",
+        "HUB_COMPUTE__EXECUTOR: `compute.executor`: unknown variant `gpu`, expected one of `auto`, `candle`, `cpu`",
     );
     refused(
         "server = 3\n",
