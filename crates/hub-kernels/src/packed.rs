@@ -21,7 +21,10 @@
 //!
 //! Plain numbers (`F16`, `BF16`, `F32`) lie column after column, 16 rows side by side.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use half::{bf16, f16};
 
@@ -104,12 +107,12 @@ impl Packed {
         let mut bytes =
             Buffer::zeroed(Self::bytes_of(kind, rows, cols).ok_or(Error::Memory { bytes: usize::MAX })?)?;
         let tiles = (PIECE / (row_bytes * TILE)).max(1);
-        let failed = std::sync::Mutex::new(None);
-        let raw: Vec<std::sync::Mutex<Vec<u8>>> =
-            (0..cpu.threads()).map(|_| std::sync::Mutex::default()).collect();
+        let failed = Mutex::new(None);
+        let raw: Vec<Mutex<Vec<u8>>> = (0..cpu.threads()).map(|_| Mutex::default()).collect();
         cpu.each_chunk_by_thread(&mut bytes, tiles * tile_bytes, |thread, piece, out| {
             let range = piece * tiles * TILE..((piece + 1) * tiles * TILE).min(rows);
-            let Ok(mut raw) = raw[thread].lock() else { return };
+            // Whatever an earlier piece left there is written over.
+            let mut raw = raw[thread].lock().unwrap_or_else(PoisonError::into_inner);
             raw.resize(range.len() * row_bytes, 0);
             match read(range, &mut raw) {
                 Ok(()) => {
@@ -118,15 +121,13 @@ impl Packed {
                     }
                 }
                 Err(error) => {
-                    if let Ok(mut failed) = failed.lock() {
-                        *failed = Some(error);
-                    }
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
             }
         });
-        match failed.into_inner() {
-            Ok(Some(error)) => Err(error),
-            _ => Ok(Self { kind, rows, cols, bytes }),
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(Self { kind, rows, cols, bytes }),
         }
     }
 

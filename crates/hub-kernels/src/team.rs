@@ -113,8 +113,9 @@ impl Team {
         }
         let _turn = lock(&self.turn);
         self.open(parts, work);
-        let close = Close(&self.shared);
+        let mut close = Close { shared: &self.shared, is_done: false };
         self.shared.take_parts(0, work);
+        close.is_done = true;
         drop(close);
         if let Some(panic) = lock(&self.shared.panic).take() {
             resume_unwind(panic);
@@ -156,13 +157,17 @@ impl fmt::Debug for Team {
 }
 
 /// Ends a piece of work, also when the caller's own part panics: nobody joins any more, and all who did are waited for.
-struct Close<'a>(&'a Shared);
+struct Close<'a> {
+    shared: &'a Shared,
+    /// Whether the caller has found no part left.
+    is_done: bool,
+}
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {
-        let shared = self.0;
+        let shared = self.shared;
         // After a panic of the caller nobody needs what is left.
-        if thread::panicking() {
+        if !self.is_done {
             shared.next.store(usize::MAX / 2, Ordering::Relaxed);
         }
         shared.state.fetch_and(!OPEN, Ordering::SeqCst);

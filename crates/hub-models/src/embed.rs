@@ -87,10 +87,11 @@ impl EmbeddingModel {
         let source = source.into();
         let bundle = Bundle::open(&source)?;
         bundle.expect(Task::Embed)?;
-        let (info, tokenizer) = (bundle.info(options.executor), bundle.tokenizer()?);
+        let tokenizer = bundle.tokenizer()?;
         let pooling = Arc::new(Pooling::of(&bundle)?);
         let (name, queue) = (source.thread_name(), options.queue);
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
+        let info = bundle.info(options.executor.for_device(&device));
         let encoder = Encoder::start(&name, queue, executor_loader(bundle, device, options))?;
         Ok(Self(Arc::new(Inner { info, tokenizer, pooling, encoder })))
     }

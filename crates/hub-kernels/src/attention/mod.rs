@@ -10,7 +10,7 @@ mod part;
 
 pub use cache::{KvBlock, KvKind};
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use self::{cache::Row, part::Rows};
 use crate::{Cpu, disjoint::Disjoint};
@@ -122,9 +122,9 @@ impl Attention {
                     head: part % self.kv_heads,
                     tokens: chunk * TOKENS..((chunk + 1) * TOKENS).min(sequence.count),
                 };
-                if let Ok(mut scratch) = scratch.threads[thread].lock() {
-                    rows.attend(queries, &mut scratch, &out, cpu.isa());
-                }
+                // Whatever an earlier part left there is written over.
+                let mut scratch = scratch.threads[thread].lock().unwrap_or_else(PoisonError::into_inner);
+                rows.attend(queries, &mut scratch, &out, cpu.isa());
                 return;
             }
         });

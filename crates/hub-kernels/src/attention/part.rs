@@ -137,61 +137,83 @@ impl<E: Element> Op for Step<'_, '_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { numbers, set, soft_cap } = self;
-        let dim = set.queries.len();
         let first = set.seen.iter().map(|seen| seen.start).min().unwrap_or(0) / LANES;
-        let end = set.seen.iter().map(|seen| seen.end).max().unwrap_or(0).div_ceil(LANES);
-        if first >= end {
+        let end = set.seen.iter().map(|seen| seen.end).max().unwrap_or(0);
+        let tiles = first..end.div_ceil(LANES);
+        if tiles.is_empty() {
             return;
         }
         let mut weights = [[[0.0; LANES]; BLOCK / LANES]; SET];
-        for tile in first..end {
-            let mut scores = [simd.splat(0.0); SET];
-            let keys = &numbers.keys[tile * dim..(tile + 1) * dim];
-            for (key, queries) in keys.iter().zip(set.queries) {
-                let key = E::load(simd, key);
-                for row in 0..SET {
-                    scores[row] = simd.fma(key, simd.splat(queries[row]), scores[row]);
+        for tile in tiles.clone() {
+            score(simd, numbers, set, tile, soft_cap, &mut weights);
+        }
+        for (row, weights) in weights.iter_mut().enumerate() {
+            soften(simd, weights, tiles.clone(), set, row);
+            if E::HAS_SCALES {
+                for (weights, scales) in weights.iter_mut().zip(&numbers.value_scales) {
+                    simd.store(simd.mul(simd.load(weights), simd.load(scales)), weights);
                 }
             }
-            for row in 0..SET {
-                if E::HAS_SCALES {
-                    scores[row] = simd.mul(scores[row], simd.load(&numbers.key_scales[tile]));
-                }
-                if let Some(cap) = soft_cap {
-                    let part = simd.mul(scores[row], simd.splat(1.0 / cap));
-                    scores[row] = simd.mul(simd.tanh(part), simd.splat(cap));
-                }
-                simd.store(scores[row], &mut weights[row][tile]);
-                hide(&mut weights[row][tile], &set.seen[row], tile, LOW);
-            }
         }
-        for row in 0..SET {
-            soften(simd, &mut weights[row], first..end, set, row);
+        weigh(simd, numbers, set, first * LANES..end, &weights);
+    }
+}
+
+/// Multiplies a tile of keys with the queries of a set.
+#[inline(always)]
+fn score<S: Simd, E: Element>(
+    simd: S,
+    numbers: &Numbers<E>,
+    set: &Set<'_>,
+    tile: usize,
+    soft_cap: Option<f32>,
+    out: &mut [[[f32; LANES]; BLOCK / LANES]; SET],
+) {
+    let dim = set.queries.len();
+    let mut scores = [simd.splat(0.0); SET];
+    for (key, queries) in numbers.keys[tile * dim..(tile + 1) * dim].iter().zip(set.queries) {
+        let key = E::load(simd, key);
+        for (score, query) in scores.iter_mut().zip(queries) {
+            *score = simd.fma(key, simd.splat(*query), *score);
         }
-        let tiles = first * LANES..set.seen.iter().map(|seen| seen.end).max().unwrap_or(0);
-        let wide = dim.div_ceil(LANES);
+    }
+    for (score, (out, seen)) in scores.into_iter().zip(out.iter_mut().zip(&set.seen)) {
+        let mut score = score;
         if E::HAS_SCALES {
-            for weights in &mut weights {
-                for tile in first..end {
-                    let scaled = simd.mul(simd.load(&weights[tile]), simd.load(&numbers.value_scales[tile]));
-                    simd.store(scaled, &mut weights[tile]);
-                }
+            score = simd.mul(score, simd.load(&numbers.key_scales[tile]));
+        }
+        if let Some(cap) = soft_cap {
+            let part = simd.mul(score, simd.splat(1.0 / cap));
+            score = simd.mul(simd.tanh(part), simd.splat(cap));
+        }
+        simd.store(score, &mut out[tile]);
+        hide(&mut out[tile], seen, tile, LOW);
+    }
+}
+
+/// Adds values at some positions of the block, by weight, to the sums of a set.
+#[inline(always)]
+fn weigh<S: Simd, E: Element>(
+    simd: S,
+    numbers: &Numbers<E>,
+    set: &mut Set<'_>,
+    positions: Range<usize>,
+    weights: &[[[f32; LANES]; BLOCK / LANES]; SET],
+) {
+    let wide = set.sums.len() / SET;
+    for column in 0..wide {
+        let mut sums = [simd.splat(0.0); SET];
+        for (row, sum) in sums.iter_mut().enumerate() {
+            *sum = simd.load(&set.sums[row * wide + column]);
+        }
+        for at in positions.clone() {
+            let value = E::load(simd, &numbers.values[at * wide + column]);
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = simd.fma(simd.splat(weights[at / LANES][at % LANES]), value, *sum);
             }
         }
-        for column in 0..wide {
-            let mut sums = [simd.splat(0.0); SET];
-            for row in 0..SET {
-                sums[row] = simd.load(&set.sums[row * wide + column]);
-            }
-            for at in tiles.clone() {
-                let value = E::load(simd, &numbers.values[at * wide + column]);
-                for row in 0..SET {
-                    sums[row] = simd.fma(simd.splat(weights[row][at / LANES][at % LANES]), value, sums[row]);
-                }
-            }
-            for row in 0..SET {
-                simd.store(sums[row], &mut set.sums[row * wide + column]);
-            }
+        for (row, sum) in sums.into_iter().enumerate() {
+            simd.store(sum, &mut set.sums[row * wide + column]);
         }
     }
 }

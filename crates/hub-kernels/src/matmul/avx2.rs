@@ -276,7 +276,7 @@ fn number<const K: usize>(lines: &[Line], unit: usize, step: usize, half: usize)
     let lines = &lines[unit * planes.bytes() / STEP..(unit + 1) * planes.bytes() / STEP];
     let four = || {
         let line = load(&lines[step / 2], half);
-        let line = if step % 2 == 0 { line } else { _mm256_srli_epi16::<4>(line) };
+        let line = if step.is_multiple_of(2) { line } else { _mm256_srli_epi16::<4>(line) };
         _mm256_and_si256(line, _mm256_set1_epi8(15))
     };
     // Shifts of 16 bits move bits across bytes; the mask takes away what came from the neighbour.

@@ -11,6 +11,7 @@ mod portable;
 
 use std::ops::Range;
 
+use self::plain::{Plain, Work};
 use crate::{Activations, Cpu, Isa, Packed, TILE, disjoint::Disjoint};
 
 /// How many tokens share one taking apart of a tile.
@@ -86,7 +87,8 @@ impl Job<'_> {
         let tiles = part * self.tiles..((part + 1) * self.tiles).min(self.weights.tiles());
         if self.x.lanes == 1 && self.weights.kind().is_plain() {
             let mut sums = [[0.0; TILE]; MOST_TILES];
-            isa.run(plain::One { weights: self.weights, tiles: tiles.clone(), x: self.x, sums: &mut sums });
+            let work = Work::One { tiles: tiles.clone() };
+            isa.run(Plain { weights: self.weights, x: self.x, work, sums: &mut sums });
             for (tile, sums) in tiles.zip(&sums) {
                 self.write(tile, 0, std::slice::from_ref(sums));
             }
@@ -106,7 +108,7 @@ impl Job<'_> {
     fn add(&self, isa: Isa, tile: usize, first: usize, sums: &mut Sums) {
         let Self { weights, x, .. } = *self;
         if weights.kind().is_plain() {
-            return isa.run(plain::Many { weights, tile, x, first, sums });
+            return isa.run(Plain { weights, x, work: Work::Many { tile, first }, sums });
         }
         match isa {
             Isa::Portable => portable::add(weights, tile, x, first, sums),

@@ -14,15 +14,23 @@ const CHUNK: usize = 128;
 /// How many tiles are summed up side by side for a single token, so that one sum does not wait for the other.
 const ABREAST: usize = 4;
 
-/// Several tiles for one token.
-pub(super) struct One<'a> {
+/// Products of plain numbers, added to `sums`.
+pub(super) struct Plain<'a> {
     pub(super) weights: &'a Packed,
-    pub(super) tiles: Range<usize>,
     pub(super) x: &'a Activations,
+    pub(super) work: Work,
     pub(super) sums: &'a mut Sums,
 }
 
-impl Op for One<'_> {
+/// What is multiplied at once.
+pub(super) enum Work {
+    /// Several tiles for one token.
+    One { tiles: Range<usize> },
+    /// One tile for the tokens from `first` on.
+    Many { tile: usize, first: usize },
+}
+
+impl Op for Plain<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -35,86 +43,83 @@ impl Op for One<'_> {
     }
 }
 
-impl One<'_> {
+impl Plain<'_> {
     #[inline(always)]
     fn of<S: Simd, const SIZE: usize>(self, simd: S, load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy) {
-        let Self { weights, tiles, x, sums } = self;
-        let x = &x.numbers[..x.cols];
-        let columns = |tile: usize| weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
-        let mut groups = sums.chunks_mut(ABREAST);
-        let mut tile = tiles.start;
-        while tile + ABREAST <= tiles.end {
-            let columns: [_; ABREAST] = std::array::from_fn(|at| &columns(tile + at)[..x.len()]);
-            let mut all = [simd.splat(0.0); ABREAST];
-            for (at, x) in x.iter().enumerate() {
-                let x = simd.splat(*x);
-                for index in 0..ABREAST {
-                    all[index] = simd.fma(load(simd, &columns[index][at]), x, all[index]);
-                }
-            }
-            let group = groups.next().unwrap_or_default();
-            group.iter_mut().zip(all).for_each(|(out, sum)| simd.store(sum, out));
-            tile += ABREAST;
-        }
-        let rest = groups.next().unwrap_or_default();
-        for (tile, out) in (tile..tiles.end).zip(rest) {
-            let mut sum = simd.splat(0.0);
-            for (column, x) in columns(tile).iter().zip(x) {
-                sum = simd.fma(load(simd, column), simd.splat(*x), sum);
-            }
-            simd.store(sum, out);
+        let Self { weights, x, work, sums } = self;
+        match work {
+            Work::One { tiles } => one(simd, load, weights, tiles, x, sums),
+            Work::Many { tile, first } => many(simd, load, weights, (tile, first), x, sums),
         }
     }
 }
 
-/// One tile for the tokens from `first` on.
-pub(super) struct Many<'a> {
-    pub(super) weights: &'a Packed,
-    pub(super) tile: usize,
-    pub(super) x: &'a Activations,
-    pub(super) first: usize,
-    pub(super) sums: &'a mut Sums,
-}
-
-impl Op for Many<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        match self.weights.kind() {
-            Kind::F16 => self.of::<S, 2>(simd, half),
-            Kind::BF16 => self.of::<S, 2>(simd, bf16),
-            _ => self.of::<S, 4>(simd, full),
+#[inline(always)]
+fn one<S: Simd, const SIZE: usize>(
+    simd: S,
+    load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy,
+    weights: &Packed,
+    tiles: Range<usize>,
+    x: &Activations,
+    sums: &mut Sums,
+) {
+    let x = &x.numbers[..x.cols];
+    let columns = |tile: usize| weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
+    let mut groups = sums.chunks_mut(ABREAST);
+    let mut tile = tiles.start;
+    while tile + ABREAST <= tiles.end {
+        let columns: [_; ABREAST] = std::array::from_fn(|at| &columns(tile + at)[..x.len()]);
+        let mut all = [simd.splat(0.0); ABREAST];
+        for (at, x) in x.iter().enumerate() {
+            let x = simd.splat(*x);
+            for index in 0..ABREAST {
+                all[index] = simd.fma(load(simd, &columns[index][at]), x, all[index]);
+            }
         }
+        let group = groups.next().unwrap_or_default();
+        group.iter_mut().zip(all).for_each(|(out, sum)| simd.store(sum, out));
+        tile += ABREAST;
+    }
+    let rest = groups.next().unwrap_or_default();
+    for (tile, out) in (tile..tiles.end).zip(rest) {
+        let mut sum = simd.splat(0.0);
+        for (column, x) in columns(tile).iter().zip(x) {
+            sum = simd.fma(load(simd, column), simd.splat(*x), sum);
+        }
+        simd.store(sum, out);
     }
 }
 
-impl Many<'_> {
-    #[inline(always)]
-    fn of<S: Simd, const SIZE: usize>(self, simd: S, load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy) {
-        let Self { weights, tile, x, first, sums } = self;
-        let columns = weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
-        let mut wide = [[0.0; TILE]; CHUNK];
-        for (at, columns) in columns.chunks(CHUNK).enumerate() {
-            for (column, wide) in columns.iter().zip(&mut wide) {
-                simd.store(load(simd, column), wide);
+#[inline(always)]
+fn many<S: Simd, const SIZE: usize>(
+    simd: S,
+    load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy,
+    weights: &Packed,
+    (tile, first): (usize, usize),
+    x: &Activations,
+    sums: &mut Sums,
+) {
+    let columns = weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
+    let mut wide = [[0.0; TILE]; CHUNK];
+    for (at, columns) in columns.chunks(CHUNK).enumerate() {
+        for (column, wide) in columns.iter().zip(&mut wide) {
+            simd.store(load(simd, column), wide);
+        }
+        let wide = &wide[..columns.len()];
+        for (panel, sums) in sums.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
+            let start = (first / PANEL + panel) * x.cols + at * CHUNK;
+            let x = &x.numbers.as_chunks::<PANEL>().0[start..start + columns.len()];
+            let mut all = [simd.splat(0.0); PANEL];
+            for (all, sums) in all.iter_mut().zip(&*sums) {
+                *all = simd.load(sums);
             }
-            let wide = &wide[..columns.len()];
-            for (panel, sums) in sums.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
-                let start = (first / PANEL + panel) * x.cols + at * CHUNK;
-                let x = &x.numbers.as_chunks::<PANEL>().0[start..start + columns.len()];
-                let mut all = [simd.splat(0.0); PANEL];
-                for (all, sums) in all.iter_mut().zip(&*sums) {
-                    *all = simd.load(sums);
+            for (column, x) in wide.iter().zip(x) {
+                let column = simd.load(column);
+                for token in 0..PANEL {
+                    all[token] = simd.fma(column, simd.splat(x[token]), all[token]);
                 }
-                for (column, x) in wide.iter().zip(x) {
-                    let column = simd.load(column);
-                    for token in 0..PANEL {
-                        all[token] = simd.fma(column, simd.splat(x[token]), all[token]);
-                    }
-                }
-                sums.iter_mut().zip(all).for_each(|(sums, all)| simd.store(all, sums));
             }
+            sums.iter_mut().zip(all).for_each(|(sums, all)| simd.store(all, sums));
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Products of every kind and instruction set against plain arithmetic.
 #![cfg(test)]
 
+mod attention;
+mod rows;
+
 use std::num::NonZeroUsize;
 
 use hub_kernels::{Activations, Cpu, Forms, Isa, Kind, Packed};

@@ -1,4 +1,6 @@
-use super::{Input, Segment};
+use std::ops::Range;
+
+use super::{Input, Segment, Want};
 use crate::{Error, spec::ModelSpec, state::MAX_STEP_TOKENS};
 
 /// Where the rows of one segment are, in the step and in their sequence.
@@ -8,6 +10,15 @@ pub(super) struct Place {
     pub(super) count: usize,
     pub(super) position: usize,
     pub(super) span: usize,
+}
+
+/// Checks which layers a call names, and tells whether the last is among them.
+pub(super) fn ends_model(spec: &ModelSpec, layers: &Range<usize>, want: Want) -> Result<bool, Error> {
+    let count = spec.layers.len();
+    if layers.start > layers.end || layers.end > count || (want == Want::Head && layers.end != count) {
+        return Err(Error::Rows { reason: format!("layers {layers:?} of {count}") });
+    }
+    Ok(layers.end == count)
 }
 
 /// Finds the places of all segments, and checks that each fits the model and its state.

@@ -1,4 +1,7 @@
-use crate::spec::RopeSpec;
+use crate::{
+    Error,
+    spec::{Factors, RopeScaling, RopeSpec, TensorRef},
+};
 
 /// One rotation, shared by all layers that turn alike.
 #[derive(Debug)]
@@ -23,9 +26,48 @@ pub(super) struct Turns {
     pub(super) sin: Vec<f32>,
 }
 
+/// The rotations of a model while it is loaded: layers that turn alike share one.
+#[derive(Debug, Default)]
+pub(super) struct Ropes(Vec<Rope>);
+
+impl Ropes {
+    /// Returns the index of a rotation, after reading its divisors with `read`.
+    pub(super) fn index(
+        &mut self,
+        rope: &RopeSpec,
+        mut read: impl FnMut(&TensorRef) -> Result<Vec<f32>, Error>,
+    ) -> Result<usize, Error> {
+        let mut rope = rope.clone();
+        let mut divisors = |factors: &mut Factors| {
+            if let Factors::Tensor(tensor) = factors {
+                *factors = Factors::Values(read(tensor)?);
+            }
+            Ok::<_, Error>(())
+        };
+        match &mut rope.scaling {
+            RopeScaling::LongRope(long_rope) => {
+                divisors(&mut long_rope.short)?;
+                divisors(&mut long_rope.long)?;
+            }
+            RopeScaling::Factors(factors) => divisors(factors)?,
+            _ => {}
+        }
+        if let Some(index) = self.0.iter().position(|known| known.spec == rope) {
+            return Ok(index);
+        }
+        self.0.push(Rope::new(rope));
+        Ok(self.0.len() - 1)
+    }
+
+    /// Returns all of them, by index.
+    pub(super) fn into_all(self) -> Vec<Rope> {
+        self.0
+    }
+}
+
 impl Rope {
     /// Prepares a rotation whose divisors are all values: none is left in a tensor.
-    pub(super) fn new(spec: RopeSpec) -> Self {
+    fn new(spec: RopeSpec) -> Self {
         let frequencies =
             if spec.is_fixed() { Frequencies::Fixed(frequencies(&spec, 0)) } else { Frequencies::BySpan };
         Self { spec, frequencies }

@@ -139,6 +139,18 @@ impl ModelSpec {
         all
     }
 
+    /// Returns every tensor, or part of one, that the specification names, once each.
+    pub(crate) fn distinct_tensors(&self) -> Vec<TensorUse<'_>> {
+        let mut uses = self.tensors();
+        let place = |used: &TensorUse<'_>| {
+            let TensorRef { name, rows } = used.tensor;
+            (name.clone(), rows.as_ref().map(|rows| rows.start))
+        };
+        uses.sort_by_cached_key(place);
+        uses.dedup_by(|a, b| a.tensor == b.tensor);
+        uses
+    }
+
     fn collect_embedding<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
         let (embedding, width) = (&self.embedding, self.hidden_size);
         all.push(TensorUse::matrix(&embedding.table, self.vocab_size, width));

@@ -4,7 +4,7 @@ use candle_core::{DType, Device as CandleDevice, Tensor};
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
 
 use super::{
-    Layer, Model, ModelHead, Rope,
+    Layer, Model, ModelHead,
     attention::Attention,
     matrix::{Linear, Matrix},
     mlp::Mlp,
@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     Device, Error,
+    executor::rope::Ropes,
     spec::{
-        self, AttentionSpec, Factors, Head, LayerSpec, LinearSpec, ModelSpec, NormSpec, RopeScaling,
-        RopeSpec, TensorRef, TensorUse,
+        self, AttentionSpec, Head, LayerSpec, LinearSpec, ModelSpec, NormSpec, RopeSpec, TensorRef, TensorUse,
     },
     weights::{RawTensor, WeightKind, Weights},
 };
@@ -29,7 +29,7 @@ pub(super) struct Loader<'a> {
     total_bytes: u64,
     /// Matrices by place: a tied one is read once.
     matrices: HashMap<TensorRef, Matrix>,
-    ropes: Vec<Rope>,
+    ropes: Ropes,
 }
 
 impl<'a> Loader<'a> {
@@ -39,7 +39,7 @@ impl<'a> Loader<'a> {
         progress: &'a ProgressSink,
         cancel: &'a CancelToken,
     ) -> Self {
-        let (matrices, ropes) = (HashMap::new(), Vec::new());
+        let (matrices, ropes) = (HashMap::new(), Ropes::default());
         Self { weights, device, progress, cancel, done_bytes: 0, total_bytes: 0, matrices, ropes }
     }
 
@@ -65,7 +65,7 @@ impl<'a> Loader<'a> {
                 ModelHead::Classifier { dense: self.linear(dense)?, out: self.linear(out)? }
             }
         };
-        let ropes = self.ropes;
+        let ropes = self.ropes.into_all();
         Ok(Model {
             table,
             positions,
@@ -119,37 +119,23 @@ impl<'a> Loader<'a> {
             output: self.linear(&attention.output)?,
             query_norm: self.maybe_norm(&attention.query_norm)?,
             key_norm: self.maybe_norm(&attention.key_norm)?,
-            rope: attention.rope.as_ref().map(|rope| self.rope(rope)).transpose()?,
+            rope: self.rope(attention.rope.as_ref())?,
             scale: attention.scale,
             window: attention.window,
             soft_cap: attention.soft_cap,
         })
     }
 
-    /// Returns the index of a rotation among the model's, after reading its divisors.
-    fn rope(&mut self, rope: &RopeSpec) -> Result<usize, Error> {
-        let mut rope = rope.clone();
-        match &mut rope.scaling {
-            RopeScaling::LongRope(long_rope) => {
-                self.divisors(&mut long_rope.short)?;
-                self.divisors(&mut long_rope.long)?;
-            }
-            RopeScaling::Factors(factors) => self.divisors(factors)?,
-            _ => {}
-        }
-        if let Some(index) = self.ropes.iter().position(|known| *known.spec() == rope) {
-            return Ok(index);
-        }
-        self.ropes.push(Rope::new(rope));
-        Ok(self.ropes.len() - 1)
-    }
-
-    fn divisors(&mut self, factors: &mut Factors) -> Result<(), Error> {
-        if let Factors::Tensor(tensor) = factors {
+    /// Returns the index of a layer's rotation among the model's.
+    fn rope(&mut self, rope: Option<&RopeSpec>) -> Result<Option<usize>, Error> {
+        let mut ropes = std::mem::take(&mut self.ropes);
+        let read = |tensor: &TensorRef| {
             let raw = self.raw(tensor)?;
-            *factors = Factors::Values(self.numbers(tensor, &raw)?);
-        }
-        Ok(())
+            self.numbers(tensor, &raw)
+        };
+        let index = rope.map(|rope| ropes.index(rope, read)).transpose();
+        self.ropes = ropes;
+        index
     }
 
     fn norms(&mut self, norms: &spec::SublayerNorms) -> Result<Norms, Error> {
@@ -243,13 +229,6 @@ impl<'a> Loader<'a> {
 
 /// Returns how many bytes the tensors of a specification take once they are loaded.
 pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleDevice) -> u64 {
-    let mut uses = spec.tensors();
-    let place = |used: &TensorUse<'_>| {
-        let TensorRef { name, rows } = used.tensor;
-        (name.clone(), rows.as_ref().map(|rows| rows.start))
-    };
-    uses.sort_by_cached_key(place);
-    uses.dedup_by(|a, b| a.tensor == b.tensor);
     let bytes = |used: &TensorUse<'_>| {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
         let all_rows = info.shape.first().copied().unwrap_or(1).max(1) as u64;
@@ -257,7 +236,7 @@ pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleD
         let is_matrix = info.shape.len() == 2 && !used.is_looked_up;
         loaded_bytes(info.kind, &info.shape, info.bytes(), is_matrix, device) / all_rows * rows
     };
-    uses.iter().map(bytes).sum()
+    spec.distinct_tensors().iter().map(bytes).sum()
 }
 
 /// Returns how many bytes a whole tensor takes once it is loaded: a matrix as it is stored, all else as `f32`.

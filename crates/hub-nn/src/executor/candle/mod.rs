@@ -26,7 +26,7 @@ use self::{
 
 use super::{
     Executor, Input, Output, Segment, Want,
-    places::{Place, places},
+    places::{Place, ends_model, places},
     rope::Rope,
     store::Store,
 };
@@ -288,12 +288,8 @@ impl Executor for CandleExecutor {
         want: Want,
         priority: Priority,
     ) -> Result<Output, Error> {
-        let count = self.spec.layers.len();
-        if layers.start > layers.end || layers.end > count || (want == Want::Head && layers.end != count) {
-            return Err(Error::Rows { reason: format!("layers {layers:?} of {count}") });
-        }
+        let is_last = ends_model(&self.spec, &layers, want)?;
         let places = places(&self.spec, segments)?;
-        let is_last = layers.end == count;
         let output = self.compute(layers, segments, &places, want, priority)?;
         if is_last {
             for (segment, place) in segments.iter_mut().zip(&places) {

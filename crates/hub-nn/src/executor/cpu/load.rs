@@ -9,12 +9,13 @@ use std::{
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
 use hub_kernels::{Attention, Cpu, Function, Kind, Packed};
 
-use super::{Layer, Linear, Model, ModelHead, Norm, Rope, Table, layer};
+use super::{Layer, Linear, Model, ModelHead, Norm, Table, layer};
 use crate::{
     Device, Error,
+    executor::rope::Ropes,
     spec::{
-        self, Activation, AttentionSpec, Factors, Head, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec,
-        RopeScaling, RopeSpec, TensorRef, TensorUse,
+        self, Activation, AttentionSpec, Head, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RopeSpec,
+        TensorRef, TensorUse,
     },
     weights::{RawTensor, WeightKind, Weights},
 };
@@ -30,7 +31,7 @@ pub(super) struct Loader<'a> {
     total_bytes: u64,
     /// Matrices by place: a tied one is read once.
     matrices: HashMap<TensorRef, Arc<Packed>>,
-    ropes: Vec<Rope>,
+    ropes: Ropes,
 }
 
 impl<'a> Loader<'a> {
@@ -50,7 +51,7 @@ impl<'a> Loader<'a> {
             done_bytes: AtomicU64::new(0),
             total_bytes: weights.total_bytes(),
             matrices: HashMap::new(),
-            ropes: Vec::new(),
+            ropes: Ropes::default(),
         }
     }
 
@@ -79,7 +80,7 @@ impl<'a> Loader<'a> {
                 ModelHead::Classifier { dense: self.linear(dense)?, out: self.linear(out)? }
             }
         };
-        let ropes = self.ropes;
+        let ropes = self.ropes.into_all();
         Ok(Model {
             table,
             positions,
@@ -119,7 +120,7 @@ impl<'a> Loader<'a> {
             output: self.linear(&mixer.output)?,
             query_norm: self.maybe_norm(mixer.query_norm.as_ref())?,
             key_norm: self.maybe_norm(mixer.key_norm.as_ref())?,
-            rope: mixer.rope.as_ref().map(|rope| self.rope(rope)).transpose()?,
+            rope: self.rope(mixer.rope.as_ref())?,
             mixer_norms: self.norms(&layer.mixer_norms)?,
             mlp,
             mlp_norms: self.norms(&layer.mlp_norms)?,
@@ -127,29 +128,12 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Returns the index of a rotation among the model's, after reading its divisors.
-    fn rope(&mut self, rope: &RopeSpec) -> Result<usize, Error> {
-        let mut rope = rope.clone();
-        match &mut rope.scaling {
-            RopeScaling::LongRope(long_rope) => {
-                self.divisors(&mut long_rope.short)?;
-                self.divisors(&mut long_rope.long)?;
-            }
-            RopeScaling::Factors(factors) => self.divisors(factors)?,
-            _ => {}
-        }
-        if let Some(index) = self.ropes.iter().position(|known| *known.spec() == rope) {
-            return Ok(index);
-        }
-        self.ropes.push(Rope::new(rope));
-        Ok(self.ropes.len() - 1)
-    }
-
-    fn divisors(&self, factors: &mut Factors) -> Result<(), Error> {
-        if let Factors::Tensor(tensor) = factors {
-            *factors = Factors::Values(self.numbers(tensor)?);
-        }
-        Ok(())
+    /// Returns the index of a layer's rotation among the model's.
+    fn rope(&mut self, rope: Option<&RopeSpec>) -> Result<Option<usize>, Error> {
+        let mut ropes = std::mem::take(&mut self.ropes);
+        let index = rope.map(|rope| ropes.index(rope, |tensor| self.numbers(tensor))).transpose();
+        self.ropes = ropes;
+        index
     }
 
     fn norms(&self, norms: &spec::SublayerNorms) -> Result<layer::Norms, Error> {
@@ -279,13 +263,6 @@ fn kind(kind: WeightKind) -> Option<Kind> {
 
 /// Returns how many bytes the tensors of a specification take once they are loaded.
 pub(in crate::executor) fn weight_bytes(spec: &ModelSpec, weights: &Weights) -> u64 {
-    let mut uses = spec.tensors();
-    let place = |used: &TensorUse<'_>| {
-        let TensorRef { name, rows } = used.tensor;
-        (name.clone(), rows.as_ref().map(|rows| rows.start))
-    };
-    uses.sort_by_cached_key(place);
-    uses.dedup_by(|a, b| a.tensor == b.tensor);
     let bytes = |used: &TensorUse<'_>| {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
         let all_rows = info.rows().max(1);
@@ -298,5 +275,5 @@ pub(in crate::executor) fn weight_bytes(spec: &ModelSpec, weights: &Weights) -> 
             _ => (info.elements() / all_rows * rows) as u64 * 4,
         }
     };
-    uses.iter().map(bytes).fold(0, u64::saturating_add)
+    spec.distinct_tensors().iter().map(bytes).fold(0, u64::saturating_add)
 }

@@ -20,7 +20,7 @@ use self::{
 };
 use super::{
     Executor, Output, Segment, Want,
-    places::places,
+    places::{ends_model, places},
     rope::Rope,
     store::{Block, Store},
 };
@@ -175,12 +175,8 @@ impl Executor for CpuExecutor {
         want: Want,
         priority: Priority,
     ) -> Result<Output, Error> {
-        let count = self.spec.layers.len();
-        if layers.start > layers.end || layers.end > count || (want == Want::Head && layers.end != count) {
-            return Err(Error::Rows { reason: format!("layers {layers:?} of {count}") });
-        }
+        let is_last = ends_model(&self.spec, &layers, want)?;
         let places = places(&self.spec, segments)?;
-        let is_last = layers.end == count;
         let mut pass = self.device.gate().enter(priority);
         let step = Step {
             spec: &self.spec,

@@ -1,9 +1,11 @@
 //! Memory for weights: aligned to cache lines, in huge pages where the system has them.
 
 #[cfg(target_os = "linux")]
-mod huge;
+mod linux;
 #[cfg(not(target_os = "linux"))]
-#[path = "memory/plain.rs"]
-mod huge;
+mod other;
 
-pub(crate) use huge::Buffer;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::Buffer;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::Buffer;

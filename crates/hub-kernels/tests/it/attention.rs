@@ -1,0 +1,130 @@
+//! Attention over blocks against softmax written out in `f64`.
+
+use hub_kernels::{Attention, BLOCK, KvBlock, KvKind, Scratch, Sequence};
+use proptest::prelude::*;
+
+use crate::{Draw, cpus};
+
+/// What is attended to, and by whom: the first `before` rows are cached, the others attend.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    attention: Attention,
+    before: usize,
+    count: usize,
+    seed: u64,
+}
+
+struct Rows {
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Case {
+    fn rows(&self) -> Rows {
+        let mut draw = Draw(self.seed);
+        let Attention { heads, kv_heads, head_dim, .. } = self.attention;
+        let all = self.before + self.count;
+        let mut numbers = |width: usize| (0..all * width).map(|_| draw.number() * 2.0).collect();
+        let [queries, keys, values] = [heads, kv_heads, kv_heads].map(|heads| numbers(heads * head_dim));
+        Rows { queries, keys, values }
+    }
+
+    /// Computes the rows after `before` as the formula says.
+    fn expected(&self, rows: &Rows) -> Vec<f64> {
+        let Attention { heads, kv_heads, head_dim: dim, scale, soft_cap, window, is_causal } = self.attention;
+        let all = self.before + self.count;
+        let mut out = Vec::new();
+        for row in self.before..all {
+            let end = if is_causal { row + 1 } else { all };
+            let first = window.filter(|_| is_causal).map_or(0, |window| end.saturating_sub(window));
+            for head in 0..heads {
+                let kv = head / (heads / kv_heads);
+                let key = |at: usize| &rows.keys[(at * kv_heads + kv) * dim..][..dim];
+                let query = &rows.queries[(row * heads + head) * dim..][..dim];
+                let score = |at: usize| {
+                    let dot: f64 =
+                        query.iter().zip(key(at)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    let score = dot * f64::from(scale);
+                    soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
+                };
+                let weights: Vec<f64> = (first..end).map(|at| score(at).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                out.extend((0..dim).map(|index| {
+                    let value = |at: usize| f64::from(rows.values[(at * kv_heads + kv) * dim + index]);
+                    weights.iter().zip(first..).map(|(weight, at)| weight * value(at)).sum::<f64>() / sum
+                }));
+            }
+        }
+        out
+    }
+
+    /// Caches the first rows, and lets the others attend in steps of at most `step`.
+    fn computed(&self, rows: &Rows, kind: KvKind, step: usize, cpu: &hub_kernels::Cpu) -> Vec<f32> {
+        let Attention { heads, kv_heads, head_dim, .. } = self.attention;
+        let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+        let all = self.before + self.count;
+        let owned: Vec<_> =
+            (0..all.div_ceil(BLOCK)).map(|_| KvBlock::new(kind, 2, kv_heads, head_dim)).collect();
+        let blocks: Vec<&KvBlock> = owned.iter().collect();
+        let sequence =
+            |position, count| [Sequence { start: 0, count, position, blocks: &blocks, dropped: 0 }];
+        let write = |from: usize, count: usize| {
+            let part = from * kv_width..(from + count) * kv_width;
+            let (keys, values) = (&rows.keys[part.clone()], &rows.values[part]);
+            self.attention.write(keys, values, &sequence(from, count), 1, cpu);
+        };
+        write(0, self.before);
+        let (mut out, mut scratch) = (Vec::new(), Scratch::default());
+        for from in (self.before..all).step_by(step) {
+            let count = step.min(all - from);
+            write(from, count);
+            let queries = &rows.queries[from * width..(from + count) * width];
+            let mut mixed = vec![f32::NAN; queries.len()];
+            self.attention.attend(queries, &sequence(from, count), 1, &mut mixed, &mut scratch, cpu);
+            out.extend(mixed);
+        }
+        out
+    }
+
+    fn check(&self) {
+        let rows = self.rows();
+        let expected = self.expected(&rows);
+        for cpu in cpus() {
+            for (kind, bound) in [(KvKind::F32, 2e-5), (KvKind::F16, 1e-2), (KvKind::Q8, 0.25)] {
+                let whole = self.computed(&rows, kind, self.count, &cpu);
+                for (found, expected) in whole.iter().zip(&expected) {
+                    let off = (f64::from(*found) - expected).abs();
+                    assert!(off <= bound, "{kind:?} {cpu:?} {self:?}: {found} for {expected}");
+                }
+                // Rows that see each other only backwards can come one after another.
+                if self.attention.is_causal {
+                    assert_eq!(whole, self.computed(&rows, kind, 1, &cpu), "{kind:?} {cpu:?}: bit for bit");
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn odd_shapes_attend(
+        kv_heads in 1..4_usize,
+        group in 1..6_usize,
+        head_dim in 1..70_usize,
+        before in 0..300_usize,
+        count in 1..40_usize,
+        window in prop::option::of(1..200_usize),
+        soft_cap in prop::option::of(1.0..30.0_f32),
+        is_causal in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        // Encoders see all rows of the step, which then begins at the first position.
+        let before = if is_causal { before } else { 0 };
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let heads = kv_heads * group;
+        let attention = Attention { heads, kv_heads, head_dim, scale, soft_cap, window, is_causal };
+        Case { attention, before, count, seed }.check();
+    }
+}
