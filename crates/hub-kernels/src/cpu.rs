@@ -56,7 +56,7 @@ impl Cpu {
     ///
     /// # Panics
     /// As [`each_chunk`](Self::each_chunk).
-    pub fn each_chunk_by_thread<T: Send>(
+    pub(crate) fn each_chunk_by_thread<T: Send>(
         &self,
         items: &mut [T],
         len: usize,

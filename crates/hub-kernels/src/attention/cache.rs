@@ -67,15 +67,6 @@ impl KvKind {
         };
         kv_heads * bytes
     }
-
-    /// Returns its name in settings: `"f16"`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Q8 => "q8",
-        }
-    }
 }
 
 impl KvBlock {
