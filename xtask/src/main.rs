@@ -6,6 +6,7 @@
 
 mod alone;
 mod clients;
+mod compare;
 mod fixtures;
 mod guide;
 mod run;
@@ -20,16 +21,19 @@ const USAGE: &str = "usage: cargo xtask CHORE
 
   test           check and test everything; what continuous integration runs
   alone          build each crate by itself, with each of its features; a part of test
+  compare        the hub beside llama.cpp on the same files, in turns; builds llama.cpp
   soak           the long runs: streams for ten minutes, damaged files by the thousand
   fixtures       make the committed expected values again (installs PyTorch, 5.6 GB)
   guide-train    train the built-in guide model again (installs PyTorch)
   guide-score    ask the built-in guide model its held-out questions";
 
 fn main() -> ExitCode {
-    let chore = std::env::args().nth(1).unwrap_or_default();
+    let mut args = std::env::args().skip(1);
+    let chore = args.next().unwrap_or_default();
     let result = match chore.as_str() {
         "test" => suite::test(),
         "alone" => alone::check(),
+        "compare" => compare::compare(&args.collect::<Vec<_>>()),
         "soak" => soak::soak(),
         "fixtures" => fixtures::make(),
         "guide-train" => guide::train(),

@@ -24,6 +24,7 @@ impl Block {
 
     /// Reads a block of `kind` from its bytes, of which there are [`Kind::block_bytes`].
     pub(crate) fn read(&mut self, kind: Kind, raw: &[u8]) {
+        let raw = &raw[..kind.block_bytes()];
         match kind {
             Kind::Q4_0 => {
                 self.d = half(raw, 0);
@@ -58,9 +59,8 @@ impl Block {
                 (self.d, self.m) = (half(raw, 0), half(raw, 2));
                 self.six_bit_scales(&raw[4..16]);
                 self.halves_of_64(&raw[48..176]);
-                for (at, q) in self.q.iter_mut().enumerate() {
-                    *q |= (raw[16 + at % 32] >> (at / 32) & 1) << 4;
-                }
+                let fifth = &raw[16..48];
+                self.runs_of_32(|run, q, lane| q | (fifth[lane] >> run & 1) << 4);
             }
             Kind::Q6K => self.read_q6(raw),
             // Plain numbers have no blocks.
@@ -85,10 +85,7 @@ impl Block {
 
     /// Reads 256 numbers of four bits, 64 at a time: low halves, then high ones.
     fn halves_of_64(&mut self, raw: &[u8]) {
-        for (at, q) in self.q.iter_mut().enumerate() {
-            let byte = raw[at / 64 * 32 + at % 32];
-            *q = if at % 64 < 32 { byte & 15 } else { byte >> 4 };
-        }
+        self.runs_of_32(|run, _, lane| raw[run / 2 * 32 + lane] >> (run % 2 * 4) & 15);
     }
 
     /// Reads eight scales and eight minima of six bits each.
@@ -111,9 +108,7 @@ impl Block {
             self.scales[at] = (both & 15).cast_signed();
             self.mins[at] = both >> 4;
         }
-        for (at, q) in self.q.iter_mut().enumerate() {
-            *q = raw[16 + at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3;
-        }
+        self.runs_of_32(|run, _, lane| raw[16 + run / 4 * 32 + lane] >> (run % 4 * 2) & 3);
     }
 
     fn read_q3(&mut self, raw: &[u8]) {
@@ -124,10 +119,10 @@ impl Block {
             let high = scales[8 + at % 4] >> (at / 4 * 2) & 3;
             self.scales[at] = (low | high << 4).cast_signed() - 32;
         }
-        for (at, q) in self.q.iter_mut().enumerate() {
-            let low = raw[32 + at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3;
-            *q = low | (raw[at % 32] >> (at / 32) & 1) << 2;
-        }
+        self.runs_of_32(|run, _, lane| {
+            let low = raw[32 + run / 4 * 32 + lane] >> (run % 4 * 2) & 3;
+            low | (raw[lane] >> run & 1) << 2
+        });
     }
 
     fn read_q6(&mut self, raw: &[u8]) {
@@ -135,11 +130,21 @@ impl Block {
         for at in 0..16 {
             self.scales[at] = raw[192 + at].cast_signed();
         }
-        for (at, q) in self.q.iter_mut().enumerate() {
-            let (half, quarter, lane) = (at / 128, at % 128 / 32, at % 32);
-            let byte = raw[half * 64 + quarter % 2 * 32 + lane];
-            let low = if quarter < 2 { byte & 15 } else { byte >> 4 };
-            *q = low | (raw[128 + half * 32 + lane] >> (2 * quarter) & 3) << 4;
+        self.runs_of_32(|run, _, lane| {
+            let (half, quarter) = (run / 4, run % 4);
+            let low = raw[half * 64 + quarter % 2 * 32 + lane] >> (quarter / 2 * 4) & 15;
+            low | (raw[128 + half * 32 + lane] >> (2 * quarter) & 3) << 4
+        });
+    }
+
+    /// Computes all numbers from the run of 32 they are in, what they were, and their place in the run. Within a run
+    /// nothing but that place changes, so that compilers work on many at once.
+    #[inline(always)]
+    fn runs_of_32(&mut self, number: impl Fn(usize, u8, usize) -> u8) {
+        for (run, out) in self.q.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            for (lane, q) in out.iter_mut().enumerate() {
+                *q = number(run, *q, lane);
+            }
         }
     }
 }

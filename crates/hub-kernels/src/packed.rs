@@ -216,13 +216,13 @@ fn unpack_block(kind: Kind, layout: &Layout, block: &[u8], lane: usize, out: &mu
 
 /// Packs up to 16 rows into a tile that is all zero.
 fn pack_tile(kind: Kind, raw: &[u8], row_bytes: usize, out: &mut [u8]) {
-    let layout = Layout::of(kind);
-    for (lane, raw) in raw.chunks_exact(row_bytes).enumerate() {
-        match kind {
-            Kind::F32 => copy_numbers::<4>(raw, lane, out),
-            Kind::F16 | Kind::BF16 => copy_numbers::<2>(raw, lane, out),
-            _ => {
-                let mut block = Block::new();
+    match kind {
+        Kind::F32 => turn::<4>(raw, row_bytes, out),
+        Kind::F16 | Kind::BF16 => turn::<2>(raw, row_bytes, out),
+        _ => {
+            let layout = Layout::of(kind);
+            let mut block = Block::new();
+            for (lane, raw) in raw.chunks_exact(row_bytes).enumerate() {
                 let blocks = raw.chunks_exact(kind.block_bytes()).zip(out.chunks_exact_mut(layout.bytes));
                 for (raw, out) in blocks {
                     block.read(kind, raw);
@@ -233,10 +233,18 @@ fn pack_tile(kind: Kind, raw: &[u8], row_bytes: usize, out: &mut [u8]) {
     }
 }
 
-fn copy_numbers<const SIZE: usize>(raw: &[u8], lane: usize, out: &mut [u8]) {
-    let columns = out.as_chunks_mut::<SIZE>().0.iter_mut().skip(lane).step_by(TILE);
-    for (number, out) in raw.as_chunks::<SIZE>().0.iter().zip(columns) {
-        *out = *number;
+/// Turns rows of plain numbers into columns, a few columns of all rows at a time: what is written then stays in the
+/// first-level cache until it is complete.
+fn turn<const SIZE: usize>(raw: &[u8], row_bytes: usize, out: &mut [u8]) {
+    const COLUMNS: usize = 64;
+    let columns = out.as_chunks_mut::<SIZE>().0.as_chunks_mut::<TILE>().0;
+    for (at, columns) in columns.chunks_mut(COLUMNS).enumerate() {
+        for (lane, row) in raw.chunks_exact(row_bytes).enumerate() {
+            let row = &row.as_chunks::<SIZE>().0[at * COLUMNS..];
+            for (column, number) in columns.iter_mut().zip(row) {
+                column[lane] = *number;
+            }
+        }
     }
 }
 

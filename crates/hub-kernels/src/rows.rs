@@ -86,6 +86,32 @@ pub fn add_scaled(row: &mut [f32], other: &[f32], scale: f32) {
     row.iter_mut().zip(other).for_each(|(row, other)| *row += other * scale);
 }
 
+/// Does something with sixteen numbers after another, and with those of a second row beside them; the last ones are
+/// filled up with zeros, and cut again. A macro, since a closure would be compiled without the set's instructions.
+macro_rules! each {
+    ($row:expr, |$v:ident| $work:expr) => {
+        each!($row, &[], |$v, _other| $work)
+    };
+    ($row:expr, $other:expr, |$v:ident, $beside:ident| $work:expr) => {{
+        let (whole, rest) = $row.as_chunks_mut::<LANES>();
+        let (others, last): (&[[f32; LANES]], &[f32]) = $other.as_chunks::<LANES>();
+        for (at, $v) in whole.iter_mut().enumerate() {
+            let $beside = others.get(at).unwrap_or(&ZEROS);
+            $work;
+        }
+        if !rest.is_empty() {
+            let (mut padded, mut beside) = (ZEROS, ZEROS);
+            padded[..rest.len()].copy_from_slice(rest);
+            beside[..last.len()].copy_from_slice(last);
+            let ($v, $beside) = (&mut padded, &beside);
+            $work;
+            rest.copy_from_slice(&padded[..rest.len()]);
+        }
+    }};
+}
+
+const ZEROS: [f32; LANES] = [0.0; LANES];
+
 struct RmsNorm<'a> {
     row: &'a mut [f32],
     weight: &'a [f32],
@@ -98,13 +124,13 @@ impl Op for RmsNorm<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let mut sum = simd.splat(0.0);
-        each(self.row, |v| {
+        each!(self.row, |v| {
             let v = simd.load(v);
             sum = simd.fma(v, v, sum);
         });
         let mean = simd.sum(sum) / self.row.len() as f32;
         let factor = simd.splat(1.0 / (mean + self.eps).sqrt());
-        each_with(self.row, self.weight, |v, weight| {
+        each!(self.row, self.weight, |v, weight| {
             let scaled = simd.mul(simd.mul(simd.load(v), factor), simd.load(weight));
             simd.store(scaled, v);
         });
@@ -125,12 +151,12 @@ impl Op for LayerNorm<'_> {
     fn run<S: Simd>(self, simd: S) {
         let len = self.row.len() as f32;
         let mut sum = simd.splat(0.0);
-        each(self.row, |v| sum = simd.add(sum, simd.load(v)));
+        each!(self.row, |v| sum = simd.add(sum, simd.load(v)));
         let mean = simd.sum(sum) / len;
         // The distance first, and then its square: a large mean would drown a small deviation.
         self.row.iter_mut().for_each(|number| *number -= mean);
         let mut sum = simd.splat(0.0);
-        each(self.row, |v| {
+        each!(self.row, |v| {
             let v = simd.load(v);
             sum = simd.fma(v, v, sum);
         });
@@ -174,17 +200,17 @@ impl Op for Apply<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Self { function, row, by } = self;
         match function {
-            Function::Silu => each(row, |v| {
+            Function::Silu => each!(row, |v| {
                 let x = simd.load(v);
                 simd.store(simd.mul(x, simd.sigmoid(x)), v);
             }),
-            Function::Gelu => each(row, |v| {
+            Function::Gelu => each!(row, |v| {
                 let x = simd.load(v);
                 let erf = simd.erf(simd.mul(x, simd.splat(std::f32::consts::FRAC_1_SQRT_2)));
                 let half = simd.mul(x, simd.splat(0.5));
                 simd.store(simd.fma(half, erf, half), v);
             }),
-            Function::GeluTanh => each(row, |v| {
+            Function::GeluTanh => each!(row, |v| {
                 let x = simd.load(v);
                 let cube = simd.mul(simd.mul(x, x), x);
                 let inner = simd.fma(cube, simd.splat(0.044_715), x);
@@ -193,39 +219,11 @@ impl Op for Apply<'_> {
                 let half = simd.mul(x, simd.splat(0.5));
                 simd.store(simd.fma(half, tanh, half), v);
             }),
-            Function::Relu => each(row, |v| simd.store(simd.max(simd.load(v), simd.splat(0.0)), v)),
-            Function::Tanh => each(row, |v| simd.store(simd.tanh(simd.load(v)), v)),
+            Function::Relu => each!(row, |v| simd.store(simd.max(simd.load(v), simd.splat(0.0)), v)),
+            Function::Tanh => each!(row, |v| simd.store(simd.tanh(simd.load(v)), v)),
         }
         if let Some(by) = by {
             row.iter_mut().zip(by).for_each(|(number, by)| *number *= by);
         }
-    }
-}
-
-/// Calls `work` with sixteen numbers after another; the last ones are filled up with zeros, and cut again.
-#[inline(always)]
-fn each(row: &mut [f32], mut work: impl FnMut(&mut [f32; LANES])) {
-    let (whole, rest) = row.as_chunks_mut::<LANES>();
-    whole.iter_mut().for_each(&mut work);
-    if !rest.is_empty() {
-        let mut padded = [0.0; LANES];
-        padded[..rest.len()].copy_from_slice(rest);
-        work(&mut padded);
-        rest.copy_from_slice(&padded[..rest.len()]);
-    }
-}
-
-/// The same over two rows.
-#[inline(always)]
-fn each_with(row: &mut [f32], other: &[f32], work: impl Fn(&mut [f32; LANES], &[f32; LANES])) {
-    let (whole, rest) = row.as_chunks_mut::<LANES>();
-    let (others, last) = other.as_chunks::<LANES>();
-    whole.iter_mut().zip(others).for_each(|(row, other)| work(row, other));
-    if !rest.is_empty() {
-        let (mut padded, mut other) = ([0.0; LANES], [0.0; LANES]);
-        padded[..rest.len()].copy_from_slice(rest);
-        other[..last.len()].copy_from_slice(last);
-        work(&mut padded, &other);
-        rest.copy_from_slice(&padded[..rest.len()]);
     }
 }

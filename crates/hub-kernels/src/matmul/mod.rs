@@ -85,14 +85,8 @@ pub fn multiply<const N: usize>(products: [Product<'_>; N], cpu: &Cpu) {
 impl Job<'_> {
     fn part(&self, part: usize, isa: Isa) {
         let tiles = part * self.tiles..((part + 1) * self.tiles).min(self.weights.tiles());
-        if self.x.lanes == 1 && self.weights.kind().is_plain() {
-            let mut sums = [[0.0; TILE]; MOST_TILES];
-            let work = Work::One { tiles: tiles.clone() };
-            isa.run(Plain { weights: self.weights, x: self.x, work, sums: &mut sums });
-            for (tile, sums) in tiles.zip(&sums) {
-                self.write(tile, 0, std::slice::from_ref(sums));
-            }
-            return;
+        if self.x.lanes == 1 {
+            return self.single(tiles, isa);
         }
         for first in (0..self.x.tokens).step_by(BLOCK_TOKENS) {
             let tokens = BLOCK_TOKENS.min(self.x.tokens - first);
@@ -101,6 +95,22 @@ impl Job<'_> {
                 self.add(isa, tile, first, &mut sums[..tokens.next_multiple_of(self.x.lanes)]);
                 self.write(tile, first, &sums[..tokens]);
             }
+        }
+    }
+
+    /// A part for a single token.
+    fn single(&self, tiles: Range<usize>, isa: Isa) {
+        let mut sums = [[0.0; TILE]; MOST_TILES];
+        if self.weights.kind().is_plain() {
+            let work = Work::One { tiles: tiles.clone() };
+            isa.run(Plain { weights: self.weights, x: self.x, work, sums: &mut sums });
+        } else {
+            for (tile, sums) in tiles.clone().zip(&mut sums) {
+                self.add(isa, tile, 0, std::slice::from_mut(sums));
+            }
+        }
+        for (tile, sums) in tiles.zip(&sums) {
+            self.write(tile, 0, std::slice::from_ref(sums));
         }
     }
 
