@@ -64,17 +64,18 @@ fn add_kind<const K: usize>(weights: &Packed, tile: usize, x: &Activations, firs
 fn single<const K: usize>(tile: &[u8], x: &Activations, sums: &mut [f32; TILE]) {
     let kind = const { kind_of(K) };
     let layout = const { Layout::of(kind_of(K)) };
+    let ahead = const { ahead(kind_of(K)) };
     let mut all = [_mm256_setzero_ps(); 2];
     for (at, block) in tile.chunks_exact(layout.bytes).enumerate() {
         let x = Inputs::of::<K, 1>(x, 0, at);
         let lines = block[layout.planes..].as_chunks::<STEP>().0;
         let factors = |group: usize, half: usize| scales::<K>(&block[layout.scales..], group, half);
         let dots = if matches!(kind, Kind::Q8_0) {
-            signed::<1>(lines, x.q, |step| ask_ahead::<K>(block, 0, step))
+            signed::<1>(lines, x.q, |step| ask_ahead::<K>(block, ahead, 0, step))
         } else {
             let number = |unit: usize, step: usize, half: usize| {
                 if half == 0 {
-                    ask_ahead::<K>(block, unit, step);
+                    ask_ahead::<K>(block, ahead, unit, step);
                 }
                 number::<K>(lines, unit, step, half)
             };
@@ -99,7 +100,7 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
     let blocks = CHUNK / kind.block();
     for (chunk, bytes) in tile.chunks(blocks * layout.bytes).enumerate() {
         for (block, lines) in bytes.chunks_exact(layout.bytes).zip(lines.chunks_exact_mut(kind.block() / 4)) {
-            take_apart::<K>(block[layout.planes..].as_chunks().0, lines);
+            take_apart::<K>(block, blocks * layout.bytes, lines);
         }
         if kind.is_super() {
             for half in 0..2 {
@@ -306,12 +307,14 @@ fn number<const K: usize>(lines: &[Line], unit: usize, step: usize, half: usize)
     }
 }
 
-/// Writes the numbers of a block as bytes, step by step.
+/// Writes the numbers of a block as bytes, step by step, and asks for what lies `ahead`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn take_apart<const K: usize>(lines: &[Line], out: &mut [Line]) {
+fn take_apart<const K: usize>(block: &[u8], ahead: usize, out: &mut [Line]) {
+    let lines = block[const { Layout::of(kind_of(K)).planes }..].as_chunks().0;
     for (unit, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         for (step, out) in out.iter_mut().enumerate() {
+            ask_ahead::<K>(block, ahead, unit, step);
             store(out, 0, number::<K>(lines, unit, step, 0));
             store(out, 1, number::<K>(lines, unit, step, 1));
         }
@@ -348,9 +351,8 @@ fn mins<const K: usize>(block: &[u8], pair: usize, half: usize) -> __m256i {
 /// processor can keep, where a whole block's would hold it up.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn ask_ahead<const K: usize>(block: &[u8], unit: usize, step: usize) {
+fn ask_ahead<const K: usize>(block: &[u8], ahead: usize, unit: usize, step: usize) {
     let each = const { Layout::of(kind_of(K)).bytes / (kind_of(K).block() / 32) };
-    let ahead = const { ahead(kind_of(K)) };
     if step < each.div_ceil(64) {
         let line = block.as_ptr().wrapping_add(ahead + unit * each + step * 64);
         _mm_prefetch::<_MM_HINT_T0>(line.cast());

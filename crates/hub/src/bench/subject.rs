@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    panic::resume_unwind,
     time::{Duration, Instant},
 };
 
@@ -61,8 +62,7 @@ impl Subject {
                 let replies: std::result::Result<Vec<_>, _> = prompts
                     .map(|prompt| model.submit(model.prepare(&Prompt::Tokens(prompt))?, options.clone()))
                     .collect();
-                let usages: Result<Vec<_>> = replies?.into_iter().map(last_usage).collect();
-                rates.push(together(&usages?));
+                rates.push(together(&all_usages(replies?)?));
                 peaks.push(watch.stop());
             }
             report.batch.insert(parallel.get(), Rate::of(rates));
@@ -198,6 +198,15 @@ fn together(usages: &[Usage]) -> f64 {
     let tokens: usize = usages.iter().map(|usage| usage.completion_tokens.saturating_sub(1)).sum();
     let longest = usages.iter().map(|usage| usage.decode).max().unwrap_or_default();
     tokens as f64 / longest.as_secs_f64().max(1e-9)
+}
+
+/// Waits for the ends of several answers, each read by a thread of its own: an answer whose reader lags stops for it.
+fn all_usages(replies: Vec<Reply>) -> Result<Vec<Usage>> {
+    std::thread::scope(|scope| {
+        let readers: Vec<_> =
+            replies.into_iter().map(|reply| scope.spawn(|| last_usage(reply))).collect();
+        readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 /// Waits for the end of an answer and returns what it cost.
