@@ -65,8 +65,19 @@ impl Hub {
         let [prompt, answer] = lengths.each_ref().map(String::as_str);
         let parallel = setting.parallel();
         let report = ended(self.hub(&[
-            "bench", "subject", "--json", "--runs", "1", "--threads", &threads, "--prompt-tokens", prompt,
-            "--gen-tokens", answer, "--parallel", &parallel,
+            "bench",
+            "subject",
+            "--json",
+            "--runs",
+            "1",
+            "--threads",
+            &threads,
+            "--prompt-tokens",
+            prompt,
+            "--gen-tokens",
+            answer,
+            "--parallel",
+            &parallel,
         ]))?;
         let report: Value = serde_json::from_slice(&report.stdout)?;
         let mut figures = Figures::new();
@@ -124,7 +135,11 @@ impl LlamaCpp {
             let ninja = format!("-DCMAKE_MAKE_PROGRAM={}", bin.join("ninja").display());
             let mut configure = command(bin.join("cmake"), &["-G", "Ninja", "-S", &from, "-B", &to, &ninja]);
             configure.args(["-DGGML_NATIVE=ON", "-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF"]);
-            configure.args(["-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF"]);
+            configure.args([
+                "-DLLAMA_BUILD_TESTS=OFF",
+                "-DLLAMA_BUILD_SERVER=OFF",
+                "-DLLAMA_BUILD_EXAMPLES=OFF",
+            ]);
             run(configure)?;
             run(command(bin.join("ninja"), &[&["-C", &*to][..], &programs].concat()))?;
             std::fs::write(done, "")?;
@@ -138,7 +153,9 @@ impl LlamaCpp {
     /// If the program fails.
     pub(super) fn quantize(&self, from: &Path, to: &Path, kind: &str) -> Result<(), Error> {
         let unfinished = to.with_extension("part");
-        ended(self.program("llama-quantize", &[&from.to_string_lossy(), &unfinished.to_string_lossy(), kind]))?;
+        ended(
+            self.program("llama-quantize", &[&from.to_string_lossy(), &unfinished.to_string_lossy(), kind]),
+        )?;
         Ok(std::fs::rename(unfinished, to)?)
     }
 
@@ -179,8 +196,18 @@ impl LlamaCpp {
             let most = setting.parallel.iter().max().unwrap_or(&1) * (SHORT_PROMPT + ANSWER);
             let (most, parallel) = (most.to_string(), setting.parallel());
             let lengths = [SHORT_PROMPT, ANSWER].map(|length| length.to_string());
-            let mut batched = self.program("llama-batched-bench", &["-m", &file, "-t", &threads, "-c", &most]);
-            batched.args(["-npp", &lengths[0], "-ntg", &lengths[1], "-npl", &parallel, "--output-format", "jsonl"]);
+            let mut batched =
+                self.program("llama-batched-bench", &["-m", &file, "-t", &threads, "-c", &most]);
+            batched.args([
+                "-npp",
+                &lengths[0],
+                "-ntg",
+                &lengths[1],
+                "-npl",
+                &parallel,
+                "--output-format",
+                "jsonl",
+            ]);
             batched.args((!repack).then_some("--no-repack"));
             let printed = String::from_utf8_lossy(&ended(batched)?.stdout).into_owned();
             for line in printed.lines().filter(|line| line.starts_with('{')) {

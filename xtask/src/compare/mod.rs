@@ -86,8 +86,9 @@ fn processor() -> String {
 
 /// Returns medians of both, and the median of the ratios with their spread; above 1 the hub is ahead.
 fn table(pairs: &[(Figures, Figures)]) -> String {
-    let mut text =
-        String::from("| figure | hub | llama.cpp | hub is ahead by (spread) |\n| --- | ---: | ---: | ---: |\n");
+    let mut text = String::from(
+        "| figure | hub | llama.cpp | hub is ahead by (spread) |\n| --- | ---: | ---: | ---: |\n",
+    );
     let names = pairs.first().map(|(hub, _)| hub.keys()).into_iter().flatten();
     for name in names {
         let both = |(hub, peer): &(Figures, Figures)| Some((*hub.get(name)?, *peer.get(name)?));

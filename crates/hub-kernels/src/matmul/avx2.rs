@@ -52,26 +52,35 @@ const fn kind_of(index: usize) -> Kind {
 fn add_kind<const K: usize>(weights: &Packed, tile: usize, x: &Activations, first: usize, sums: &mut Sums) {
     let tile = weights.tile(tile);
     if x.lanes == 1 {
-        if let [sums, ..] = sums {
-            single::<K>(tile, x, sums);
+        if let Some(sums) = sums.first_chunk_mut() {
+            few::<K, 1>(tile, x, 0, sums);
         }
-    } else {
-        several::<K>(tile, x, first / PANEL, sums.as_chunks_mut().0);
+        return;
+    }
+    match sums.as_chunks_mut().0 {
+        [panel] => few::<K, PANEL>(tile, x, first / PANEL, panel),
+        panels => several::<K>(tile, x, first / PANEL, panels),
     }
 }
 
+/// Multiplies with as many tokens as lie side by side, straight from the packed numbers.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn single<const K: usize>(tile: &[u8], x: &Activations, sums: &mut [f32; TILE]) {
+fn few<const K: usize, const T: usize>(
+    tile: &[u8],
+    x: &Activations,
+    panel: usize,
+    sums: &mut [[f32; TILE]; T],
+) {
     let kind = const { kind_of(K) };
     let layout = const { Layout::of(kind_of(K)) };
     let ahead = const { ahead(kind_of(K)) };
-    let mut all = [_mm256_setzero_ps(); 2];
+    let mut all = [[_mm256_setzero_ps(); 2]; T];
     for (at, block) in tile.chunks_exact(layout.bytes).enumerate() {
-        let x = Inputs::of::<K, 1>(x, 0, at);
+        let x = Inputs::of::<K, T>(x, panel, at);
         let lines = block[layout.planes..].as_chunks::<STEP>().0;
         let factors = |group: usize, half: usize| scales::<K>(&block[layout.scales..], group, half);
         let dots = if matches!(kind, Kind::Q8_0) {
-            signed::<1>(lines, x.q, |step| ask_ahead::<K>(block, ahead, 0, step))
+            signed::<T>(lines, x.q, |step| ask_ahead::<K>(block, ahead, 0, step))
         } else {
             let number = |unit: usize, step: usize, half: usize| {
                 if half == 0 {
@@ -79,15 +88,20 @@ fn single<const K: usize>(tile: &[u8], x: &Activations, sums: &mut [f32; TILE]) 
                 }
                 number::<K>(lines, unit, step, half)
             };
-            unsigned::<K, 1>(number, x.q, factors)
+            unsigned::<K, T>(number, x.q, factors)
         };
         for half in 0..2 {
             let mins = |pair: usize| mins::<K>(block, pair, half);
-            all[half] = finish::<K, 1>(block, half, &x, 0, dots[half][0], mins, all[half]);
+            for lane in 0..T {
+                all[lane][half] =
+                    finish::<K, T>(block, half, &x, lane, dots[half][lane], mins, all[lane][half]);
+            }
         }
     }
-    store_f32(sums, 0, all[0]);
-    store_f32(sums, 1, all[1]);
+    for (all, sums) in all.into_iter().zip(sums) {
+        store_f32(sums, 0, all[0]);
+        store_f32(sums, 1, all[1]);
+    }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -99,7 +113,9 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
     let mut offsets = [[[0; 8]; 2]; CHUNK / 32];
     let blocks = CHUNK / kind.block();
     for (chunk, bytes) in tile.chunks(blocks * layout.bytes).enumerate() {
-        for (block, lines) in bytes.chunks_exact(layout.bytes).zip(lines.chunks_exact_mut(kind.block() / 4)) {
+        // Bytes need no taking apart.
+        let packed = bytes.chunks_exact(layout.bytes).filter(|_| !matches!(kind, Kind::Q8_0));
+        for (block, lines) in packed.zip(lines.chunks_exact_mut(kind.block() / 4)) {
             take_apart::<K>(block, blocks * layout.bytes, lines);
         }
         if kind.is_super() {
@@ -117,7 +133,8 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
                 let x = Inputs::of::<K, PANEL>(x, first + panel, chunk * blocks + at);
                 let lines = &lines[at * kind.block() / 4..(at + 1) * kind.block() / 4];
                 let dots = if matches!(kind, Kind::Q8_0) {
-                    signed::<PANEL>(lines, x.q, |_| {})
+                    let lines = block[layout.planes..].as_chunks().0;
+                    signed::<PANEL>(lines, x.q, |step| ask_ahead::<K>(block, blocks * layout.bytes, 0, step))
                 } else {
                     let number = |unit: usize, step: usize, half| load(&lines[8 * unit + step], half);
                     unsigned::<K, PANEL>(number, x.q, |group, half| load_i32(&factors[group][half]))
@@ -241,11 +258,7 @@ fn unsigned<const K: usize, const T: usize>(
 /// Sums up products of signed weights: the sign moves to the activation, since one factor must be unsigned.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn signed<const T: usize>(
-    lines: &[Line],
-    q: &[[i8; 4]],
-    before: impl Fn(usize),
-) -> [[__m256i; T]; 2] {
+fn signed<const T: usize>(lines: &[Line], q: &[[i8; 4]], before: impl Fn(usize)) -> [[__m256i; T]; 2] {
     let mut wide = [[_mm256_setzero_si256(); T]; 2];
     let ones = _mm256_set1_epi16(1);
     for (step, (line, q)) in lines.iter().zip(q.chunks_exact(T)).enumerate() {

@@ -203,8 +203,7 @@ fn together(usages: &[Usage]) -> f64 {
 /// Waits for the ends of several answers, each read by a thread of its own: an answer whose reader lags stops for it.
 fn all_usages(replies: Vec<Reply>) -> Result<Vec<Usage>> {
     std::thread::scope(|scope| {
-        let readers: Vec<_> =
-            replies.into_iter().map(|reply| scope.spawn(|| last_usage(reply))).collect();
+        let readers: Vec<_> = replies.into_iter().map(|reply| scope.spawn(|| last_usage(reply))).collect();
         readers.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     })
 }
