@@ -34,6 +34,7 @@ mod kind;
 mod matmul;
 mod memory;
 mod packed;
+mod peak;
 mod rows;
 mod simd;
 mod team;
@@ -46,6 +47,7 @@ pub use isa::Isa;
 pub use kind::Kind;
 pub use matmul::{Product, multiply};
 pub use packed::Packed;
+pub use peak::Peak;
 pub use rows::{Function, add_scaled, apply, gate, layer_norm, rms_norm, rotate_halves, rotate_pairs};
 
 /// How many rows of a matrix lie side by side.

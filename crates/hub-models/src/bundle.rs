@@ -8,7 +8,7 @@ use std::{
 
 use hub_base::Task;
 use hub_nn::{
-    executor::ExecutorOptions,
+    executor::{ExecutorOptions, Work},
     spec::{Head, LeftOut, ModelSpec},
     state::Group,
     tokens::{SpecialTokens, Tokenizer},
@@ -93,6 +93,7 @@ impl Bundle {
             groups,
             executor,
             loaded_bytes: executor.weight_bytes(spec, &self.weights),
+            work: Work::of(executor, spec, &self.weights),
             has_chat_template: self.chat_template().is_some(),
             capabilities: self.capabilities(),
             specialities: card.specialities(&self.title),

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 
 use hub_base::Task;
-use hub_nn::{executor::ExecutorOptions, state::Group};
+use hub_nn::{
+    executor::{ExecutorOptions, Work},
+    state::Group,
+};
 use serde::Serialize;
 
 use crate::{Card, Error, Source, bundle::Bundle, pooling::Pooling};
@@ -37,6 +40,9 @@ pub struct ModelInfo {
     pub context_bytes: u64,
     /// Bytes of its weights once they are loaded.
     pub loaded_bytes: u64,
+    /// What computing with them takes.
+    #[serde(skip)]
+    pub work: Work,
     /// Layers that cache alike, which is what a sequence takes memory for.
     #[serde(skip)]
     pub(crate) groups: Vec<Group>,

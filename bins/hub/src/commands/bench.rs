@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "64")]
     gen_tokens: NonZeroUsize,
     /// How many requests run at once, one figure each
-    #[arg(long, value_name = "N,…", default_value = "1,4,8", value_delimiter = ',')]
+    #[arg(long, value_name = "N,…", default_value = "1,4,8,16,32", value_delimiter = ',')]
     parallel: Vec<NonZeroUsize>,
     /// Processor threads [default: one per core]
     #[arg(long, value_name = "N")]
@@ -64,14 +64,16 @@ impl Args {
 
 fn text(report: &BenchReport) -> String {
     let mut text = format!("{} ({}) on {}\n", report.model, report.task, report.device);
-    let mut figure = |name: &str, spread: Spread, shown: fn(f64) -> String| {
+    let mut line = |name: &str, spread: Spread, shown: fn(f64) -> String, limit: &str| {
         let Spread { median, min, max } = spread;
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<14}{:>16}  ({} to {})", shown(median), shown(min), shown(max));
+        let _ = writeln!(text, "{name:<14}{:>16}  ({} to {}){limit}", shown(median), shown(min), shown(max));
     };
     let mut rate = |name: &str, rate: Option<Rate>| {
-        if let Some(rate) = rate {
-            figure(name, rate.tokens_per_s, |value| format!("{value:.1} tokens/s"));
+        if let Some(Rate { tokens_per_s, limit_tokens_per_s: limit }) = rate {
+            let share = 100.0 * tokens_per_s.median / limit;
+            let limit = format!("  {share:.0} % of the limit, {limit:.1}");
+            line(name, tokens_per_s, |value| format!("{value:.1} tokens/s"), &limit);
         }
     };
     rate("prefill", report.prefill);
@@ -81,12 +83,15 @@ fn text(report: &BenchReport) -> String {
     }
     rate("embeddings", report.embeddings);
     rate("rerank", report.rerank);
+    let mut figure = |name: &str, spread: Spread, shown: fn(f64) -> String| line(name, spread, shown, "");
     if let Some(first) = report.first_token_ms {
         figure("first token", first, |value| format!("{value:.1} ms"));
     }
     figure("load", report.load_ms, |value| format!("{value:.0} ms"));
     figure("peak memory", report.peak_bytes, |value| Size(value as u64).to_string());
     figure("limit: read", report.limits.read_bytes_per_s, |value| format!("{:.1} GB/s", value / 1e9));
-    figure("limit: ops", report.limits.ops_per_s, |value| format!("{:.1} Gop/s", value / 1e9));
+    let ops = |value: f64| format!("{:.1} Gop/s", value / 1e9);
+    figure("limit: floats", report.limits.ops_per_s, ops);
+    figure("limit: bytes", report.limits.byte_ops_per_s, ops);
     text
 }

@@ -1,11 +1,10 @@
 use std::{
     hint::black_box,
-    num::NonZeroUsize,
-    thread,
     time::{Duration, Instant},
 };
 
 use candle_core::{DType, Tensor};
+use hub_kernels::{Cpu, Peak};
 
 use crate::{Device, Error, Priority};
 
@@ -15,47 +14,44 @@ use crate::{Device, Error, Priority};
 pub struct Limits {
     /// Bytes read from its memory in a second.
     pub read_bytes_per_s: f64,
-    /// Operations of 32 bits in a second, in a product of matrices; a multiplication with an addition counts as two.
+    /// Operations on `f32` in a second; a multiplication with an addition counts as two. On the processor of numbers
+    /// that stay in registers, on a card in a product of matrices.
     pub ops_per_s: f64,
+    /// The same on bytes, which the processor multiplies weights of few bits as; on a card that of `f32`.
+    pub byte_ops_per_s: f64,
 }
 
-/// Far over what caches hold.
-const READ_BYTES: usize = 256 << 20;
+/// Bytes that a card reads: far over what caches hold.
+const READ_BYTES: usize = Cpu::MEASURE_BYTES;
 /// Rows and columns of the matrices: large enough for a product to be bound by arithmetic.
 const SIDE: usize = 1_024;
 /// How long products are repeated.
 const ARITHMETIC: Duration = Duration::from_millis(300);
 
 impl Device {
-    /// Measures what the device reaches at best. Takes its turn on the device, about half a second and 256 MiB.
+    /// Measures what the device reaches at best, with all the threads that compute. Takes its turn on the device, about
+    /// half a second and 256 MiB.
     ///
     /// # Errors
-    /// [`Error::Memory`] if the account does not hold that much, [`Error::Compute`] if the device fails.
+    /// [`Error::Memory`] if the account does not hold that much, [`Error::Compute`] if the device fails,
+    /// [`Error::Threads`].
     pub fn measure(&self) -> Result<Limits, Error> {
         let reserved = self.account().reserve(READ_BYTES as u64);
         let _reserved = reserved.map_err(|source| Error::Memory { what: "measuring the device", source })?;
         let _pass = self.gate().enter(Priority::Background);
-        let compute = |source| Error::Compute { device: self.name().to_owned(), source };
-        let read_bytes_per_s = match self.candle() {
-            candle_core::Device::Cpu => read_by_processor(),
-            device => read_by_card(device).map_err(compute)?,
-        };
-        let ops_per_s = multiply(self.candle()).map_err(compute)?;
-        Ok(Limits { read_bytes_per_s, ops_per_s })
-    }
-}
-
-/// Sums a large buffer on every thread at once, and returns bytes a second.
-fn read_by_processor() -> f64 {
-    let words = vec![1_u64; READ_BYTES / size_of::<u64>()];
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let start = Instant::now();
-    thread::scope(|scope| {
-        for part in words.chunks(words.len().div_ceil(threads)) {
-            scope.spawn(|| black_box(part.iter().fold(0_u64, |sum, word| sum.wrapping_add(*word))));
+        if self.is_cpu() {
+            let Peak { read_bytes_per_s, floats_per_s, bytes_per_s } = self.cpu_team()?.measure()?;
+            return Ok(Limits {
+                read_bytes_per_s,
+                ops_per_s: 2.0 * floats_per_s,
+                byte_ops_per_s: 2.0 * bytes_per_s,
+            });
         }
-    });
-    READ_BYTES as f64 / start.elapsed().as_secs_f64()
+        let compute = |source| Error::Compute { device: self.name().to_owned(), source };
+        let read_bytes_per_s = read_by_card(self.candle()).map_err(compute)?;
+        let ops_per_s = multiply(self.candle()).map_err(compute)?;
+        Ok(Limits { read_bytes_per_s, ops_per_s, byte_ops_per_s: ops_per_s })
+    }
 }
 
 fn read_by_card(device: &candle_core::Device) -> candle_core::Result<f64> {
@@ -92,7 +88,10 @@ mod tests {
     #[test]
     fn the_processor_reads_and_multiplies() {
         let limits = Device::cpu(Account::unlimited()).measure().unwrap();
-        assert!(limits.read_bytes_per_s > 1e8 && limits.ops_per_s > 1e8, "{limits:?}");
+        assert!(
+            limits.read_bytes_per_s > 1e8 && limits.ops_per_s > 1e8 && limits.byte_ops_per_s > 1e8,
+            "{limits:?}"
+        );
         assert!(matches!(Device::cpu(Account::new(1)).measure(), Err(Error::Memory { .. })));
     }
 }

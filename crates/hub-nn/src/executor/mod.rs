@@ -5,12 +5,14 @@ mod cpu;
 mod places;
 mod rope;
 mod store;
+mod work;
 
 use std::ops::Range;
 
 pub use candle::CandleExecutor;
 pub use cpu::CpuExecutor;
 pub use hub_kernels::KvKind;
+pub use work::{Cost, Work};
 
 use hub_base::{CancelToken, ProgressSink};
 

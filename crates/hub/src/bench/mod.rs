@@ -3,6 +3,7 @@
 //! A language model is measured by single requests (prompt, then answer) and by several at once; an encoder by the
 //! tokens it reads. What the device reaches at best is measured beside it, so that a figure can be judged.
 
+mod bound;
 mod peak;
 mod subject;
 
@@ -31,7 +32,7 @@ pub struct BenchOptions {
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        let parallel = [1, 4, 8].into_iter().filter_map(NonZeroUsize::new).collect();
+        let parallel = [1, 4, 8, 16, 32].into_iter().filter_map(NonZeroUsize::new).collect();
         let runs = NonZeroUsize::MIN.saturating_add(4);
         Self { prompt_tokens: 512, gen_tokens: 64, parallel, runs, progress: ProgressSink::default() }
     }
@@ -82,6 +83,8 @@ pub struct BenchReport {
 pub struct Rate {
     /// The figure over the runs.
     pub tokens_per_s: Spread,
+    /// What it could be at most, by the limits of the device.
+    pub limit_tokens_per_s: f64,
 }
 
 /// What a device reaches at best.
@@ -89,8 +92,10 @@ pub struct Rate {
 pub struct Limits {
     /// Bytes read from its memory in a second.
     pub read_bytes_per_s: Spread,
-    /// Operations of 32 bits in a second, in a product of matrices; a multiplication with an addition counts as two.
+    /// Operations on `f32` in a second; a multiplication with an addition counts as two.
     pub ops_per_s: Spread,
+    /// The same on bytes, which processors multiply weights of few bits as.
+    pub byte_ops_per_s: Spread,
 }
 
 /// A figure over several runs.
@@ -128,8 +133,8 @@ impl Hub {
 }
 
 impl Rate {
-    fn of(tokens_per_s: Vec<f64>) -> Self {
-        Self { tokens_per_s: Spread::of(tokens_per_s) }
+    fn of(tokens_per_s: Vec<f64>, limit_tokens_per_s: f64) -> Self {
+        Self { tokens_per_s: Spread::of(tokens_per_s), limit_tokens_per_s }
     }
 }
 

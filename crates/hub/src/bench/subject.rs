@@ -13,11 +13,13 @@ use hub_nn::Device;
 
 use crate::{
     Result,
-    bench::{BenchOptions, BenchReport, Limits, Rate, Spread, peak::PeakWatch},
+    bench::{BenchOptions, BenchReport, Limits, Rate, Spread, bound::Bound, peak::PeakWatch},
 };
 
 /// How many times a model is loaded at most: each time reads all of it.
 const MAX_LOADS: usize = 3;
+/// How many times several requests at once are measured at most: the larger ones take long.
+const MAX_BATCHES: usize = 3;
 /// Length of the prompts of a batch: so short that one step reads all of them, and the answers begin together.
 const BATCH_PROMPT_TOKENS: usize = 16;
 /// How many texts an encoder gets at a time.
@@ -35,6 +37,7 @@ impl Subject {
     pub(super) fn language_model(&self) -> Result<BenchReport> {
         self.check_parallel()?;
         let (model, mut report) = self.loaded(Task::Chat, TextModel::open)?;
+        let bound = Bound { limits: report.limits, work: model.info().work };
         let vocab = model.info().vocab_size;
         let room = model.context_tokens();
         let gen_tokens = self.options.gen_tokens.clamp(2, (room / 2).max(2));
@@ -55,8 +58,9 @@ impl Subject {
         for &parallel in &self.options.parallel {
             let short = BATCH_PROMPT_TOKENS.min(prompt_tokens);
             let mut rates = Vec::new();
-            for run in 0..self.runs() {
-                self.report("several requests", run, self.runs());
+            let runs = self.runs().min(MAX_BATCHES);
+            for run in 0..runs {
+                self.report("several requests", run, runs);
                 let watch = PeakWatch::start();
                 let prompts = (0..parallel.get()).map(|at| tokens(short, vocab, run * parallel.get() + at));
                 let replies: std::result::Result<Vec<_>, _> = prompts
@@ -65,15 +69,16 @@ impl Subject {
                 rates.push(together(&all_usages(replies?)?));
                 peaks.push(watch.stop());
             }
-            report.batch.insert(parallel.get(), Rate::of(rates));
+            let limit = bound.tokens_per_s(parallel.get(), parallel.get());
+            report.batch.insert(parallel.get(), Rate::of(rates, limit));
         }
 
         let per_s = |count: usize, time: Duration| count as f64 / time.as_secs_f64().max(1e-9);
         let usages = || singles.iter().map(|(_, usage)| usage);
-        report.prefill =
-            Some(Rate::of(usages().map(|usage| per_s(usage.prompt_tokens, usage.prefill)).collect()));
+        let read = usages().map(|usage| per_s(usage.prompt_tokens, usage.prefill));
+        report.prefill = Some(Rate::of(read.collect(), bound.tokens_per_s(prompt_tokens, 1)));
         let decoded = |usage: &Usage| per_s(usage.completion_tokens.saturating_sub(1), usage.decode);
-        report.decode = Some(Rate::of(usages().map(decoded).collect()));
+        report.decode = Some(Rate::of(usages().map(decoded).collect(), bound.tokens_per_s(1, 1)));
         let first = singles.iter().map(|(preparing, usage)| ms(*preparing + usage.queue + usage.prefill));
         report.first_token_ms = Some(Spread::of(first.collect()));
         report.peak_bytes = Spread::of(peaks);
@@ -98,7 +103,8 @@ impl Subject {
         // Special tokens are added to the text, which is cut to make room for them.
         let options = EmbedOptions::default().too_long(TooLong::Cut);
         let vocab = model.info().vocab_size;
-        let (rate, peak) = self.texts(|run| {
+        let limit = Bound { limits: report.limits, work: model.info().work }.tokens_per_s(TEXTS * length, 0);
+        let (rate, peak) = self.texts(limit, |run| {
             let inputs =
                 (0..TEXTS).map(|at| Input::Tokens(tokens(length, vocab, run * TEXTS + at))).collect();
             Ok(model.embed(inputs, options.clone())?.prompt_tokens)
@@ -113,15 +119,17 @@ impl Subject {
         let length = self.options.prompt_tokens.clamp(2, model.info().context_tokens) / 2;
         let documents: Vec<String> =
             (0..TEXTS).map(|at| ["one", "two", "ten"][at % 3].to_owned() + &" word".repeat(length)).collect();
-        let (rate, peak) = self.texts(|_| {
+        let bound = Bound { limits: report.limits, work: model.info().work };
+        let (rate, peak) = self.texts(bound.tokens_per_s(TEXTS * 2 * length, TEXTS), |_| {
             Ok(model.rerank("which words are these", &documents, CancelToken::new())?.prompt_tokens)
         })?;
         (report.rerank, report.peak_bytes, report.prompt_tokens) = (Some(rate), peak, length);
         Ok(report)
     }
 
-    /// Measures how many tokens a second `read` reads; it is given the number of the run.
-    fn texts(&self, read: impl Fn(usize) -> Result<usize>) -> Result<(Rate, Spread)> {
+    /// Measures how many tokens a second `read` reads, where `limit` would be the most; it is given the number of the
+    /// run.
+    fn texts(&self, limit: f64, read: impl Fn(usize) -> Result<usize>) -> Result<(Rate, Spread)> {
         let (mut rates, mut peaks) = (Vec::new(), Vec::new());
         for run in 0..self.runs() {
             self.report("texts", run, self.runs());
@@ -131,7 +139,7 @@ impl Subject {
             rates.push(tokens as f64 / start.elapsed().as_secs_f64().max(1e-9));
             peaks.push(watch.stop());
         }
-        Ok((Rate::of(rates), Spread::of(peaks)))
+        Ok((Rate::of(rates, limit), Spread::of(peaks)))
     }
 
     /// Loads the model several times and keeps the last, with a report that has nothing else yet.
@@ -174,14 +182,19 @@ impl Subject {
     }
 
     fn limits(&self) -> Result<Limits> {
-        let (mut read, mut ops) = (Vec::new(), Vec::new());
+        let (mut read, mut ops, mut byte_ops) = (Vec::new(), Vec::new(), Vec::new());
         for run in 0..self.runs() {
             self.report("limits of the device", run, self.runs());
             let limits = self.device.measure()?;
             read.push(limits.read_bytes_per_s);
             ops.push(limits.ops_per_s);
+            byte_ops.push(limits.byte_ops_per_s);
         }
-        Ok(Limits { read_bytes_per_s: Spread::of(read), ops_per_s: Spread::of(ops) })
+        Ok(Limits {
+            read_bytes_per_s: Spread::of(read),
+            ops_per_s: Spread::of(ops),
+            byte_ops_per_s: Spread::of(byte_ops),
+        })
     }
 
     fn runs(&self) -> usize {

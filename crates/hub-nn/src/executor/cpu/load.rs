@@ -263,17 +263,20 @@ fn kind(kind: WeightKind) -> Option<Kind> {
 
 /// Returns how many bytes the tensors of a specification take once they are loaded.
 pub(in crate::executor) fn weight_bytes(spec: &ModelSpec, weights: &Weights) -> u64 {
-    let bytes = |used: &TensorUse<'_>| {
-        let Some(info) = weights.info(&used.tensor.name) else { return 0 };
-        let all_rows = info.rows().max(1);
-        let rows = used.tensor.rows.as_ref().map_or(all_rows, |rows| rows.len()).min(all_rows);
-        match info.shape.as_slice() {
-            [_, cols] if !used.is_looked_up => {
-                let kind = kind(info.kind).unwrap_or(Kind::F32);
-                Packed::bytes_of(kind, rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
-            }
-            _ => (info.elements() / all_rows * rows) as u64 * 4,
-        }
-    };
+    let bytes = |used: &TensorUse<'_>| tensor_bytes(used, weights);
     spec.distinct_tensors().iter().map(bytes).fold(0, u64::saturating_add)
+}
+
+/// Returns how many bytes one of them takes.
+pub(in crate::executor) fn tensor_bytes(used: &TensorUse<'_>, weights: &Weights) -> u64 {
+    let Some(info) = weights.info(&used.tensor.name) else { return 0 };
+    let all_rows = info.rows().max(1);
+    let rows = used.tensor.rows.as_ref().map_or(all_rows, |rows| rows.len()).min(all_rows);
+    match info.shape.as_slice() {
+        [_, cols] if !used.is_looked_up => {
+            let kind = kind(info.kind).unwrap_or(Kind::F32);
+            Packed::bytes_of(kind, rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
+        }
+        _ => (info.elements() / all_rows * rows) as u64 * 4,
+    }
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use hub_base::{CancelToken, ProgressSink, Reservation};
 use hub_kernels::{Cpu, KvBlock, KvKind};
 
-pub(super) use self::load::weight_bytes;
+pub(super) use self::load::{tensor_bytes, weight_bytes};
 use self::{
     layer::{Layer, Linear, Norm},
     load::Loader,
