@@ -37,10 +37,11 @@ pub(crate) fn compare(args: &[String]) -> Result<(), Error> {
         for &threads in &threads {
             let setting = Setting { file, threads, parallel: &parallel };
             let mut pairs = Vec::new();
-            for _ in 0..rounds {
+            let name = file.file_stem().unwrap_or_default().to_string_lossy();
+            for round in 1..=rounds {
+                eprintln!("{name}, threads: {threads}, round {round} of {rounds}");
                 pairs.push((hub.measure(&setting)?, peer.measure(&setting)?));
             }
-            let name = file.file_stem().unwrap_or_default().to_string_lossy();
             println!("\n### {name}, threads: {threads}, rounds: {rounds}\n\n{}", table(&pairs));
         }
     }
