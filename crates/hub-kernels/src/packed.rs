@@ -173,29 +173,47 @@ impl Packed {
     /// If there is no such row, or `out` is not as long as a row.
     pub fn unpack(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows && out.len() == self.cols, "row {row} of {} into {}", self.rows, out.len());
-        let (tile, lane) = (self.tile(row / TILE), row % TILE);
-        let layout = Layout::of(self.kind);
-        let blocks = tile.chunks_exact(layout.bytes);
-        match self.kind {
-            Kind::F32 => {
-                for (column, out) in blocks.zip(out) {
-                    *out = f32::from_le_bytes(column.as_chunks::<4>().0[lane]);
-                }
+        unpack_lane(self.kind, &Layout::of(self.kind), self.tile(row / TILE), row % TILE, out);
+    }
+}
+
+/// Writes some columns of a tile's rows as numbers. Columns begin and end with blocks; rows that are not there are 0.
+pub(crate) fn unpack_tile<const N: usize>(
+    weights: &Packed,
+    tile: usize,
+    columns: Range<usize>,
+    out: &mut [[f32; N]; TILE],
+) {
+    let (kind, layout) = (weights.kind, Layout::of(weights.kind));
+    let size = kind.block();
+    let blocks = &weights.tile(tile)[columns.start / size * layout.bytes..columns.end / size * layout.bytes];
+    for (lane, out) in out.iter_mut().enumerate() {
+        unpack_lane(kind, &layout, blocks, lane, &mut out[..columns.len()]);
+    }
+}
+
+/// Writes what the blocks of a tile hold for one of its rows.
+fn unpack_lane(kind: Kind, layout: &Layout, blocks: &[u8], lane: usize, out: &mut [f32]) {
+    let blocks = blocks.chunks_exact(layout.bytes);
+    match kind {
+        Kind::F32 => {
+            for (column, out) in blocks.zip(out) {
+                *out = f32::from_le_bytes(column.as_chunks::<4>().0[lane]);
             }
-            Kind::F16 => {
-                for (column, out) in blocks.zip(out) {
-                    *out = half_at(column, 0, lane);
-                }
+        }
+        Kind::F16 => {
+            for (column, out) in blocks.zip(out) {
+                *out = half_at(column, 0, lane);
             }
-            Kind::BF16 => {
-                for (column, out) in blocks.zip(out) {
-                    *out = bf16::from_le_bytes(column.as_chunks::<2>().0[lane]).to_f32();
-                }
+        }
+        Kind::BF16 => {
+            for (column, out) in blocks.zip(out) {
+                *out = bf16::from_le_bytes(column.as_chunks::<2>().0[lane]).to_f32();
             }
-            kind => {
-                for (block, out) in blocks.zip(out.chunks_exact_mut(kind.block())) {
-                    unpack_block(kind, &layout, block, lane, out);
-                }
+        }
+        kind => {
+            for (block, out) in blocks.zip(out.chunks_exact_mut(kind.block())) {
+                unpack_block(kind, layout, block, lane, out);
             }
         }
     }

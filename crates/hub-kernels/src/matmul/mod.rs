@@ -8,6 +8,7 @@
 mod avx2;
 mod plain;
 mod portable;
+mod transposed;
 
 use std::ops::Range;
 

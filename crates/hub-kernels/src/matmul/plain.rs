@@ -6,6 +6,7 @@ use super::Sums;
 use crate::{
     Activations, Kind, Packed, TILE,
     activations::PANEL,
+    dense::multiply,
     simd::{Op, Simd},
 };
 
@@ -109,17 +110,7 @@ fn many<S: Simd, const SIZE: usize>(
         for (panel, sums) in sums.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
             let start = (first / PANEL + panel) * x.cols + at * CHUNK;
             let x = &x.numbers.as_chunks::<PANEL>().0[start..start + columns.len()];
-            let mut all = [simd.splat(0.0); PANEL];
-            for (all, sums) in all.iter_mut().zip(&*sums) {
-                *all = simd.load(sums);
-            }
-            for (column, x) in wide.iter().zip(x) {
-                let column = simd.load(column);
-                for token in 0..PANEL {
-                    all[token] = simd.fma(column, simd.splat(x[token]), all[token]);
-                }
-            }
-            sums.iter_mut().zip(all).for_each(|(sums, all)| simd.store(all, sums));
+            multiply(simd, wide, x, sums);
         }
     }
 }

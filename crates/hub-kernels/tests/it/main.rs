@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod attention;
+mod dense;
 mod rows;
 
 use std::num::NonZeroUsize;

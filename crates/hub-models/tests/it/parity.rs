@@ -1,10 +1,12 @@
 //! Every family against `transformers`: the same tiny weights, the same tokens, the same logits.
 
+use std::num::NonZeroUsize;
+
 use hub_base::{Account, CancelToken, ProgressSink};
 use hub_fixtures::{ConfigForm, TinyModel, expected_text};
 use hub_models::spec_of;
 use hub_nn::{
-    Device, Priority,
+    Device, DeviceOptions, Priority,
     executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
     state::SequenceState,
     weights::Weights,
@@ -45,12 +47,15 @@ pub(crate) fn load(path: &std::path::Path, kind: ExecutorKind) -> Box<dyn Execut
 }
 
 pub(crate) fn load_with(path: &std::path::Path, options: ExecutorOptions) -> Box<dyn Executor> {
+    load_on(path, options, &Device::cpu(Account::unlimited()))
+}
+
+fn load_on(path: &std::path::Path, options: ExecutorOptions, device: &Device) -> Box<dyn Executor> {
     let weights = Weights::open(path).unwrap();
     let config = std::fs::read(path.join("config.json")).ok();
     let config = config.map(|bytes| serde_json::from_slice(&bytes).unwrap());
     let spec = spec_of(&weights, config.as_ref()).unwrap();
-    let device = Device::cpu(Account::unlimited());
-    options.load(spec, &weights, &device, &ProgressSink::default(), &CancelToken::new()).unwrap()
+    options.load(spec, &weights, device, &ProgressSink::default(), &CancelToken::new()).unwrap()
 }
 
 /// Runs `tokens` in steps of at most `step` rows, and returns the logits of every row.
@@ -169,6 +174,77 @@ fn a_prompt_read_in_pieces_gives_the_same_logits() {
                 let most = if kind == ExecutorKind::Cpu { 0.0 } else { 1e-4 };
                 assert!(far <= most, "{name} on {kind:?} in steps of {step}: {far}");
             }
+        }
+    }
+}
+
+/// Runs one step of several sequences: some read their prompts, others go on by a token.
+fn together(executor: &mut dyn Executor, prompts: &[&[u32]], next: u32) -> Vec<Vec<Vec<f32>>> {
+    let mut states: Vec<SequenceState> = prompts.iter().map(|_| SequenceState::default()).collect();
+    let half = prompts.len() / 2;
+    let layers = 0..executor.spec().layers.len();
+    let mut all = vec![Vec::new(); prompts.len()];
+    // The first half reads its prompts; then it goes on by a token, while the second half reads.
+    for step in 0..2 {
+        let tokens: Vec<&[u32]> = prompts
+            .iter()
+            .enumerate()
+            .map(|(at, prompt)| match (step, at < half) {
+                (0, true) | (1, false) => *prompt,
+                (0, false) => &[],
+                _ => std::slice::from_ref(&next),
+            })
+            .collect();
+        for (state, tokens) in states.iter_mut().zip(&tokens) {
+            executor.append(state, tokens.len()).unwrap();
+        }
+        let taking_part =
+            states.iter_mut().zip(&tokens).enumerate().filter(|(_, (_, tokens))| !tokens.is_empty());
+        let (order, mut segments): (Vec<_>, Vec<_>) = taking_part
+            .map(|(at, (state, tokens))| {
+                let span = state.tokens() + tokens.len();
+                (
+                    at,
+                    Segment { input: Input::Tokens(tokens), state: Some(state), outputs: Outputs::All, span },
+                )
+            })
+            .unzip();
+        let counts: Vec<usize> = order.iter().map(|at| tokens[*at].len()).collect();
+        let output = executor.run(layers.clone(), &mut segments, Want::Head, Priority::Interactive).unwrap();
+        let mut rows = output.rows().map(<[f32]>::to_vec);
+        for (at, count) in order.into_iter().zip(counts) {
+            all[at].extend(rows.by_ref().take(count));
+        }
+    }
+    states.into_iter().for_each(|state| executor.release(state));
+    all
+}
+
+#[test]
+fn sequences_get_the_same_bits_whatever_shares_their_steps() {
+    for name in ["llama", "mistral", "gemma3", "qwen3"] {
+        let folder = TinyModel::new(name).write();
+        let prompt = &expected_text(name).prompts[1].ids;
+        let prompts: Vec<&[u32]> =
+            [1, 2, 5, 7, 3, 4, 6].map(|short| &prompt[..prompt.len() - short]).to_vec();
+        for kv in [KvKind::F32, KvKind::F16, KvKind::Q8] {
+            let mut found: Vec<Vec<Vec<Vec<f32>>>> = Vec::new();
+            for threads in [1, 3] {
+                let options =
+                    DeviceOptions { threads: NonZeroUsize::new(threads), ..DeviceOptions::default() };
+                let device = Device::open("cpu", Account::unlimited(), options).unwrap();
+                let executor = ExecutorOptions::default().kind(ExecutorKind::Cpu).kv(kv);
+                let mut executor = load_on(folder.path(), executor, &device);
+                found.push(together(executor.as_mut(), &prompts, 3));
+                let alone = prompts.iter().enumerate().map(|(at, prompt)| {
+                    // Alone, a sequence of the first half has a step of its own for its last token.
+                    let tokens =
+                        if at < prompts.len() / 2 { [*prompt, &[3]].concat() } else { prompt.to_vec() };
+                    logits(executor.as_mut(), &tokens, 4)
+                });
+                found.push(alone.collect());
+            }
+            assert!(found.iter().all(|logits| *logits == found[0]), "{name}, cache {kv:?}");
         }
     }
 }
