@@ -1,12 +1,14 @@
 //! The products of hub-kernels on this machine: `cargo bench -p hub-benches --bench kernels [KIND...]`.
 //!
 //! For each kind of weights a matrix of 8,192 by 2,048, multiplied with 1 to 512 tokens: multiplications with additions
-//! a second, and the bytes of weights read a second, medians of several runs.
+//! a second, and the bytes of weights read a second, medians of several runs. `dense` stands for products of plain
+//! matrices of that shape, in each form and beside the crate `gemm`, which candle uses.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::{error::Error, num::NonZeroUsize, time::Instant};
+use std::{error::Error, hint::black_box, num::NonZeroUsize, time::Instant};
 
-use hub_kernels::{Activations, Cpu, Forms, Isa, Kind, Packed};
+use half::bf16;
+use hub_kernels::{Activations, Cpu, Forms, Isa, Kind, Matrix, Packed, dense};
 
 const ROWS: usize = 8_192;
 const COLS: usize = 2_048;
@@ -37,7 +39,80 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    if asked.is_empty() || asked.iter().any(|asked| asked == "dense") {
+        println!(
+            "\n{:7} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "threads", "rows", "a b", "a bT", "aT b", "bf16", "gemm"
+        );
+        for threads in [NonZeroUsize::MIN, threads] {
+            for rows in [32, 128, 512] {
+                let rates =
+                    dense_rates(rows, &Cpu::new(threads, Isa::best())?).map(|rate| format!("{rate:>8.1}"));
+                println!("{threads:>7} {rows:>6} {}", rates.join(" "));
+            }
+        }
+    }
     Ok(())
+}
+
+/// Returns 10^9 multiplications a second of `[rows, COLS]` with `[COLS, ROWS]`.
+fn dense_rates(rows: usize, cpu: &Cpu) -> [f64; 5] {
+    let draw = |len: usize, step: f32| (0..len).map(|at| (at as f32 * step).sin()).collect::<Vec<f32>>();
+    let (a, b) = (draw(rows * COLS, 0.37), draw(COLS * ROWS, 0.11));
+    let narrow = |numbers: &[f32]| numbers.iter().copied().map(bf16::from_f32).collect::<Vec<_>>();
+    let (narrow_a, narrow_b) = (narrow(&a), narrow(&b));
+    let mut out = vec![0.0; rows * ROWS];
+    let rate = |product: &mut dyn FnMut()| {
+        let seconds = median((0..RUNS).map(|_| {
+            let start = Instant::now();
+            product();
+            start.elapsed().as_secs_f64()
+        }));
+        (rows * ROWS * COLS) as f64 / seconds / 1e9
+    };
+    let (plain_a, plain_b) = (Matrix::new(&a, rows, COLS), Matrix::new(&b, COLS, ROWS));
+    let turned_a = Matrix::new(&a, COLS, rows).transposed();
+    let turned_b = Matrix::new(&b, ROWS, COLS).transposed();
+    let (narrow_a, narrow_b) = (Matrix::new(&narrow_a, rows, COLS), Matrix::new(&narrow_b, COLS, ROWS));
+    [
+        rate(&mut || dense(plain_a, plain_b, &mut out, cpu)),
+        rate(&mut || dense(plain_a, turned_b, &mut out, cpu)),
+        rate(&mut || dense(turned_a, plain_b, &mut out, cpu)),
+        rate(&mut || dense(narrow_a, narrow_b, &mut out, cpu)),
+        rate(&mut || gemm_rows(&a, &b, rows, cpu.threads())),
+    ]
+}
+
+/// Multiplies as candle does.
+fn gemm_rows(a: &[f32], b: &[f32], rows: usize, threads: usize) {
+    let mut out = vec![0.0_f32; rows * ROWS];
+    let threads = if threads == 1 { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(threads) };
+    #[expect(unsafe_code, reason = "gemm takes pointers")]
+    // SAFETY: the matrices are `[rows, COLS]`, `[COLS, ROWS]` and `[rows, ROWS]`, row by row, as the steps say.
+    unsafe {
+        gemm::gemm(
+            rows,
+            ROWS,
+            COLS,
+            out.as_mut_ptr(),
+            1,
+            ROWS as isize,
+            false,
+            a.as_ptr(),
+            1,
+            COLS as isize,
+            b.as_ptr(),
+            1,
+            ROWS as isize,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+    black_box(out);
 }
 
 /// Returns multiplications and bytes a second.
@@ -46,17 +121,19 @@ fn measure(weights: &[Packed], tokens: usize, cpu: &Cpu) -> (f64, f64) {
     let forms = Forms::of(weights.iter().map(Packed::kind));
     let x = Activations::of(&x, COLS, forms, cpu);
     let mut out = vec![0.0; tokens * ROWS];
-    let mut seconds: Vec<f64> = (0..RUNS)
-        .map(|_| {
-            let start = Instant::now();
-            for weights in weights {
-                weights.matmul(&x, &mut out, cpu);
-            }
-            start.elapsed().as_secs_f64() / weights.len() as f64
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    let median = seconds[RUNS / 2];
+    let median = median((0..RUNS).map(|_| {
+        let start = Instant::now();
+        for weights in weights {
+            weights.matmul(&x, &mut out, cpu);
+        }
+        start.elapsed().as_secs_f64() / weights.len() as f64
+    }));
     let bytes = weights.first().map_or(0, Packed::bytes);
     ((tokens * ROWS * COLS) as f64 / median, bytes as f64 / median)
+}
+
+fn median(runs: impl Iterator<Item = f64>) -> f64 {
+    let mut runs: Vec<f64> = runs.collect();
+    runs.sort_by(f64::total_cmp);
+    runs.get(runs.len() / 2).copied().unwrap_or(0.0)
 }

@@ -9,16 +9,17 @@
 use std::{error::Error, path::Path};
 
 use hub_base::{Account, CancelToken, ProgressSink};
-use hub_models::{LoadOptions, Prompt, Source, TextModel, spec_of};
+use hub_models::{ModelParts, spec_of};
 use hub_nn::{
     Device, Priority,
     executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
     state::SequenceState,
+    tokens::AddSpecial,
     weights::Weights,
 };
 
 const PIECE: usize = 512;
-const MOST_PIECES: usize = 4;
+const MOST_PIECES: usize = 2;
 const HELD_OUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/hub-models/guide/held_out.jsonl");
 
 type Logits = Vec<Vec<f32>>;
@@ -28,9 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = args.next().ok_or("which model?")?;
     let text = std::fs::read_to_string(args.next().as_deref().unwrap_or(HELD_OUT))?;
     let plain = args.next();
-    let source = Source::Path(model.clone().into());
-    let prepared = TextModel::open(source, LoadOptions::default())?.prepare(&Prompt::Text(text))?;
-    let pieces: Vec<&[u32]> = prepared.tokens().chunks_exact(PIECE).take(MOST_PIECES).collect();
+    let tokens = ModelParts::open(model.as_str())?.tokenizer.encode(&text, AddSpecial::No)?;
+    let pieces: Vec<&[u32]> = tokens.chunks_exact(PIECE).take(MOST_PIECES).collect();
     println!("{model}, {} pieces of {PIECE} tokens", pieces.len());
 
     let candle = ExecutorOptions::default().kind(ExecutorKind::Candle);

@@ -230,8 +230,8 @@ fn sequences_get_the_same_bits_whatever_shares_their_steps() {
         for kv in [KvKind::F32, KvKind::F16, KvKind::Q8] {
             let mut found: Vec<Vec<Vec<Vec<f32>>>> = Vec::new();
             for threads in [1, 3] {
-                let options =
-                    DeviceOptions { threads: NonZeroUsize::new(threads), ..DeviceOptions::default() };
+                let mut options = DeviceOptions::default();
+                options.threads = NonZeroUsize::new(threads);
                 let device = Device::open("cpu", Account::unlimited(), options).unwrap();
                 let executor = ExecutorOptions::default().kind(ExecutorKind::Cpu).kv(kv);
                 let mut executor = load_on(folder.path(), executor, &device);
