@@ -2,7 +2,7 @@
 //!
 //! Reads the file TEXT (the guide model's held-out questions, if there is none) 512 tokens at a time, and prints for
 //! each executor and kind of cache the perplexity of the second half of each piece, and how far the probabilities are
-//! from those of PLAIN, a file with the same weights as `f32` (the Kullback-Leibler divergence, as llama.cpp's
+//! from those of PLAIN, a file with the same weights as `f32`, which `plain.py` beside this file makes (the Kullback-Leibler divergence, as llama.cpp's
 //! `llama-perplexity --kl-divergence` has it). Without PLAIN they are compared with candle's over the same file.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 

@@ -22,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   test           check and test everything; what continuous integration runs
   alone          build each crate by itself, with each of its features; a part of test
   compare        the hub beside llama.cpp on the same files, in turns; builds llama.cpp
+  compare-embeddings  the same for texts into vectors, beside PyTorch, ONNX Runtime and llama.cpp (5.6 GB)
   soak           the long runs: streams for ten minutes, damaged files by the thousand
   fixtures       make the committed expected values again (installs PyTorch, 5.6 GB)
   guide-train    train the built-in guide model again (installs PyTorch)
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let result = match chore.as_str() {
         "test" => suite::test(),
         "alone" => alone::check(),
+        "compare-embeddings" => compare::embeddings::compare(),
         "compare" => compare::compare(&args.collect::<Vec<_>>()),
         "soak" => soak::soak(),
         "fixtures" => fixtures::make(),

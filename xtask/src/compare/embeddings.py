@@ -1,12 +1,11 @@
 """Texts a second of several engines over one model, in turns.
 
-`embeddings.py MODEL_FOLDER CORPUS HUB_URL LLAMA_EMBEDDING CONVERT_SCRIPT WORK_FOLDER ROUNDS THREADS`: sentence-transformers (PyTorch),
-ONNX Runtime over an export of the same module, the hub over HTTP, and llama.cpp over a conversion to F32. All get the
-same texts, 32 at a time where they take batches, and must find the same vectors.
+`embeddings.py MODEL_FOLDER CORPUS HUB_URL LLAMA_EMBEDDING CONVERT_SCRIPT WORK_FOLDER ROUNDS THREADS`:
+sentence-transformers (PyTorch), ONNX Runtime over an export of the same module, the hub over HTTP, and llama.cpp over a
+conversion to F32. All get the same texts, 32 at a time where they take batches, and must find the same vectors.
 """
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -83,14 +82,18 @@ def with_hub(url):
 
 
 def llama_cpp_rate(program, file, texts, threads):
-    """Returns texts a second by the program's own clock, which leaves out starting and loading."""
-    prompt = "<#sep#>".join(texts)
-    command = [program, "-m", file, "-t", str(threads), "-p", prompt, "--embd-separator", "<#sep#>", "-b", "4096"]
-    command += ["-ub", "4096", "-c", "4096", "--embd-output-format", "json", "--no-warmup"]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    ms = float(re.search(r"prompt eval time =\s*([\d.]+) ms", run.stderr)[1])
-    vectors = [entry["embedding"] for entry in json.loads(run.stdout)["data"]]
-    return len(texts) / (ms / 1e3), np.array(vectors, dtype=np.float32)
+    """Returns texts a second, without what starting and loading take: a run with one text is taken off."""
+    command = [program, "-m", file, "-t", str(threads), "--embd-separator", "<#sep#>", "-b", "4096", "-ub", "4096"]
+    command += ["-c", "4096", "--embd-output-format", "json", "--no-warmup"]
+
+    def run(texts):
+        start = time.perf_counter()
+        done = subprocess.run([*command, "-p", "<#sep#>".join(texts)], capture_output=True, text=True, check=True)
+        return time.perf_counter() - start, json.loads(done.stdout)["data"]
+
+    (alone, _), (together, found) = run(texts[:1]), run(texts)
+    vectors = np.array([entry["embedding"] for entry in found], dtype=np.float32)
+    return (len(texts) - 1) / (together - alone), vectors
 
 
 def main(model_folder, corpus, url, program, convert, folder, rounds, threads):

@@ -125,7 +125,8 @@ impl LlamaCpp {
     pub(super) fn built() -> Result<Self, Error> {
         let folder = cache()?.join("llama.cpp");
         let done = folder.join("built");
-        let programs = ["llama-bench", "llama-batched-bench", "llama-quantize", "llama-perplexity"];
+        let programs =
+            ["llama-bench", "llama-batched-bench", "llama-quantize", "llama-perplexity", "llama-embedding"];
         if !done.exists() {
             let source = tools::llama_cpp()?;
             mend(&source)?;
@@ -138,7 +139,7 @@ impl LlamaCpp {
             configure.args([
                 "-DLLAMA_BUILD_TESTS=OFF",
                 "-DLLAMA_BUILD_SERVER=OFF",
-                "-DLLAMA_BUILD_EXAMPLES=OFF",
+                "-DLLAMA_BUILD_EXAMPLES=ON",
             ]);
             run(configure)?;
             run(command(bin.join("ninja"), &[&["-C", &*to][..], &programs].concat()))?;
@@ -223,8 +224,13 @@ impl LlamaCpp {
         Ok(figures)
     }
 
+    /// Returns where one of the programs lies.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     fn program(&self, name: &str, args: &[&str]) -> Command {
-        let mut command = command(self.folder.join(name), args);
+        let mut command = command(self.path(name), args);
         command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
         command
     }

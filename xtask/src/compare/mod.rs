@@ -3,6 +3,7 @@
 //! Each round measures the hub, then llama.cpp with and without repacked weights, of which the better figure counts,
 //! both with huge pages. Ratios are taken within a round, because a shared machine is another one an hour later.
 
+pub(crate) mod embeddings;
 mod engine;
 mod models;
 
