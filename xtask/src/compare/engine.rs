@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::Figures;
+use super::{Figures, less_is_better};
 use crate::{
     run::{Error, cache, command, root, run},
     tools,
@@ -168,8 +168,8 @@ impl LlamaCpp {
         let mut best = Figures::new();
         for repack in [true, false] {
             for (name, value) in self.measure_with(setting, repack)? {
-                let less_is_better = name.ends_with(" s") || name.ends_with(" MiB");
-                let better = |old: f64| if less_is_better { old.min(value) } else { old.max(value) };
+                let is_cost = less_is_better(&name);
+                let better = |old: f64| if is_cost { old.min(value) } else { old.max(value) };
                 best.entry(name).and_modify(|old| *old = better(*old)).or_insert(value);
             }
         }

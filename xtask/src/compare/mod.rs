@@ -72,6 +72,11 @@ impl Options {
     }
 }
 
+/// Whether a figure is a cost, as its unit says, and no rate.
+fn less_is_better(name: &str) -> bool {
+    name.ends_with(" s") || name.ends_with(" MiB")
+}
+
 /// Names the processor and what it has that matters here.
 fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -98,8 +103,7 @@ fn table(pairs: &[(Figures, Figures)]) -> String {
         if rows.is_empty() {
             continue;
         }
-        let less_is_better = name.ends_with(" s") || name.ends_with(" MiB");
-        let ahead = |(hub, peer): &(f64, f64)| if less_is_better { peer / hub } else { hub / peer };
+        let ahead = |(hub, peer): &(f64, f64)| if less_is_better(name) { peer / hub } else { hub / peer };
         let sorted = |mut values: Vec<f64>| {
             values.sort_by(f64::total_cmp);
             values

@@ -45,8 +45,7 @@ impl Work {
 impl Cost {
     fn add(&mut self, options: ExecutorOptions, used: &TensorUse<'_>, width: usize, weights: &Weights) {
         let Some(info) = weights.info(&used.tensor.name) else { return };
-        let all_rows = info.rows().max(1);
-        let rows = used.tensor.rows.as_ref().map_or(all_rows, |rows| rows.len()).min(all_rows);
+        let (rows, all_rows) = used.rows_of(info.rows());
         let products = rows as u64 * width as u64;
         let is_candle = options.kind == ExecutorKind::Candle;
         self.weight_bytes += match is_candle {

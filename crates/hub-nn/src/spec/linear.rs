@@ -77,6 +77,12 @@ impl<'a> TensorUse<'a> {
         has_width && has_rows
     }
 
+    /// Returns how many rows are used of the `found` ones in the files, and how many those are, at least 1.
+    pub(crate) fn rows_of(&self, found: usize) -> (usize, usize) {
+        let all = found.max(1);
+        (self.tensor.rows.as_ref().map_or(all, |rows| rows.len()).min(all), all)
+    }
+
     /// Writes the shape that is wanted: `[4096, 1024]`.
     pub(super) fn shape(&self) -> String {
         let rows = self.rows.map_or_else(|| "any".to_owned(), |rows| rows.to_string());

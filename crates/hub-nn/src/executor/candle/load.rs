@@ -231,10 +231,9 @@ impl<'a> Loader<'a> {
 pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleDevice) -> u64 {
     let bytes = |used: &TensorUse<'_>| {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
-        let all_rows = info.shape.first().copied().unwrap_or(1).max(1) as u64;
-        let rows = used.tensor.rows.as_ref().map_or(all_rows, |rows| rows.len() as u64).min(all_rows);
+        let (rows, all_rows) = used.rows_of(info.shape.first().copied().unwrap_or(1));
         let is_matrix = info.shape.len() == 2 && !used.is_looked_up;
-        loaded_bytes(info.kind, &info.shape, info.bytes(), is_matrix, device) / all_rows * rows
+        loaded_bytes(info.kind, &info.shape, info.bytes(), is_matrix, device) / all_rows as u64 * rows as u64
     };
     spec.distinct_tensors().iter().map(bytes).sum()
 }

@@ -270,8 +270,7 @@ pub(in crate::executor) fn weight_bytes(spec: &ModelSpec, weights: &Weights) -> 
 /// Returns how many bytes one of them takes.
 pub(in crate::executor) fn tensor_bytes(used: &TensorUse<'_>, weights: &Weights) -> u64 {
     let Some(info) = weights.info(&used.tensor.name) else { return 0 };
-    let all_rows = info.rows().max(1);
-    let rows = used.tensor.rows.as_ref().map_or(all_rows, |rows| rows.len()).min(all_rows);
+    let (rows, all_rows) = used.rows_of(info.rows());
     match info.shape.as_slice() {
         [_, cols] if !used.is_looked_up => {
             let kind = kind(info.kind).unwrap_or(Kind::F32);
