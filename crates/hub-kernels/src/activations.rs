@@ -1,13 +1,27 @@
 #![expect(unsafe_code, reason = "several threads write rows of one buffer")]
 
 use crate::{
-    Cpu, Kind,
+    Cpu, Isa, Kind,
     disjoint::Disjoint,
     simd::{LANES, Op, Simd},
 };
 
 /// How many tokens lie side by side where there are several.
 pub(crate) const PANEL: usize = 4;
+
+/// Tokens of a tile, as AMX multiplies them at once.
+pub(crate) const ROWS: usize = 16;
+/// Columns of such a tile.
+pub(crate) const COLUMNS: usize = 64;
+/// Bytes of such a tile.
+pub(crate) const TILE_BYTES: usize = ROWS * COLUMNS;
+/// From how many tokens on tiles are worth their taking apart of weights.
+const TILED: usize = 32;
+
+/// Returns how many tiles hold so many columns.
+pub(crate) const fn tiles_in(cols: usize) -> usize {
+    cols.div_ceil(COLUMNS)
+}
 
 /// Inputs of products: `[tokens, cols]`, in every form that the weights they meet ask for.
 ///
@@ -20,6 +34,8 @@ pub struct Activations {
     /// How many tokens lie side by side: 1 or [`PANEL`].
     pub(crate) lanes: usize,
     forms: Forms,
+    /// Whether bytes are there for tiles too.
+    pub(crate) tiled: bool,
     /// `[tokens / lanes, cols, lanes]`
     pub(crate) numbers: Vec<f32>,
     /// In blocks of 32.
@@ -35,6 +51,8 @@ pub struct Activations {
 pub(crate) struct Bytes {
     /// `[tokens / lanes, cols / 4, lanes, 4]`
     pub(crate) q: Vec<i8>,
+    /// The same for tiles: `[tokens / 16, cols / 64, 16, 64]`.
+    pub(crate) tiles: Vec<i8>,
     /// `[tokens / lanes, cols / block, lanes]`
     pub(crate) scales: Vec<f32>,
     /// Sums of the bytes. Blocks of 32: one sum each, `[tokens / lanes, cols / 32, lanes]`. Blocks of 256: the sums of
@@ -114,7 +132,7 @@ impl Activations {
         beside: &mut [T],
         row: impl Fn(usize, &mut [T], &mut [f32]) + Sync,
     ) {
-        self.shape(forms, tokens, cols, cpu.threads());
+        self.shape(forms, tokens, cols, cpu);
         let lanes = self.lanes;
         let width = beside.len() / tokens.max(1);
         let beside = Disjoint::new(beside);
@@ -123,6 +141,7 @@ impl Activations {
             cols,
             lanes,
             forms,
+            tiled: self.tiled,
             numbers: Disjoint::new(&mut self.numbers),
             small: BytesOut::new(&mut self.small),
             large: BytesOut::new(&mut self.large),
@@ -140,20 +159,24 @@ impl Activations {
         });
     }
 
-    fn shape(&mut self, forms: Forms, tokens: usize, cols: usize, threads: usize) {
+    fn shape(&mut self, forms: Forms, tokens: usize, cols: usize, cpu: &Cpu) {
         let lanes = if tokens == 1 { 1 } else { PANEL };
         (self.tokens, self.cols, self.lanes, self.forms) = (tokens, cols, lanes, forms);
         let all = tokens.div_ceil(lanes) * lanes * cols;
-        grow(&mut self.rows, threads * cols);
+        grow(&mut self.rows, cpu.threads() * cols);
+        self.tiled = cpu.isa() == Isa::Amx && tokens >= TILED;
+        let tiles = if self.tiled { tiles_in(cols) * tokens.div_ceil(ROWS) * TILE_BYTES } else { 0 };
         if forms.numbers {
             grow(&mut self.numbers, all);
         }
         if forms.small {
             self.small.shape(all, cols, 32);
+            grow(&mut self.small.tiles, tiles);
         }
         if forms.large {
             self.large.shape(all, cols, 256);
             grow(&mut self.large.pairs, all / 64);
+            grow(&mut self.large.tiles, tiles);
         }
     }
 
@@ -189,6 +212,7 @@ struct Out<'a> {
     cols: usize,
     lanes: usize,
     forms: Forms,
+    tiled: bool,
     numbers: Disjoint<'a, f32>,
     small: BytesOut<'a>,
     large: BytesOut<'a>,
@@ -196,6 +220,7 @@ struct Out<'a> {
 
 struct BytesOut<'a> {
     q: Disjoint<'a, i8>,
+    tiles: Disjoint<'a, i8>,
     scales: Disjoint<'a, f32>,
     sums: Disjoint<'a, i32>,
     pairs: Disjoint<'a, i32>,
@@ -205,6 +230,7 @@ impl<'a> BytesOut<'a> {
     fn new(bytes: &'a mut Bytes) -> Self {
         Self {
             q: Disjoint::new(&mut bytes.q),
+            tiles: Disjoint::new(&mut bytes.tiles),
             scales: Disjoint::new(&mut bytes.scales),
             sums: Disjoint::new(&mut bytes.sums),
             pairs: Disjoint::new(&mut bytes.pairs),
@@ -245,12 +271,14 @@ impl Out<'_> {
         if self.forms.small {
             // SAFETY: the caller's promise.
             let out = unsafe { self.small.panel(panel, size, 32) };
-            cpu.isa().run(Round::<32> { row, out, lane, lanes: self.lanes });
+            let tiles = self.tiled.then(|| TileRow::new(&self.small.tiles, token, self.cols));
+            cpu.isa().run(Round::<32> { row, out, lane, lanes: self.lanes, tiles });
         }
         if self.forms.large {
             // SAFETY: the caller's promise.
             let out = unsafe { self.large.panel(panel, size, 256) };
-            cpu.isa().run(Round::<256> { row, out, lane, lanes: self.lanes });
+            let tiles = self.tiled.then(|| TileRow::new(&self.large.tiles, token, self.cols));
+            cpu.isa().run(Round::<256> { row, out, lane, lanes: self.lanes, tiles });
         }
     }
 }
@@ -263,12 +291,35 @@ struct PanelOut<'a> {
     pairs: &'a mut [i32],
 }
 
+/// Where a token's bytes go in tiles.
+struct TileRow<'a> {
+    tiles: &'a Disjoint<'a, i8>,
+    start: usize,
+}
+
+impl<'a> TileRow<'a> {
+    fn new(tiles: &'a Disjoint<'a, i8>, token: usize, cols: usize) -> Self {
+        Self { tiles, start: token / ROWS * tiles_in(cols) * TILE_BYTES + token % ROWS * COLUMNS }
+    }
+
+    /// Writes bytes from `column` on, which do not cross the end of a tile.
+    ///
+    /// # Safety
+    /// Nobody else holds any of this token's bytes.
+    unsafe fn put(&self, column: usize, bytes: &[i8; LANES]) {
+        let at = self.start + column / COLUMNS * TILE_BYTES + column % COLUMNS;
+        // SAFETY: the caller's promise.
+        unsafe { self.tiles.part(at..at + LANES) }.copy_from_slice(bytes);
+    }
+}
+
 /// Rounds a row to bytes, block by block.
 struct Round<'a, const BLOCK: usize> {
     row: &'a [f32],
     out: PanelOut<'a>,
     lane: usize,
     lanes: usize,
+    tiles: Option<TileRow<'a>>,
 }
 
 impl<const BLOCK: usize> Op for Round<'_, BLOCK> {
@@ -276,7 +327,7 @@ impl<const BLOCK: usize> Op for Round<'_, BLOCK> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { row, out, lane, lanes } = self;
+        let Self { row, out, lane, lanes, tiles } = self;
         for (at, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
             let runs = block.as_chunks::<LANES>().0;
             let mut most = simd.splat(0.0);
@@ -293,6 +344,10 @@ impl<const BLOCK: usize> Op for Round<'_, BLOCK> {
                 sums[index] = simd.sum(rounded) as i32;
                 let mut bytes = [0; LANES];
                 simd.store_bytes(rounded, &mut bytes);
+                if let Some(tiles) = &tiles {
+                    // SAFETY: a row is rounded by one thread, the one that holds its token's panel.
+                    unsafe { tiles.put(at * BLOCK + index * LANES, &bytes) };
+                }
                 let first = (at * BLOCK + index * LANES) / 4;
                 for (step, bytes) in bytes.as_chunks::<4>().0.iter().enumerate() {
                     out.q[(first + step) * lanes + lane] = *bytes;

@@ -8,15 +8,22 @@ pub enum Isa {
     Portable,
     /// AVX2 with FMA and F16C: desktop processors since 2013.
     Avx2,
+    /// AVX2 with products of bytes that are summed up in 32 bits: desktop processors since 2021.
+    AvxVnni,
+    /// AVX-512 with the same products: servers since 2019, desktops of AMD since 2022.
+    Avx512,
+    /// AVX-512, and whole tiles multiplied at once: servers of Intel since 2023.
+    Amx,
 }
 
 impl Isa {
     /// Every set, the plainest first.
-    pub const ALL: [Self; 2] = [Self::Portable, Self::Avx2];
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
 
-    /// Returns the best that this processor has.
+    /// Returns the best that this processor has, of those that were run and measured on a processor that has them.
     pub fn best() -> Self {
-        Self::ALL.into_iter().rev().find(|isa| isa.is_here()).unwrap_or(Self::Portable)
+        let proven = |isa: &Self| matches!(isa, Self::Portable | Self::Avx2);
+        Self::ALL.into_iter().rev().filter(proven).find(|isa| isa.is_here()).unwrap_or(Self::Portable)
     }
 
     /// Whether this processor has it.
@@ -29,8 +36,21 @@ impl Isa {
                     && is_x86_feature_detected!("fma")
                     && is_x86_feature_detected!("f16c")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => Self::Avx2.is_here() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_here()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512.is_here() && crate::tiles::are_here(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 => false,
+            _ => false,
         }
     }
 
@@ -39,12 +59,17 @@ impl Isa {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
+            Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 
-    /// Returns this, or what every processor has if this one lacks it: no kernel runs instructions that are not there.
+    /// Returns this, or the best of the plainer ones if the processor lacks it: no kernel runs instructions that are
+    /// not there.
     pub(crate) fn checked(self) -> Self {
-        if self.is_here() { self } else { Self::Portable }
+        let plainer = Self::ALL.into_iter().rev().filter(|isa| *isa <= self);
+        plainer.into_iter().find(|isa| isa.is_here()).unwrap_or(Self::Portable)
     }
 }
 

@@ -39,6 +39,8 @@ mod peak;
 mod rows;
 mod simd;
 mod team;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 pub use activations::{Activations, Forms};
 pub use attention::{Attention, BLOCK, KvBlock, KvKind, Scratch, Sequence};

@@ -111,13 +111,16 @@ impl Device {
     /// Returns the processor's threads, which all models of this device share; they start at the first call.
     ///
     /// # Errors
-    /// [`Error::Threads`] if the system gives none.
+    /// [`Error::Threads`] if the system gives none, [`Error::Instructions`] if it lacks the chosen ones.
     pub fn cpu_team(&self) -> Result<Cpu, Error> {
         if let Some(cpu) = self.0.cpu.get() {
             return Ok(cpu.clone());
         }
         let threads = self.0.options.threads.unwrap_or_else(cores::physical);
         let isa = self.0.options.isa.unwrap_or_else(Isa::best);
+        if !isa.is_here() {
+            return Err(Error::Instructions { isa, best: Isa::best() });
+        }
         let cpu = Cpu::new(threads, isa).map_err(|source| Error::Threads { source })?;
         Ok(self.0.cpu.get_or_init(|| cpu).clone())
     }

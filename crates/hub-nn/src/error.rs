@@ -46,6 +46,14 @@ pub enum Error {
     /// The loading was stopped.
     #[error("the loading was cancelled")]
     Cancelled,
+    /// Instructions were chosen that the processor lacks.
+    #[error("this processor has no {isa}; choose {best}, or leave the choice to the hub (auto)")]
+    Instructions {
+        /// What was chosen.
+        isa: hub_kernels::Isa,
+        /// The best it has.
+        best: hub_kernels::Isa,
+    },
     /// The operating system gives no threads to compute with.
     #[error("cannot start the threads that compute")]
     Threads {
@@ -74,7 +82,7 @@ impl Error {
             Self::Device { .. } => ErrorKind::Unsupported,
             Self::Weights(error) => error.kind(),
             Self::Spec(error) => error.kind(),
-            Self::WeightKind { .. } => ErrorKind::Unsupported,
+            Self::WeightKind { .. } | Self::Instructions { .. } => ErrorKind::Unsupported,
             Self::Memory { .. } | Self::Threads { .. } => ErrorKind::Unavailable,
             Self::Packed(hub_kernels::Error::Memory { .. }) => ErrorKind::Unavailable,
             Self::Packed(_) => ErrorKind::Corrupt,

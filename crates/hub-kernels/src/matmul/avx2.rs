@@ -8,24 +8,17 @@
 
 use std::arch::x86_64::*;
 
-use super::Sums;
+use super::{
+    Sums,
+    inputs::{CHUNK, Inputs, ahead, kind_of},
+};
 use crate::{
     Activations, Kind, Packed, TILE,
-    activations::{Bytes, PANEL},
+    activations::PANEL,
     kind::Planes,
     packed::{Layout, STEP},
+    simd::Line,
 };
-
-/// Four columns of all 16 rows, a byte each; or the bits of several such.
-type Line = [u8; STEP];
-
-/// Columns that are taken apart at once.
-const CHUNK: usize = 256;
-/// How far ahead of a single token's product weights are asked for, in bytes. Measured on Zen 3: of 1 to 64 KB these
-/// read fastest, by 1.3 (Q8_0) to 1.7 times (Q6_K) what is read without asking.
-const fn ahead(kind: Kind) -> usize {
-    if matches!(kind, Kind::Q8_0) { 1_536 } else { 2_560 }
-}
 
 /// Adds what a tile gives for the tokens from `first` on.
 pub(super) fn add(weights: &Packed, tile: usize, x: &Activations, first: usize, sums: &mut Sums) {
@@ -41,11 +34,6 @@ pub(super) fn add(weights: &Packed, tile: usize, x: &Activations, first: usize, 
         };
     }
     kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K);
-}
-
-/// A kind, from a number that types can carry.
-const fn kind_of(index: usize) -> Kind {
-    Kind::ALL[index]
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -148,32 +136,6 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
                     }
                 }
             }
-        }
-    }
-}
-
-/// What a block of weights meets: the activations of as many tokens as lie side by side.
-struct Inputs<'a> {
-    /// Four columns of one token after another.
-    q: &'a [[i8; 4]],
-    scales: &'a [f32],
-    /// Blocks of 32: a sum for each token. Blocks of 256: the sums of two groups in one number.
-    sums: &'a [i32],
-}
-
-impl<'a> Inputs<'a> {
-    /// Finds those of block `at` for the `T` tokens of a panel.
-    #[inline(always)]
-    fn of<const K: usize, const T: usize>(x: &'a Activations, panel: usize, at: usize) -> Self {
-        let kind = const { kind_of(K) };
-        let Bytes { q, scales, sums, pairs } = if kind.is_super() { &x.large } else { &x.small };
-        let start = panel * x.cols + at * kind.block();
-        let each = |size: usize| start / size * T..(start + kind.block()) / size * T;
-        let has_pairs = kind.is_super() && kind.group() == 32;
-        Self {
-            q: &q.as_chunks().0[each(4)],
-            scales: &scales[each(kind.block())],
-            sums: if has_pairs { &pairs[each(64)] } else { &sums[each(32)] },
         }
     }
 }

@@ -5,10 +5,16 @@
 //! taken apart once for all tokens of the block.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod inputs;
 mod plain;
 mod portable;
 mod transposed;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 use std::ops::Range;
 
@@ -121,13 +127,14 @@ impl Job<'_> {
         if weights.kind().is_plain() {
             return isa.run(Plain { weights, x, work: Work::Many { tile, first }, sums });
         }
+        #[cfg(target_arch = "x86_64")]
         match isa {
-            Isa::Portable => portable::add(weights, tile, x, first, sums),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2::add(weights, tile, x, first, sums),
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 => portable::add(weights, tile, x, first, sums),
+            Isa::Portable => {}
+            Isa::Avx2 => return avx2::add(weights, tile, x, first, sums),
+            _ if x.tiled => return amx::add(isa, weights, tile, x, first, sums),
+            _ => return vnni::add(isa, weights, tile, x, first, sums),
         }
+        portable::add(weights, tile, x, first, sums);
     }
 
     fn write(&self, tile: usize, first: usize, sums: &Sums) {

@@ -2,11 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Op, Simd};
+use super::{Dots, DotsOp, LANES, Line, Op, Simd};
 
-/// The proof that this processor has AVX2, FMA and F16C.
+/// The proof that this processor has AVX2, FMA and F16C, and AVX-VNNI if so.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+pub(crate) struct Avx2<const VNNI: bool>(());
 
 /// Two registers of eight.
 #[derive(Clone, Copy)]
@@ -21,7 +21,19 @@ pub(super) fn run<O: Op>(op: O) -> O::Output {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn compiled<O: Op>(op: O) -> O::Output {
-    op.run(Avx2(()))
+    op.run(Avx2::<false>(()))
+}
+
+/// Runs `op` with AVX-VNNI. The caller has made sure that it is there.
+pub(super) fn run_dots<O: DotsOp>(op: O) {
+    debug_assert!(crate::Isa::AvxVnni.is_here(), "`Isa::checked` comes first");
+    // SAFETY: `Isa::checked` found these instructions in this processor.
+    unsafe { compiled_dots(op) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+fn compiled_dots<O: DotsOp>(op: O) {
+    op.run(Avx2::<true>(()));
 }
 
 /// Applies an instruction to both halves.
@@ -32,7 +44,7 @@ macro_rules! both {
     };
 }
 
-impl Simd for Avx2 {
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type F = Sixteen;
 
     #[inline(always)]
@@ -43,7 +55,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn load(self, x: &[f32; LANES]) -> Sixteen {
-        let [low, high] = halves(x);
+        let [low, high]: [&[_; 8]; 2] = halves(x);
         // SAFETY: eight numbers are there, and an `Avx2` is the proof of the instruction.
         unsafe { Sixteen(_mm256_loadu_ps(low.as_ptr()), _mm256_loadu_ps(high.as_ptr())) }
     }
@@ -60,7 +72,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn load_half(self, x: &[u16; LANES]) -> Sixteen {
-        let [low, high] = halves(x);
+        let [low, high]: [&[_; 8]; 2] = halves(x);
         // SAFETY: 16 bytes are there in each half, and an `Avx2` is the proof of the instructions.
         unsafe {
             Sixteen(
@@ -79,7 +91,7 @@ impl Simd for Avx2 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
             }
         };
-        let [low, high] = halves(x);
+        let [low, high]: [&[_; 8]; 2] = halves(x);
         Sixteen(widen(low), widen(high))
     }
 
@@ -201,9 +213,157 @@ impl Simd for Avx2 {
     }
 }
 
-/// Splits sixteen into two times eight.
+/// Two registers of 32 bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Whole(__m256i, __m256i);
+
+/// Applies an instruction to both halves.
+macro_rules! both_whole {
+    ($instruction:ident, $($v:expr),+) => {
+        // SAFETY: an `Avx2` is the proof that the instruction is there.
+        unsafe { Whole($instruction($($v.0),+), $instruction($($v.1),+)) }
+    };
+}
+
+impl Dots for Avx2<true> {
+    type I = Whole;
+
+    #[inline(always)]
+    fn line(self, line: &Line) -> Whole {
+        let [low, high]: [&[_; 32]; 2] = halves(line);
+        // SAFETY: 32 bytes are there in each half, and an `Avx2` is the proof of the instruction.
+        unsafe { Whole(_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn keep(self, v: Whole, out: &mut Line) {
+        let (low, high) = out.split_at_mut(32);
+        // SAFETY: 32 bytes are there in each half, and an `Avx2` is the proof of the instruction.
+        unsafe {
+            _mm256_storeu_si256(low.as_mut_ptr().cast(), v.0);
+            _mm256_storeu_si256(high.as_mut_ptr().cast(), v.1);
+        }
+    }
+
+    #[inline(always)]
+    fn whole(self, x: i32) -> Whole {
+        // SAFETY: an `Avx2` is the proof that the instruction is there.
+        unsafe { Whole(_mm256_set1_epi32(x), _mm256_set1_epi32(x)) }
+    }
+
+    #[inline(always)]
+    fn and(self, a: Whole, b: Whole) -> Whole {
+        both_whole!(_mm256_and_si256, a, b)
+    }
+
+    #[inline(always)]
+    fn or(self, a: Whole, b: Whole) -> Whole {
+        both_whole!(_mm256_or_si256, a, b)
+    }
+
+    #[inline(always)]
+    fn xor(self, a: Whole, b: Whole) -> Whole {
+        both_whole!(_mm256_xor_si256, a, b)
+    }
+
+    #[inline(always)]
+    fn shift_left(self, v: Whole, bits: u32) -> Whole {
+        // SAFETY: an `Avx2` is the proof that the instructions are there.
+        unsafe {
+            let bits = _mm_cvtsi32_si128(bits.cast_signed());
+            Whole(_mm256_sll_epi32(v.0, bits), _mm256_sll_epi32(v.1, bits))
+        }
+    }
+
+    #[inline(always)]
+    fn shift_right(self, v: Whole, bits: u32) -> Whole {
+        // SAFETY: an `Avx2` is the proof that the instructions are there.
+        unsafe {
+            let bits = _mm_cvtsi32_si128(bits.cast_signed());
+            Whole(_mm256_srl_epi32(v.0, bits), _mm256_srl_epi32(v.1, bits))
+        }
+    }
+
+    #[inline(always)]
+    fn plus(self, a: Whole, b: Whole) -> Whole {
+        both_whole!(_mm256_add_epi32, a, b)
+    }
+
+    #[inline(always)]
+    fn minus(self, a: Whole, b: Whole) -> Whole {
+        both_whole!(_mm256_sub_epi32, a, b)
+    }
+
+    #[inline(always)]
+    fn times(self, a: Whole, b: Whole) -> Whole {
+        both_whole!(_mm256_mullo_epi32, a, b)
+    }
+
+    #[inline(always)]
+    fn times_words(self, a: Whole, b: Whole) -> Whole {
+        both_whole!(_mm256_mullo_epi16, a, b)
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, sum: Whole, unsigned: Whole, signed: Whole) -> Whole {
+        both_whole!(_mm256_dpbusd_avx_epi32, sum, unsigned, signed)
+    }
+
+    #[inline(always)]
+    fn dot_words(self, sum: Whole, a: Whole, b: Whole) -> Whole {
+        both_whole!(_mm256_dpwssd_avx_epi32, sum, a, b)
+    }
+
+    #[inline(always)]
+    fn signed(self, x: &[u8; LANES]) -> Whole {
+        // SAFETY: 16 bytes are there, and an `Avx2` is the proof of the instructions.
+        unsafe {
+            let bytes = _mm_loadu_si128(x.as_ptr().cast());
+            Whole(_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes)))
+        }
+    }
+
+    #[inline(always)]
+    fn signed_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Whole {
+        // SAFETY: 16 bytes are there in each, and an `Avx2` is the proof of the instructions.
+        unsafe {
+            let (even, odd) = (_mm_loadu_si128(even.as_ptr().cast()), _mm_loadu_si128(odd.as_ptr().cast()));
+            Whole(
+                _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(even, odd)),
+                _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(even, odd)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn unsigned_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Whole {
+        // SAFETY: 16 bytes are there in each, and an `Avx2` is the proof of the instructions.
+        unsafe {
+            let (even, odd) = (_mm_loadu_si128(even.as_ptr().cast()), _mm_loadu_si128(odd.as_ptr().cast()));
+            Whole(
+                _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(even, odd)),
+                _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(even, odd)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn floats(self, v: Whole) -> Sixteen {
+        // SAFETY: an `Avx2` is the proof that the instruction is there.
+        unsafe { Sixteen(_mm256_cvtepi32_ps(v.0), _mm256_cvtepi32_ps(v.1)) }
+    }
+
+    #[inline(always)]
+    fn ask(self, address: *const u8) {
+        // SAFETY: asking for memory that is not there does nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+}
+
+/// Splits sixteen, or 64, into two halves.
 #[inline(always)]
-fn halves<T>(x: &[T; LANES]) -> [&[T; 8]; 2] {
-    let [low, high] = x.as_chunks::<8>().0 else { unreachable!("sixteen are two times eight") };
+fn halves<T, const ALL: usize, const HALF: usize>(x: &[T; ALL]) -> [&[T; HALF]; 2] {
+    const { assert!(2 * HALF == ALL) };
+    let [low, high] = x.as_chunks::<HALF>().0 else { unreachable!("two halves") };
     [low, high]
 }

@@ -8,6 +8,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod math;
 mod portable;
 
@@ -15,6 +17,8 @@ pub(crate) use math::Math;
 pub(crate) use portable::Portable;
 
 use crate::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::packed::STEP;
 
 /// How many numbers lie side by side.
 pub(crate) const LANES: usize = 16;
@@ -56,6 +60,54 @@ pub(crate) trait Simd: Copy {
     fn largest(self, v: Self::F) -> f32;
 }
 
+/// Four columns of all 16 rows, a byte each; or the bits of several such.
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Line = [u8; STEP];
+
+/// The instructions of a set that multiplies bytes and adds the products in 32 bits, on 64 bytes at a time: VNNI.
+#[cfg(target_arch = "x86_64")]
+pub(crate) trait Dots: Simd {
+    /// 64 bytes; or sixteen whole numbers of 32 bits.
+    type I: Copy;
+
+    fn line(self, line: &Line) -> Self::I;
+    fn keep(self, v: Self::I, out: &mut Line);
+    /// Sixteen times the same 32 bits.
+    fn whole(self, x: i32) -> Self::I;
+    fn and(self, a: Self::I, b: Self::I) -> Self::I;
+    fn or(self, a: Self::I, b: Self::I) -> Self::I;
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Shifts numbers of 32 bits.
+    fn shift_left(self, v: Self::I, bits: u32) -> Self::I;
+    /// Shifts numbers of 32 bits; zeros follow.
+    fn shift_right(self, v: Self::I, bits: u32) -> Self::I;
+    fn plus(self, a: Self::I, b: Self::I) -> Self::I;
+    fn minus(self, a: Self::I, b: Self::I) -> Self::I;
+    fn times(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Multiplies numbers of 16 bits.
+    fn times_words(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Adds the products of four bytes to each number of `sum`.
+    fn dot_bytes(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I;
+    /// Adds the products of two signed numbers of 16 bits to each number of `sum`.
+    fn dot_words(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    /// Widens signed bytes.
+    fn signed(self, x: &[u8; LANES]) -> Self::I;
+    /// Widens signed bytes to 16 bits, two side by side.
+    fn signed_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I;
+    /// Widens unsigned bytes to 16 bits, two side by side.
+    fn unsigned_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I;
+    fn floats(self, v: Self::I) -> Self::F;
+    /// Asks for a line of the cache, wherever that is.
+    fn ask(self, address: *const u8);
+}
+
+/// A computation that is compiled for every set of instructions that has [`Dots`].
+#[cfg(target_arch = "x86_64")]
+pub(crate) trait DotsOp {
+    /// Must be `#[inline(always)]`.
+    fn run<S: Dots>(self, simd: S);
+}
+
 /// A computation that is compiled for every set of instructions.
 pub(crate) trait Op {
     type Output;
@@ -70,9 +122,22 @@ impl Isa {
         match self.checked() {
             Self::Portable => op.run(Portable),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => avx2::run(op),
+            Self::Avx2 | Self::AvxVnni => avx2::run(op),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Amx => avx512::run(op),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 => op.run(Portable),
+            _ => op.run(Portable),
         }
+    }
+
+    /// Runs `op` if these instructions are here and have [`Dots`]; says whether it did.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn run_dots<O: DotsOp>(self, op: O) -> bool {
+        match self.checked() {
+            Self::AvxVnni => avx2::run_dots(op),
+            Self::Avx512 | Self::Amx => avx512::run_dots(op),
+            _ => return false,
+        }
+        true
     }
 }

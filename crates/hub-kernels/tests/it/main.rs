@@ -109,6 +109,34 @@ fn every_kind_multiplies() {
     }
 }
 
+#[test]
+fn many_tokens_multiply_as_few_do() {
+    for kind in Kind::ALL {
+        // Columns that end within a chunk, and tokens within a tile.
+        let cols = if kind.block() == 32 { 352 } else { 512 };
+        check(kind, 20, cols, 53, 11);
+    }
+}
+
+/// Products of bytes are whole numbers up to the same roundings, whatever the vectors' length.
+#[test]
+fn every_set_with_vectors_gives_the_same_bits() {
+    let mut draw = Draw(5);
+    for kind in Kind::ALL.into_iter().filter(|kind| !kind.is_plain()) {
+        let weights = Packed::pack(kind, 32, 512, &draw.blocks(kind, 32, 512)).unwrap();
+        let x: Vec<f32> = (0..40 * 512).map(|_| draw.number()).collect();
+        let product = |isa: Isa| {
+            let cpu = Cpu::new(NonZeroUsize::MIN, isa).unwrap();
+            let mut out = vec![f32::NAN; 40 * 32];
+            weights.matmul(&Activations::of(&x, 512, Forms::of([kind]), &cpu), &mut out, &cpu);
+            out
+        };
+        for isa in Isa::ALL.into_iter().filter(|isa| *isa > Isa::Avx2 && isa.is_here()) {
+            assert_eq!(product(isa), product(Isa::Avx2), "{kind:?} {isa}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]

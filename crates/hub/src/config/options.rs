@@ -135,13 +135,20 @@ pub enum CacheChoice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstructionsChoice {
-    /// The best the processor has.
+    /// The best the processor has, of those measured on a processor that has them.
     #[default]
     Auto,
     /// Those every processor has.
     Portable,
-    /// AVX2, if the processor has it.
+    /// AVX2.
     Avx2,
+    /// AVX2 with AVX-VNNI.
+    #[serde(rename = "avx-vnni")]
+    AvxVnni,
+    /// AVX-512 with VNNI.
+    Avx512,
+    /// AVX-512 with AMX.
+    Amx,
 }
 
 impl ComputeOptions {
@@ -166,6 +173,9 @@ impl ComputeOptions {
             InstructionsChoice::Auto => None,
             InstructionsChoice::Portable => Some(Isa::Portable),
             InstructionsChoice::Avx2 => Some(Isa::Avx2),
+            InstructionsChoice::AvxVnni => Some(Isa::AvxVnni),
+            InstructionsChoice::Avx512 => Some(Isa::Avx512),
+            InstructionsChoice::Amx => Some(Isa::Amx),
         };
         let mut options = DeviceOptions::default();
         (options.threads, options.isa) = (self.threads, isa);

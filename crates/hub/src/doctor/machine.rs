@@ -1,20 +1,35 @@
 use std::thread;
 
 use hub_base::{Account, Size};
-use hub_nn::{Device, DeviceOptions};
+use hub_nn::{Device, DeviceOptions, Isa};
 
 use super::Finding;
-use crate::{config::Budget, os};
+use crate::{
+    config::{Budget, ComputeOptions},
+    os,
+};
 
 /// What of the instruction sets that speed up models this processor has.
-pub(super) fn instructions() -> Finding {
+pub(super) fn instructions(compute: &ComputeOptions) -> Finding {
     let found = known_instructions();
     let name = "processor";
+    let chosen = compute.device_options().isa;
+    if let Some(isa) = chosen.filter(|isa| !isa.is_here()) {
+        let next = "set compute.instructions to auto";
+        return Finding::failure(name, format!("no {isa}, which compute.instructions asks for"), next);
+    }
     if found.is_empty() {
         let next = "models run slowly here; nothing can be done but another processor";
         return Finding::warning(name, "none of the wide instruction sets", next);
     }
-    Finding::ok(name, found.join(", "))
+    let used = chosen.unwrap_or_else(Isa::best);
+    let found = format!("{}; models run on {used}", found.join(", "));
+    let best = Isa::ALL.into_iter().rev().find(|isa| isa.is_here()).unwrap_or(used);
+    if chosen.is_none() && best > used {
+        let next = format!("try compute.instructions = \"{best}\": so far checked in an emulator only");
+        return Finding::warning(name, found, next);
+    }
+    Finding::ok(name, found)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -27,7 +42,7 @@ fn known_instructions() -> Vec<&'static str> {
         ("AVX-VNNI", is_x86_feature_detected!("avxvnni")),
         ("AVX-512", is_x86_feature_detected!("avx512f")),
         ("AVX-512 VNNI", is_x86_feature_detected!("avx512vnni")),
-        ("AVX-512 BF16", is_x86_feature_detected!("avx512bf16")),
+        ("AMX", Isa::Amx.is_here()),
     ];
     all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
 }

@@ -52,7 +52,7 @@ impl Finding {
 /// Looks at everything the hub depends on. Nothing is changed, but that a missing home is created.
 pub async fn examine(config: &HubConfig, home: &Path) -> Vec<Finding> {
     let mut findings = vec![
-        machine::instructions(),
+        machine::instructions(&config.compute),
         machine::cores(config.compute.threads.map(usize::from)),
         machine::memory(config.memory.budget),
         machine::huge_pages(),
