@@ -174,7 +174,7 @@ impl<B> Strip<'_, B> {
             let out = unsafe { self.out.part(line(row)) };
             sums[..out.len()].copy_from_slice(out);
         }
-        multiply(simd, wide, x, &mut sums);
+        multiply::<S, ROWS, 0, ROWS, 1>(simd, wide, [x], &mut sums);
         for (row, sums) in place.rows.clone().zip(&sums) {
             #[expect(unsafe_code, reason = "threads write columns of one matrix")]
             // SAFETY: a strip is one part, and strips are different columns.
@@ -184,23 +184,38 @@ impl<B> Strip<'_, B> {
     }
 }
 
-/// Adds the products of vectors with `T` rows beside each other: `sums[t] += wide[k] * x[k][t]`, `k` after `k`.
+/// Adds products of 16 columns with `T` rows to `sums`. Rows lie side by side, `N` to a panel; the first is the
+/// `FROM`th.
 #[inline(always)]
-pub(crate) fn multiply<S: Simd, const T: usize>(
+pub(crate) fn multiply<S: Simd, const T: usize, const FROM: usize, const N: usize, const P: usize>(
     simd: S,
     wide: &[[f32; LANES]],
-    x: &[[f32; T]],
+    x: [&[[f32; N]]; P],
     sums: &mut [[f32; LANES]; T],
 ) {
     let mut all = [simd.splat(0.0); T];
     for (all, sums) in all.iter_mut().zip(&*sums) {
         *all = simd.load(sums);
     }
-    for (column, x) in wide.iter().zip(x) {
-        let column = simd.load(column);
-        for row in 0..T {
-            all[row] = simd.fma(column, simd.splat(x[row]), all[row]);
-        }
+    // A closure would not be compiled with the instructions of `S`.
+    macro_rules! add {
+        ($column:expr, $x:expr) => {
+            let column = simd.load($column);
+            for row in 0..T {
+                let x = $x[(FROM + row) / N][(FROM + row) % N];
+                all[row] = simd.fma(column, simd.splat(x), all[row]);
+            }
+        };
+    }
+    // Two at a time: with one, the jump back costs a sixth of the time on Zen 3.
+    let (pairs, last) = wide.as_chunks::<2>();
+    let x_pairs = x.map(|x| &x.as_chunks::<2>().0[..pairs.len()]);
+    for at in 0..pairs.len() {
+        add!(&pairs[at][0], x_pairs.map(|x| &x[at][0]));
+        add!(&pairs[at][1], x_pairs.map(|x| &x[at][1]));
+    }
+    if let [column] = last {
+        add!(column, x.map(|x| &x[wide.len() - 1]));
     }
     for (sums, all) in sums.iter_mut().zip(all) {
         simd.store(all, sums);

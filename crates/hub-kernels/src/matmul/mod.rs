@@ -95,6 +95,9 @@ impl Job<'_> {
         if self.x.lanes == 1 {
             return self.single(tiles, isa);
         }
+        if self.weights.kind().is_plain() {
+            return self.plain(tiles, isa);
+        }
         for first in (0..self.x.tokens).step_by(BLOCK_TOKENS) {
             let tokens = BLOCK_TOKENS.min(self.x.tokens - first);
             for tile in tiles.clone() {
@@ -121,12 +124,34 @@ impl Job<'_> {
         }
     }
 
-    /// Adds what a tile gives for the tokens from `first` on.
+    /// A part of plain numbers for several tokens: so many of them and of their columns at a time as stay in the
+    /// second-level cache while all tiles of the part go by.
+    fn plain(&self, tiles: Range<usize>, isa: Isa) {
+        const TOKENS: usize = 96;
+        const NUMBERS: usize = TOKENS * 512;
+        let Self { weights, x, .. } = *self;
+        let mut all = [[[0.0; TILE]; TOKENS]; MOST_TILES];
+        for first in (0..x.tokens).step_by(TOKENS) {
+            let tokens = TOKENS.min(x.tokens - first);
+            let padded = tokens.next_multiple_of(x.lanes);
+            let columns = (NUMBERS / padded).next_multiple_of(512);
+            all.iter_mut().for_each(|sums| sums[..padded].fill([0.0; TILE]));
+            for start in (0..x.cols).step_by(columns) {
+                let columns = start..(start + columns).min(x.cols);
+                for (tile, sums) in tiles.clone().zip(&mut all) {
+                    let work = Work::Many { tile, first, columns: columns.clone() };
+                    isa.run(Plain { weights, x, work, sums: &mut sums[..padded] });
+                }
+            }
+            for (tile, sums) in tiles.clone().zip(&all) {
+                self.write(tile, first, &sums[..tokens]);
+            }
+        }
+    }
+
+    /// Adds what a tile of bytes gives for the tokens from `first` on.
     fn add(&self, isa: Isa, tile: usize, first: usize, sums: &mut Sums) {
         let Self { weights, x, .. } = *self;
-        if weights.kind().is_plain() {
-            return isa.run(Plain { weights, x, work: Work::Many { tile, first }, sums });
-        }
         #[cfg(target_arch = "x86_64")]
         match isa {
             Isa::Portable => {}

@@ -27,8 +27,8 @@ pub(super) struct Plain<'a> {
 pub(super) enum Work {
     /// Several tiles for one token.
     One { tiles: Range<usize> },
-    /// One tile for the tokens from `first` on.
-    Many { tile: usize, first: usize },
+    /// Some columns of one tile for the tokens from `first` on.
+    Many { tile: usize, first: usize, columns: Range<usize> },
 }
 
 impl Op for Plain<'_> {
@@ -50,7 +50,10 @@ impl Plain<'_> {
         let Self { weights, x, work, sums } = self;
         match work {
             Work::One { tiles } => one(simd, load, weights, tiles, x, sums),
-            Work::Many { tile, first } => many(simd, load, weights, (tile, first), x, sums),
+            Work::Many { tile, first, columns } => {
+                let numbers = weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
+                many(simd, load, &numbers[columns.clone()], (first, columns.start), x, sums);
+            }
         }
     }
 }
@@ -95,22 +98,35 @@ fn one<S: Simd, const SIZE: usize>(
 fn many<S: Simd, const SIZE: usize>(
     simd: S,
     load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy,
-    weights: &Packed,
-    (tile, first): (usize, usize),
+    columns: &[[[u8; SIZE]; TILE]],
+    (first, start): (usize, usize),
     x: &Activations,
     sums: &mut Sums,
 ) {
-    let columns = weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
     let mut wide = [[0.0; TILE]; CHUNK];
     for (at, columns) in columns.chunks(CHUNK).enumerate() {
         for (column, wide) in columns.iter().zip(&mut wide) {
             simd.store(load(simd, column), wide);
         }
         let wide = &wide[..columns.len()];
-        for (panel, sums) in sums.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
-            let start = (first / PANEL + panel) * x.cols + at * CHUNK;
-            let x = &x.numbers.as_chunks::<PANEL>().0[start..start + columns.len()];
-            multiply(simd, wide, x, sums);
+        let panel = |panel: usize| {
+            let start = (first / PANEL + panel) * x.cols + start + at * CHUNK;
+            &x.numbers.as_chunks::<PANEL>().0[start..start + wide.len()]
+        };
+        let (threes, rest) = sums.as_chunks_mut::<{ 3 * PANEL }>();
+        let count = threes.len();
+        for (three, sums) in threes.iter_mut().enumerate() {
+            let x = [panel(3 * three), panel(3 * three + 1), panel(3 * three + 2)];
+            // With as many as there are registers for, since a sum has to wait for the one before it.
+            if S::IS_WIDE {
+                multiply::<S, 12, 0, PANEL, 3>(simd, wide, x, sums);
+            } else if let [first, second] = sums.as_chunks_mut().0 {
+                multiply::<S, 6, 0, PANEL, 3>(simd, wide, x, first);
+                multiply::<S, 6, 6, PANEL, 3>(simd, wide, x, second);
+            }
+        }
+        for (at, sums) in rest.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
+            multiply::<S, PANEL, 0, PANEL, 1>(simd, wide, [panel(3 * count + at)], sums);
         }
     }
 }

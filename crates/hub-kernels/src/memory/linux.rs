@@ -4,9 +4,10 @@ use std::{
     ops::{Deref, DerefMut},
     ptr::{self, NonNull},
     slice,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
 use crate::Error;
 
@@ -36,6 +37,9 @@ impl Buffer {
     /// [`Error::Memory`] if the system gives none.
     pub(crate) fn zeroed(len: usize) -> Result<Self, Error> {
         let fail = || Error::Memory { bytes: len };
+        if cfg!(debug_assertions) && len < HUGE_PAGE {
+            return Self::guarded(len).ok_or_else(fail);
+        }
         let align = if len >= HUGE_PAGE { HUGE_PAGE } else { 0 };
         let mapped_len = len.max(1).checked_add(align).ok_or_else(fail)?;
         let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
@@ -51,6 +55,28 @@ impl Buffer {
             let _ = unsafe { madvise(start.as_ptr().cast(), len, Advice::LinuxHugepage) };
         }
         Ok(Self { start, len, mapped, mapped_len })
+    }
+
+    /// Takes a buffer between pages that cannot be touched, against the first or the last of them in turns: a kernel
+    /// that reads or writes outside ends the program there and then. Debug builds only.
+    fn guarded(len: usize) -> Option<Self> {
+        /// A multiple of every system's pages.
+        const GUARD: usize = 64 << 10;
+        static AT_END: AtomicBool = AtomicBool::new(false);
+        let room = len.max(1).next_multiple_of(GUARD);
+        let mapped_len = room + 2 * GUARD;
+        let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        // SAFETY: the system chooses the place, so nothing that is there is touched.
+        let mapped = unsafe { mmap_anonymous(ptr::null_mut(), mapped_len, prot, flags) };
+        let mapped = NonNull::new(mapped.ok()?.cast::<u8>())?;
+        for edge in [0, GUARD + room] {
+            // SAFETY: these pages were mapped above, and nobody else knows of them.
+            let _ = unsafe { mprotect(mapped.add(edge).as_ptr().cast(), GUARD, MprotectFlags::empty()) };
+        }
+        let skip = if AT_END.fetch_not(Ordering::Relaxed) { room - len } else { 0 };
+        // SAFETY: so much lies between the edges.
+        let start = unsafe { mapped.add(GUARD + skip) };
+        Some(Self { start, len, mapped, mapped_len })
     }
 }
 

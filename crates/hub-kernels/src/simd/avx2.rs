@@ -47,6 +47,8 @@ macro_rules! both {
 impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type F = Sixteen;
 
+    const IS_WIDE: bool = false;
+
     #[inline(always)]
     fn splat(self, x: f32) -> Sixteen {
         // SAFETY: an `Avx2` is the proof that the instruction is there.

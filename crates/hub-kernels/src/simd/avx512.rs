@@ -73,6 +73,8 @@ macro_rules! store {
 impl Simd for Avx512 {
     type F = __m512;
 
+    const IS_WIDE: bool = true;
+
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         call!(_mm512_set1_ps, x)

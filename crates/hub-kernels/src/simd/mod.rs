@@ -28,6 +28,9 @@ pub(crate) trait Simd: Copy {
     /// Sixteen numbers.
     type F: Copy;
 
+    /// Whether one register holds them all, of which there are then 32.
+    const IS_WIDE: bool;
+
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;
     fn store(self, v: Self::F, out: &mut [f32; LANES]);

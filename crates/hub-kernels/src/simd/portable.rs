@@ -9,6 +9,8 @@ pub(crate) struct Portable;
 impl Simd for Portable {
     type F = [f32; LANES];
 
+    const IS_WIDE: bool = false;
+
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]

@@ -3,7 +3,7 @@
 use hub_kernels::{Attention, BLOCK, KvBlock, KvKind, Scratch, Sequence};
 use proptest::prelude::*;
 
-use crate::{Draw, cpus};
+use super::{Draw, cpus};
 
 /// What is attended to, and by whom: the first `before` rows are cached, the others attend.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use half::bf16;
 use hub_kernels::{Kind, Matrix, Number, Packed, dense};
 use proptest::prelude::*;
 
-use crate::{Draw, cpus};
+use super::{Draw, cpus};
 
 /// Multiplies in `f64`; the second value is the sum of sizes, which bounds what rounding may do.
 fn plain(

@@ -2,7 +2,7 @@
 
 use hub_kernels::{Function, Isa, gate, layer_norm, rms_norm, rotate_halves, rotate_pairs};
 
-use crate::Draw;
+use super::Draw;
 
 /// Lengths around the sixteen numbers that are worked on at once.
 const LENGTHS: [usize; 6] = [1, 15, 16, 17, 64, 331];
