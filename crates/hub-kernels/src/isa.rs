@@ -65,6 +65,12 @@ impl Isa {
         }
     }
 
+    /// Returns the set whose vectors this one has. It is looked for at every call, which takes a system call for tiles:
+    /// those are looked for once, when a [`Cpu`](crate::Cpu) is made.
+    pub(crate) fn vectors(self) -> Self {
+        if self == Self::Amx { Self::Avx512 } else { self }
+    }
+
     /// Returns this, or the best of the plainer ones if the processor lacks it: no kernel runs instructions that are
     /// not there.
     pub(crate) fn checked(self) -> Self {

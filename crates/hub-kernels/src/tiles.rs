@@ -1,10 +1,7 @@
 //! AMX: eight tiles of 16 rows of 64 bytes, which a thread sets up before it uses them.
 #![expect(unsafe_code, reason = "the instructions have no functions in stable Rust")]
 
-use std::{
-    arch::{asm, x86_64::__cpuid_count},
-    sync::OnceLock,
-};
+use std::arch::{asm, x86_64::__cpuid_count};
 
 use crate::{
     activations::{COLUMNS, ROWS as TOKENS, TILE_BYTES},
@@ -14,14 +11,11 @@ use crate::{
 /// Whether this processor multiplies tiles of bytes, and the system lets this process use them: Linux, which has to be
 /// asked. Threads that start later may use them too.
 pub(crate) fn are_here() -> bool {
-    static HERE: OnceLock<bool> = OnceLock::new();
-    *HERE.get_or_init(|| {
-        const TILE: u32 = 1 << 24;
-        const INT8: u32 = 1 << 25;
-        let most = __cpuid_count(0, 0).eax;
-        let features = if most < 7 { 0 } else { __cpuid_count(7, 0).edx };
-        features & (TILE | INT8) == TILE | INT8 && allowed()
-    })
+    const TILE: u32 = 1 << 24;
+    const INT8: u32 = 1 << 25;
+    let most = __cpuid_count(0, 0).eax;
+    let features = if most < 7 { 0 } else { __cpuid_count(7, 0).edx };
+    features & (TILE | INT8) == TILE | INT8 && allowed()
 }
 
 /// Asks Linux for room for the tiles wherever it keeps the registers of a thread.

@@ -122,7 +122,7 @@ pub(crate) trait Op {
 impl Isa {
     /// Runs `op` with these instructions, or plain ones if the processor lacks them.
     pub(crate) fn run<O: Op>(self, op: O) -> O::Output {
-        match self.checked() {
+        match self.vectors().checked() {
             Self::Portable => op.run(Portable),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::AvxVnni => avx2::run(op),
@@ -136,7 +136,7 @@ impl Isa {
     /// Runs `op` if these instructions are here and have [`Dots`]; says whether it did.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn run_dots<O: DotsOp>(self, op: O) -> bool {
-        match self.checked() {
+        match self.vectors().checked() {
             Self::AvxVnni => avx2::run_dots(op),
             Self::Avx512 | Self::Amx => avx512::run_dots(op),
             _ => return false,
