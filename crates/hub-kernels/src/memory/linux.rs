@@ -71,7 +71,7 @@ impl Buffer {
             // SAFETY: these pages were mapped above, and nobody else knows of them.
             let _ = unsafe { mprotect(mapped.add(edge).as_ptr().cast(), GUARD, MprotectFlags::empty()) };
         }
-        let skip = if len / 64 % 2 == 0 { room - len } else { 0 };
+        let skip = if (len / 64).is_multiple_of(2) { room - len } else { 0 };
         // SAFETY: so much lies between the edges.
         let start = unsafe { mapped.add(GUARD + skip) };
         Some(Self { start, len, mapped, mapped_len })
