@@ -1,8 +1,9 @@
-//! The products of hub-kernels on this machine: `cargo bench -p hub-benches --bench kernels [KIND...]`.
+//! The products of hub-kernels on this machine: `cargo bench -p hub-benches --bench kernels [SET] [KIND...]`.
 //!
 //! For each kind of weights a matrix of 8,192 by 2,048, multiplied with 1 to 512 tokens: multiplications with additions
 //! a second, and the bytes of weights read a second, medians of several runs. `dense` stands for products of plain
-//! matrices of that shape, in each form and beside the crate `gemm`, which candle uses.
+//! matrices of that shape, in each form and beside the crate `gemm`, which candle uses. The set of instructions is the
+//! one in use by default, unless one is named: `avx2`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::{error::Error, hint::black_box, num::NonZeroUsize, time::Instant};
@@ -17,9 +18,11 @@ const MATRICES: usize = 8;
 const RUNS: usize = 9;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let asked = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+    let (sets, asked): (Vec<_>, Vec<_>) = asked.partition(|arg| Isa::ALL.iter().any(|isa| isa.as_str() == arg));
+    let isa = Isa::ALL.into_iter().find(|isa| sets.iter().any(|set| set == isa.as_str())).unwrap_or_else(Isa::best);
     let threads = std::thread::available_parallelism()?;
-    println!("GMAC/s and GB/s of weights, {ROWS} x {COLS}, {} instructions", Isa::best());
+    println!("GMAC/s and GB/s of weights, {ROWS} x {COLS}, {isa} instructions");
     println!("{:6} {:>7} {:>6} {:>9} {:>9}", "kind", "threads", "tokens", "GMAC/s", "GB/s");
     for kind in Kind::ALL {
         let name = format!("{kind:?}");
@@ -32,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let weights = (0..MATRICES).map(|_| Packed::pack(kind, ROWS, COLS, &raw));
         let weights = weights.collect::<Result<Vec<_>, _>>()?;
         for threads in [NonZeroUsize::MIN, threads] {
-            let cpu = Cpu::new(threads, Isa::best())?;
+            let cpu = Cpu::new(threads, isa)?;
             for tokens in [1, 4, 8, 16, 128, 512] {
                 let (macs, bytes) = measure(&weights, tokens, &cpu);
                 println!("{name:6} {threads:>7} {tokens:>6} {:>9.1} {:>9.1}", macs / 1e9, bytes / 1e9);
@@ -47,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for threads in [NonZeroUsize::MIN, threads] {
             for rows in [32, 128, 512] {
                 let rates =
-                    dense_rates(rows, &Cpu::new(threads, Isa::best())?).map(|rate| format!("{rate:>8.1}"));
+                    dense_rates(rows, &Cpu::new(threads, isa)?).map(|rate| format!("{rate:>8.1}"));
                 println!("{threads:>7} {rows:>6} {}", rates.join(" "));
             }
         }

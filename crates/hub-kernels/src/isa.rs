@@ -20,10 +20,10 @@ impl Isa {
     /// Every set, the plainest first.
     pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
 
-    /// Returns the best that this processor has, of those that were run and measured on a processor that has them.
+    /// Returns the best that this processor has, of those that were run and measured on a processor that has them: all
+    /// but [`Amx`](Self::Amx).
     pub fn best() -> Self {
-        let proven = |isa: &Self| matches!(isa, Self::Portable | Self::Avx2);
-        Self::ALL.into_iter().rev().filter(proven).find(|isa| isa.is_here()).unwrap_or(Self::Portable)
+        Self::Avx512.checked()
     }
 
     /// Whether this processor has it.
