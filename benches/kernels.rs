@@ -19,8 +19,10 @@ const RUNS: usize = 9;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let asked = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
-    let (sets, asked): (Vec<_>, Vec<_>) = asked.partition(|arg| Isa::ALL.iter().any(|isa| isa.as_str() == arg));
-    let isa = Isa::ALL.into_iter().find(|isa| sets.iter().any(|set| set == isa.as_str())).unwrap_or_else(Isa::best);
+    let (sets, asked): (Vec<_>, Vec<_>) =
+        asked.partition(|arg| Isa::ALL.iter().any(|isa| isa.as_str() == arg));
+    let isa =
+        Isa::ALL.into_iter().find(|isa| sets.iter().any(|set| set == isa.as_str())).unwrap_or_else(Isa::best);
     let threads = std::thread::available_parallelism()?;
     println!("GMAC/s and GB/s of weights, {ROWS} x {COLS}, {isa} instructions");
     println!("{:6} {:>7} {:>6} {:>9} {:>9}", "kind", "threads", "tokens", "GMAC/s", "GB/s");
@@ -49,8 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
         for threads in [NonZeroUsize::MIN, threads] {
             for rows in [32, 128, 512] {
-                let rates =
-                    dense_rates(rows, &Cpu::new(threads, isa)?).map(|rate| format!("{rate:>8.1}"));
+                let rates = dense_rates(rows, &Cpu::new(threads, isa)?).map(|rate| format!("{rate:>8.1}"));
                 println!("{threads:>7} {rows:>6} {}", rates.join(" "));
             }
         }

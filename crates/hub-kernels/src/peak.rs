@@ -37,8 +37,10 @@ const RUNS: usize = 4;
 const ROUNDS: usize = 1 << 17;
 /// Pieces of work for each thread, so that one that wakes late is not waited for.
 const PARTS: usize = 16;
-/// Sums side by side, so that none waits for the one before it.
+/// Sums side by side, so that none waits for the one before it: two for each cycle, four or five cycles long. Vectors
+/// that are not wide are two each.
 const CHAINS: usize = 5;
+const WIDE_CHAINS: usize = 10;
 
 impl Cpu {
     /// Returns how many bytes [`measure`](Self::measure) takes while it runs.
@@ -60,13 +62,14 @@ impl Cpu {
         let floats = self.fastest(parts, |_| {
             black_box(self.isa().run(Floats));
         });
+        let chains = chains(self.isa());
         let bytes = self.fastest(parts, |_| {
             black_box(multiply_bytes(self.isa()));
         });
         let rate = |each: usize, time: Duration| (parts * each) as f64 / time.as_secs_f64().max(1e-9);
         Ok(Peak {
             read_bytes_per_s: READ as f64 / read.as_secs_f64().max(1e-9),
-            floats_per_s: rate(ROUNDS * CHAINS * LANES, floats),
+            floats_per_s: rate(ROUNDS * chains * LANES, floats),
             bytes_per_s: rate(ROUNDS * bytes_a_round(self.isa()), bytes),
         })
     }
@@ -112,19 +115,29 @@ impl Op for Floats {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> f32 {
-        let (factor, term) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
-        let mut chains = [simd.splat(1.0); CHAINS];
-        for _ in 0..ROUNDS {
-            for chain in &mut chains {
-                *chain = simd.fma(*chain, factor, term);
-            }
-        }
-        let mut sum = simd.splat(0.0);
-        for chain in chains {
-            sum = simd.add(sum, chain);
-        }
-        simd.sum(sum)
+        if S::IS_WIDE { floats::<S, WIDE_CHAINS>(simd) } else { floats::<S, CHAINS>(simd) }
     }
+}
+
+#[inline(always)]
+fn floats<S: Simd, const N: usize>(simd: S) -> f32 {
+    let (factor, term) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
+    let mut chains = [simd.splat(1.0); N];
+    for _ in 0..ROUNDS {
+        for chain in &mut chains {
+            *chain = simd.fma(*chain, factor, term);
+        }
+    }
+    let mut sum = simd.splat(0.0);
+    for chain in chains {
+        sum = simd.add(sum, chain);
+    }
+    simd.sum(sum)
+}
+
+/// How many chains vectors of these instructions take.
+fn chains(isa: Isa) -> usize {
+    if isa.vectors() == Isa::Avx512 { WIDE_CHAINS } else { CHAINS }
 }
 
 /// Multiplications of bytes in a round of [`multiply_bytes`].
@@ -134,7 +147,7 @@ fn bytes_a_round(isa: Isa) -> usize {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::CHAINS * 32,
         // Tiles reach more; their sums are finished with the same instructions as the rest.
-        _ => CHAINS_OF_DOTS * 64,
+        isa => chains(isa) * 64,
     }
 }
 
@@ -169,9 +182,6 @@ fn multiply_bytes(isa: Isa) -> i64 {
     }
 }
 
-/// Sums of bytes side by side: two for each cycle, five cycles long.
-const CHAINS_OF_DOTS: usize = 10;
-
 /// What products of weights of few bits do most where there is VNNI.
 #[cfg(target_arch = "x86_64")]
 struct Bytes<'a> {
@@ -182,19 +192,28 @@ struct Bytes<'a> {
 impl DotsOp for Bytes<'_> {
     #[inline(always)]
     fn run<S: Dots>(self, simd: S) {
-        let factor = simd.whole(black_box(0x0303_0303));
-        let mut chains = [simd.whole(1); CHAINS_OF_DOTS];
-        for _ in 0..ROUNDS {
-            for chain in &mut chains {
-                *chain = simd.dot_bytes(*chain, factor, factor);
-            }
-        }
-        let mut line = [0; STEP];
-        for chain in chains {
-            simd.keep(chain, &mut line);
-            *self.sum += i64::from(line[0]);
+        *self.sum = if S::IS_WIDE { dots::<S, WIDE_CHAINS>(simd) } else { dots::<S, CHAINS>(simd) };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn dots<S: Dots, const N: usize>(simd: S) -> i64 {
+    let factor = simd.whole(black_box(0x0303_0303));
+    let mut chains = [simd.whole(1); N];
+    for _ in 0..ROUNDS {
+        for chain in &mut chains {
+            *chain = simd.dot_bytes(*chain, factor, factor);
         }
     }
+    let mut line = [0; STEP];
+    let mut sum = 0;
+    for chain in chains {
+        simd.keep(chain, &mut line);
+        // All of it: nothing of the work may be left out.
+        sum += line.iter().map(|&byte| i64::from(byte)).sum::<i64>();
+    }
+    sum
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -10,7 +10,7 @@
 use super::{
     Sums,
     inputs::{CHUNK, Inputs, ahead, kind_of},
-    vnni::{ask_ahead, finish, mins, number, sixteen},
+    vnni::{Factors, ask_ahead, number, sixteen},
 };
 use crate::{
     Activations, Isa, Kind, Packed, TILE,
@@ -133,10 +133,11 @@ impl Chunk<'_> {
         let mut out: tiles::Sums = [[[[0; STEP]; ROWS]; 2]; 2];
         if kind.is_super() {
             tiles.multiply_signed(x_tiles, planes, STEPS, &mut out);
+            let factors = self.factors::<S, K>(simd, 0);
             for (token, sum) in sums.iter_mut().enumerate() {
                 let [low, high] = [0, 1].map(|plane| simd.line(&out[plane][token / ROWS][token % ROWS]));
                 let dot = simd.plus(simd.shift_left(high, 7), low);
-                self.finish::<S, K>(simd, x, 0, first + token, dot, sum);
+                self.finish::<S, K>(simd, &factors, x, 0, first + token, dot, sum);
             }
             return;
         }
@@ -144,13 +145,21 @@ impl Chunk<'_> {
         for step in 0..blocks.div_ceil(2) {
             let skip = step * TILE_BYTES;
             tiles.multiply_unsigned(x_tiles.map(|x| &x[skip..]), planes.map(|p| &p[skip..]), 1, &mut out);
-            for (token, sum) in sums.iter_mut().enumerate() {
-                for (block, out) in (2 * step..blocks).zip(&out) {
+            for (block, out) in (2 * step..blocks).zip(&out) {
+                let factors = self.factors::<S, K>(simd, block);
+                for (token, sum) in sums.iter_mut().enumerate() {
                     let dot = simd.line(&out[token / ROWS][token % ROWS]);
-                    self.finish::<S, K>(simd, x, block, first + token, dot, sum);
+                    self.finish::<S, K>(simd, &factors, x, block, first + token, dot, sum);
                 }
             }
         }
+    }
+
+    /// Returns what the sums of a block are multiplied with.
+    #[inline(always)]
+    fn factors<S: Dots, const K: usize>(&self, simd: S, block: usize) -> Factors<S> {
+        let layout = const { Layout::of(kind_of(K)) };
+        Factors::of::<K>(simd, &self.tile[block * layout.bytes..][..layout.bytes])
     }
 
     /// Adds the sum of a block for a token.
@@ -158,18 +167,16 @@ impl Chunk<'_> {
     fn finish<S: Dots, const K: usize>(
         &self,
         simd: S,
+        factors: &Factors<S>,
         x: &Activations,
         block: usize,
         token: usize,
         dot: S::I,
         sum: &mut [f32; TILE],
     ) {
-        let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
-        let at = self.at * (CHUNK / kind.block()) + block;
-        let x = Inputs::of::<K, PANEL>(x, token / PANEL, at);
-        let block = &self.tile[block * layout.bytes..(block + 1) * layout.bytes];
-        let mins = |pair: usize| mins::<S, K>(simd, block, pair);
-        let added = finish::<S, K, PANEL>(simd, block, &x, token % PANEL, dot, mins, simd.load(sum));
+        let at = self.at * const { CHUNK / kind_of(K).block() } + block;
+        let x = Inputs::of::<K, PANEL>(x, token / PANEL).block::<K, PANEL>(at);
+        let added = factors.add::<K, PANEL>(simd, &x, token % PANEL, dot, simd.load(sum));
         simd.store(added, sum);
     }
 }

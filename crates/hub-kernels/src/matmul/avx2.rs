@@ -63,8 +63,9 @@ fn few<const K: usize, const T: usize>(
     let layout = const { Layout::of(kind_of(K)) };
     let ahead = const { ahead(kind_of(K)) };
     let mut all = [[_mm256_setzero_ps(); 2]; T];
+    let x = Inputs::of::<K, T>(x, panel);
     for (at, block) in tile.chunks_exact(layout.bytes).enumerate() {
-        let x = Inputs::of::<K, T>(x, panel, at);
+        let x = x.block::<K, T>(at);
         let lines = block[layout.planes..].as_chunks::<STEP>().0;
         let factors = |group: usize, half: usize| scales::<K>(&block[layout.scales..], group, half);
         let dots = if matches!(kind, Kind::Q8_0) {
@@ -117,9 +118,10 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
             }
         }
         for (panel, sums) in sums.iter_mut().enumerate() {
+            let x = Inputs::of::<K, PANEL>(x, first + panel);
             for (at, block) in bytes.chunks_exact(layout.bytes).enumerate() {
-                let x = Inputs::of::<K, PANEL>(x, first + panel, chunk * blocks + at);
-                let lines = &lines[at * kind.block() / 4..(at + 1) * kind.block() / 4];
+                let x = x.block::<K, PANEL>(chunk * blocks + at);
+                let lines = &lines[at * kind.block() / 4..][..const { kind_of(K).block() / 4 }];
                 let dots = if matches!(kind, Kind::Q8_0) {
                     let lines = block[layout.planes..].as_chunks().0;
                     signed::<PANEL>(lines, x.q, |step| ask_ahead::<K>(block, blocks * layout.bytes, 0, step))

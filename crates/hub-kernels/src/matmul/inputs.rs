@@ -1,5 +1,7 @@
 //! What products of bytes have in common, whatever the instructions.
 
+use std::ops::Range;
+
 use crate::{Activations, Kind, activations::Bytes};
 
 /// Columns that are taken apart at once.
@@ -16,7 +18,8 @@ pub(super) const fn kind_of(index: usize) -> Kind {
     Kind::ALL[index]
 }
 
-/// What a block of weights meets: the activations of as many tokens as lie side by side.
+/// What weights meet: the activations of as many tokens as lie side by side.
+#[derive(Clone, Copy)]
 pub(super) struct Inputs<'a> {
     /// Four columns of one token after another.
     pub(super) q: &'a [[i8; 4]],
@@ -26,18 +29,47 @@ pub(super) struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// Finds those of block `at` for the `T` tokens of a panel.
+    /// Finds those of a panel of `T` tokens.
     #[inline(always)]
-    pub(super) fn of<const K: usize, const T: usize>(x: &'a Activations, panel: usize, at: usize) -> Self {
+    pub(super) fn of<const K: usize, const T: usize>(x: &'a Activations, panel: usize) -> Self {
         let kind = const { kind_of(K) };
         let Bytes { q, scales, sums, pairs, .. } = if kind.is_super() { &x.large } else { &x.small };
-        let start = panel * x.cols + at * kind.block();
-        let each = |size: usize| start / size * T..(start + kind.block()) / size * T;
-        let has_pairs = kind.is_super() && kind.group() == 32;
+        let cols = panel * x.cols..(panel + 1) * x.cols;
         Self {
-            q: &q.as_chunks().0[each(4)],
-            scales: &scales[each(kind.block())],
-            sums: if has_pairs { &pairs[each(64)] } else { &sums[each(32)] },
+            q: part::<4, T, _>(q.as_chunks().0, &cols),
+            scales: if kind.is_super() {
+                part::<256, T, _>(scales, &cols)
+            } else {
+                part::<32, T, _>(scales, &cols)
+            },
+            sums: if has_pairs(kind) {
+                part::<64, T, _>(pairs, &cols)
+            } else {
+                part::<32, T, _>(sums, &cols)
+            },
         }
     }
+
+    /// Returns those of a block. Their lengths are known to the compiler, which then checks no index.
+    #[inline(always)]
+    pub(super) fn block<const K: usize, const T: usize>(&self, at: usize) -> Self {
+        let sums = const { kind_of(K).block() / if has_pairs(kind_of(K)) { 64 } else { 32 } * T };
+        let q = const { kind_of(K).block() / 4 * T };
+        Self {
+            q: &self.q[at * q..][..q],
+            scales: &self.scales[at * T..][..T],
+            sums: &self.sums[at * sums..][..sums],
+        }
+    }
+}
+
+/// Whether two groups' sums are multiplied at once.
+const fn has_pairs(kind: Kind) -> bool {
+    kind.is_super() && kind.group() == 32
+}
+
+/// Returns what belongs to some columns of `T` tokens: one value for `EACH` of them.
+#[inline(always)]
+fn part<'a, const EACH: usize, const T: usize, V>(all: &'a [V], cols: &Range<usize>) -> &'a [V] {
+    &all[cols.start / EACH * T..cols.end / EACH * T]
 }

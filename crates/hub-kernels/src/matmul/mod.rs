@@ -171,7 +171,11 @@ impl Job<'_> {
             #[expect(unsafe_code, reason = "threads write columns of one matrix")]
             // SAFETY: a tile belongs to one part, and tiles write different columns.
             let out = unsafe { self.out.part(at..at + count) };
-            out.copy_from_slice(&sums[..count]);
+            match out.as_mut_array() {
+                // A whole tile's row is one line of the cache, which needs no call to be copied.
+                Some(out) => *out = *sums,
+                None => out.copy_from_slice(&sums[..count]),
+            }
             if let Some(bias) = bias {
                 out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
             }

@@ -80,18 +80,13 @@ fn few<S: Dots, const K: usize, const T: usize>(
     let layout = const { Layout::of(kind_of(K)) };
     let ahead = const { ahead(kind_of(K)) };
     let mut all = [simd.splat(0.0); T];
+    let x = Inputs::of::<K, T>(x, panel);
     for (at, block) in tile.chunks_exact(layout.bytes).enumerate() {
-        let x = [Inputs::of::<K, T>(x, panel, at)];
-        let lines = block[layout.planes..].as_chunks::<STEP>().0;
-        let number = |unit: usize, step: usize| {
-            ask_ahead::<S, K>(simd, block, ahead, unit, step);
-            number::<S, K>(simd, lines, unit, step)
-        };
-        let scale = |group: usize| simd.signed(sixteen(&block[layout.scales..], group));
-        let [dots] = dots::<S, K, T, 1>(simd, number, &x, scale);
-        let mins = |pair: usize| mins::<S, K>(simd, block, pair);
+        let x = [x.block::<K, T>(at)];
+        let [dots] = dots::<S, K, T, 1>(simd, block, &Whole { block, ahead }, &x);
+        let factors = Factors::of::<K>(simd, block);
         for lane in 0..T {
-            all[lane] = finish::<S, K, T>(simd, block, &x[0], lane, dots[lane], mins, all[lane]);
+            all[lane] = factors.add::<K, T>(simd, &x[0], lane, dots[lane], all[lane]);
         }
     }
     for (all, sums) in all.into_iter().zip(sums) {
@@ -148,17 +143,22 @@ impl Part<'_> {
         sums: &mut [[[f32; TILE]; PANEL]; P],
     ) {
         let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
+        let mut all = [Inputs::of::<K, PANEL>(x, panel); P];
+        for p in 1..P {
+            all[p] = Inputs::of::<K, PANEL>(x, panel + p);
+        }
         for (at, block) in self.tile.chunks_exact(layout.bytes).enumerate() {
-            let x: [_; P] = std::array::from_fn(|p| Inputs::of::<K, PANEL>(x, panel + p, self.first + at));
-            let lines = &self.lines[at * kind.block() / 4..(at + 1) * kind.block() / 4];
-            let number = |unit: usize, step: usize| simd.line(&lines[8 * unit + step]);
-            let scale = |group: usize| simd.signed(sixteen(&block[layout.scales..], group));
-            let dots = dots::<S, K, PANEL, P>(simd, number, &x, scale);
-            let mins = |pair: usize| mins::<S, K>(simd, block, pair);
+            let mut inputs = all;
+            for p in 0..P {
+                inputs[p] = all[p].block::<K, PANEL>(self.first + at);
+            }
+            let lines = &self.lines[at * kind.block() / 4..][..const { kind_of(K).block() / 4 }];
+            let dots = dots::<S, K, PANEL, P>(simd, block, &Apart(lines), &inputs);
+            let factors = Factors::of::<K>(simd, block);
             for p in 0..P {
                 for lane in 0..PANEL {
                     let sum = simd.load(&sums[p][lane]);
-                    let sum = finish::<S, K, PANEL>(simd, block, &x[p], lane, dots[p][lane], mins, sum);
+                    let sum = factors.add::<K, PANEL>(simd, &inputs[p], lane, dots[p][lane], sum);
                     simd.store(sum, &mut sums[p][lane]);
                 }
             }
@@ -166,15 +166,47 @@ impl Part<'_> {
     }
 }
 
+/// Where the bytes of a block come from. Not a closure: those are compiled without the instructions of their
+/// surroundings wherever the compiler leaves them on their own.
+trait Numbers {
+    /// Returns the numbers of a step of four columns, without signs.
+    fn step<S: Dots, const K: usize>(&self, simd: S, unit: usize, step: usize) -> S::I;
+}
+
+/// A packed block, of which each number is looked at once.
+struct Whole<'a> {
+    block: &'a [u8],
+    ahead: usize,
+}
+
+impl Numbers for Whole<'_> {
+    #[inline(always)]
+    fn step<S: Dots, const K: usize>(&self, simd: S, unit: usize, step: usize) -> S::I {
+        ask_ahead::<S, K>(simd, self.block, self.ahead, unit, step);
+        let planes = const { Layout::of(kind_of(K)).planes };
+        number::<S, K>(simd, self.block[planes..].as_chunks().0, unit, step)
+    }
+}
+
+/// A block that was taken apart.
+struct Apart<'a>(&'a [Line]);
+
+impl Numbers for Apart<'_> {
+    #[inline(always)]
+    fn step<S: Dots, const K: usize>(&self, simd: S, unit: usize, step: usize) -> S::I {
+        simd.line(&self.0[8 * unit + step])
+    }
+}
+
 /// Sums up the products of a block, each group's multiplied with its scale.
 #[inline(always)]
 fn dots<S: Dots, const K: usize, const T: usize, const P: usize>(
     simd: S,
-    number: impl Fn(usize, usize) -> S::I,
+    block: &[u8],
+    numbers: &impl Numbers,
     x: &[Inputs<'_>; P],
-    scale: impl Fn(usize) -> S::I,
 ) -> [[S::I; T]; P] {
-    let kind = const { kind_of(K) };
+    let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
     let steps = const { kind_of(K).group() / 4 };
     let zero = [[simd.whole(0); T]; P];
     let mut all = zero;
@@ -182,9 +214,9 @@ fn dots<S: Dots, const K: usize, const T: usize, const P: usize>(
         for part in 0..8 / steps {
             let mut group = zero;
             for step in part * steps..(part + 1) * steps {
-                let weights = number(unit, step);
+                let weights = numbers.step::<S, K>(simd, unit, step);
                 for p in 0..P {
-                    let q = &x[p].q[(8 * unit + step) * T..(8 * unit + step + 1) * T];
+                    let q = &x[p].q[(8 * unit + step) * T..][..T];
                     for lane in 0..T {
                         let q = simd.whole(i32::from_ne_bytes(q[lane].map(i8::cast_unsigned)));
                         group[p][lane] = simd.dot_bytes(group[p][lane], weights, q);
@@ -194,7 +226,8 @@ fn dots<S: Dots, const K: usize, const T: usize, const P: usize>(
             if !kind.is_super() {
                 return group;
             }
-            let scale = scale((32 * unit + 4 * part * steps) / kind.group());
+            let at = (32 * unit + 4 * part * steps) / kind.group();
+            let scale = simd.signed(sixteen(&block[layout.scales..], at));
             for p in 0..P {
                 for lane in 0..T {
                     all[p][lane] = simd.plus(all[p][lane], simd.times(group[p][lane], scale));
@@ -205,44 +238,65 @@ fn dots<S: Dots, const K: usize, const T: usize, const P: usize>(
     all
 }
 
-/// Adds a block's whole numbers to the sums of a tile, with what they are to be multiplied with.
-#[inline(always)]
-pub(super) fn finish<S: Dots, const K: usize, const T: usize>(
-    simd: S,
-    block: &[u8],
-    x: &Inputs<'_>,
-    lane: usize,
-    dot: S::I,
-    mins: impl Fn(usize) -> S::I,
-    sum: S::F,
-) -> S::F {
-    let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
-    let offset = if kind.is_super() {
-        let mut offset = simd.whole(0);
-        for pair in 0..kind.groups() / 2 {
-            offset = simd.dot_words(offset, mins(pair), simd.whole(x.sums[pair * T + lane]));
-        }
-        offset
-    } else {
-        simd.whole(x.sums[lane])
-    };
-    let scale = simd.splat(x.scales[lane]);
-    let d = simd.mul(halves(simd, block, 0), scale);
-    if kind.has_min() {
-        let m = simd.mul(halves(simd, block, layout.m), scale);
-        let sum = simd.fma(simd.floats(dot), d, sum);
-        // `sum - offset * m`, rounded once.
-        return simd.fma(simd.sub(simd.splat(0.0), simd.floats(offset)), m, sum);
-    }
-    let offset = simd.times(offset, simd.whole(const { shift(kind_of(K)) }));
-    simd.fma(simd.floats(simd.minus(dot, offset)), d, sum)
+/// What the whole numbers of a block are multiplied with.
+pub(super) struct Factors<S: Dots> {
+    d: S::F,
+    /// `-m` of kinds with minima.
+    m: S::F,
+    /// Of two groups each: the minima, or the scales of a kind without.
+    mins: [S::I; 8],
 }
 
-/// What was added to every number of a kind without minima.
-const fn shift(kind: Kind) -> i32 {
+impl<S: Dots> Factors<S> {
+    #[inline(always)]
+    pub(super) fn of<const K: usize>(simd: S, block: &[u8]) -> Self {
+        let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
+        let zero = simd.splat(0.0);
+        let mut mins = [simd.whole(0); 8];
+        if kind.is_super() {
+            for pair in 0..kind.groups() / 2 {
+                mins[pair] = pair_of_mins::<S, K>(simd, block, pair);
+            }
+        }
+        let m = if kind.has_min() { simd.sub(zero, halves(simd, block, layout.m)) } else { zero };
+        Self { d: halves(simd, block, 0), m, mins }
+    }
+
+    /// Adds a block's whole number for a token to its sum.
+    #[inline(always)]
+    pub(super) fn add<const K: usize, const T: usize>(
+        &self,
+        simd: S,
+        x: &Inputs<'_>,
+        lane: usize,
+        dot: S::I,
+        sum: S::F,
+    ) -> S::F {
+        let kind = const { kind_of(K) };
+        let mut offset = simd.whole(0);
+        if kind.is_super() {
+            for pair in 0..kind.groups() / 2 {
+                offset = simd.dot_words(offset, self.mins[pair], simd.whole(x.sums[pair * T + lane]));
+            }
+        } else {
+            offset = simd.whole(x.sums[lane]);
+        }
+        let scale = simd.splat(x.scales[lane]);
+        let d = simd.mul(self.d, scale);
+        if kind.has_min() {
+            let sum = simd.fma(simd.floats(dot), d, sum);
+            return simd.fma(simd.floats(offset), simd.mul(self.m, scale), sum);
+        }
+        let dot = simd.minus(dot, simd.shift_left(offset, const { shift(kind_of(K)) }));
+        simd.fma(simd.floats(dot), d, sum)
+    }
+}
+
+/// What was added to every number of a kind without minima: a power of two, of which this is the exponent.
+const fn shift(kind: Kind) -> u32 {
     match kind.planes() {
-        Planes::Eight => 128,
-        _ => kind.zero(),
+        Planes::Eight => 7,
+        _ => kind.zero().trailing_zeros(),
     }
 }
 
@@ -251,21 +305,33 @@ const fn shift(kind: Kind) -> i32 {
 pub(super) fn number<S: Dots, const K: usize>(simd: S, lines: &[Line], unit: usize, step: usize) -> S::I {
     let planes = const { kind_of(K).planes() };
     let lines = &lines[unit * planes.bytes() / STEP..(unit + 1) * planes.bytes() / STEP];
-    // Shifts move bits across bytes; the mask takes away what came from the neighbour.
-    let bits = |line: usize, from: usize, mask: u8, to: u32| {
-        let bits = simd.shift_right(simd.line(&lines[line]), from as u32);
-        simd.shift_left(simd.and(bits, simd.whole(i32::from_ne_bytes([mask; 4]))), to)
-    };
-    let four = || bits(step / 2, step % 2 * 4, 15, 0);
     match planes {
         Planes::Eight => simd.xor(simd.line(&lines[step]), simd.whole(i32::from_ne_bytes([128; 4]))),
-        Planes::Four => four(),
-        Planes::FourOne => simd.or(four(), bits(4, step, 1, 4)),
-        Planes::FourTwo => simd.or(four(), bits(4 + step / 4, step % 4 * 2, 3, 4)),
-        Planes::Two => bits(step / 4, step % 4 * 2, 3, 0),
-        Planes::TwoOne => simd.or(bits(step / 4, step % 4 * 2, 3, 0), bits(2, step, 1, 2)),
+        Planes::Four => four(simd, lines, step),
+        Planes::FourOne => simd.or(four(simd, lines, step), bits(simd, &lines[4], step, 1, 4)),
+        Planes::FourTwo => {
+            simd.or(four(simd, lines, step), bits(simd, &lines[4 + step / 4], step % 4 * 2, 3, 4))
+        }
+        Planes::Two => bits(simd, &lines[step / 4], step % 4 * 2, 3, 0),
+        Planes::TwoOne => {
+            simd.or(bits(simd, &lines[step / 4], step % 4 * 2, 3, 0), bits(simd, &lines[2], step, 1, 2))
+        }
         Planes::None => simd.whole(0),
     }
+}
+
+/// Returns the low four bits of a step.
+#[inline(always)]
+fn four<S: Dots>(simd: S, lines: &[Line], step: usize) -> S::I {
+    bits(simd, &lines[step / 2], step % 2 * 4, 15, 0)
+}
+
+/// Returns some bits of each byte, from bit `from` on, as the ones from bit `to` on.
+#[inline(always)]
+fn bits<S: Dots>(simd: S, line: &Line, from: usize, mask: u8, to: u32) -> S::I {
+    // Shifts move bits across bytes; the mask takes away what came from the neighbour.
+    let bits = simd.shift_right(simd.line(line), from as u32);
+    simd.shift_left(simd.and(bits, simd.whole(i32::from_ne_bytes([mask; 4]))), to)
 }
 
 /// Writes the numbers of a block as bytes, step by step, and asks for what lies `ahead`.
@@ -282,7 +348,7 @@ fn take_apart<S: Dots, const K: usize>(simd: S, block: &[u8], ahead: usize, out:
 
 /// Returns the minima of two groups, side by side; for kinds without minima their scales.
 #[inline(always)]
-pub(super) fn mins<S: Dots, const K: usize>(simd: S, block: &[u8], pair: usize) -> S::I {
+fn pair_of_mins<S: Dots, const K: usize>(simd: S, block: &[u8], pair: usize) -> S::I {
     let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
     if kind.has_min() {
         let mins = &block[layout.mins..];
