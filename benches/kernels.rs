@@ -2,14 +2,17 @@
 //!
 //! For each kind of weights a matrix of 8,192 by 2,048, multiplied with 1 to 512 tokens: multiplications with additions
 //! a second, and the bytes of weights read a second, medians of several runs. `dense` stands for products of plain
-//! matrices of that shape, in each form and beside the crate `gemm`, which candle uses. The set of instructions is the
-//! one in use by default, unless one is named: `avx2`.
+//! matrices of that shape, in each form and beside the crate `gemm`, which candle uses; `attention` for 32 heads over
+//! 8 heads of keys of 64 numbers each, as Llama 3.2 1B has them, with 512 tokens and with one at the end of long
+//! contexts. The set of instructions is the one in use by default, unless one is named: `avx2`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::{error::Error, hint::black_box, num::NonZeroUsize, time::Instant};
 
 use half::bf16;
-use hub_kernels::{Activations, Cpu, Forms, Isa, Kind, Matrix, Packed, dense};
+use hub_kernels::{
+    Activations, Attention, BLOCK, Cpu, Forms, Isa, Kind, KvBlock, KvKind, Matrix, Packed, Scratch, Sequence, dense,
+};
 
 const ROWS: usize = 8_192;
 const COLS: usize = 2_048;
@@ -56,7 +59,55 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    if asked.is_empty() || asked.iter().any(|asked| asked == "attention") {
+        let peak = Cpu::new(threads, isa)?.measure()?.floats_per_s / 1e9;
+        println!("\nattention, GMAC/s of {peak:.0} in `f32`");
+        println!("{:7} {:>5} {:>8} {:>10} {:>10}", "threads", "kept", "context", "512 tokens", "one token");
+        for threads in [NonZeroUsize::MIN, threads] {
+            let cpu = Cpu::new(threads, isa)?;
+            for kind in [KvKind::F16, KvKind::F32, KvKind::Q8] {
+                for context in [2_048, 8_192, 32_768] {
+                    let [many, one] = attention_rates(kind, context, &cpu);
+                    println!("{threads:>7} {:>5} {context:>8} {many:>10.1} {one:>10.1}", format!("{kind:?}"));
+                }
+            }
+        }
+    }
     Ok(())
+}
+
+/// Returns 10^9 multiplications a second of the last 512 tokens of a context, and of the last one.
+fn attention_rates(kind: KvKind, context: usize, cpu: &Cpu) -> [f64; 2] {
+    const HEADS: usize = 32;
+    const KV_HEADS: usize = 8;
+    const DIM: usize = 64;
+    let attention = Attention {
+        heads: HEADS,
+        kv_heads: KV_HEADS,
+        head_dim: DIM,
+        scale: 0.125,
+        soft_cap: None,
+        window: None,
+        is_causal: true,
+    };
+    let owned: Vec<_> = (0..context / BLOCK).map(|_| KvBlock::new(kind, 1, KV_HEADS, DIM)).collect();
+    let blocks: Vec<&KvBlock> = owned.iter().collect();
+    let draw = |len: usize, step: f32| (0..len).map(|at| (at as f32 * step).sin()).collect::<Vec<f32>>();
+    let sequence = |count| [Sequence { start: 0, count, position: context - count, blocks: &blocks, dropped: 0 }];
+    let (keys, values) = (draw(context * KV_HEADS * DIM, 0.37), draw(context * KV_HEADS * DIM, 0.73));
+    attention.write(&keys, &values, &sequence(context), 0, cpu);
+    let mut scratch = Scratch::default();
+    [512, 1].map(|count| {
+        let queries = draw(count * HEADS * DIM, 0.91);
+        let mut out = vec![0.0; queries.len()];
+        let time = median((0..RUNS).map(|_| {
+            let start = Instant::now();
+            attention.attend(&queries, &sequence(count), 0, &mut out, &mut scratch, cpu);
+            start.elapsed().as_secs_f64()
+        }));
+        let seen = (context - count) * count + count * (count + 1) / 2;
+        (2 * seen * HEADS * DIM) as f64 / time / 1e9
+    })
 }
 
 /// Returns 10^9 multiplications a second of `[rows, COLS]` with `[COLS, ROWS]`.

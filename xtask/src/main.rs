@@ -7,6 +7,7 @@
 mod alone;
 mod clients;
 mod compare;
+mod cuda;
 mod fixtures;
 mod guide;
 mod run;
@@ -23,6 +24,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   alone          build each crate by itself, with each of its features; a part of test
   compare        the hub beside llama.cpp on the same files, in turns; builds llama.cpp
   compare-embeddings  the same for texts into vectors, beside PyTorch, ONNX Runtime and llama.cpp (5.6 GB)
+  cuda           build for NVIDIA cards, with a compiler from PyPI if need be; with a card, run the parity tests on it
   soak           the long runs: streams for ten minutes, damaged files by the thousand
   fixtures       make the committed expected values again (installs PyTorch, 5.6 GB)
   guide-train    train the built-in guide model again (installs PyTorch)
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "alone" => alone::check(),
         "compare-embeddings" => compare::embeddings::compare(),
         "compare" => compare::compare(&args.collect::<Vec<_>>()),
+        "cuda" => cuda::check(),
         "soak" => soak::soak(),
         "fixtures" => fixtures::make(),
         "guide-train" => guide::train(),

@@ -164,7 +164,7 @@ struct Place {
 
 impl<B> Strip<'_, B> {
     #[inline(always)]
-    fn add<S: Simd>(&self, simd: S, wide: &[[f32; LANES]], x: &[[f32; ROWS]], place: &Place) {
+    fn add<S: Simd>(&self, simd: S, columns: &[[f32; LANES]], x: &[[f32; ROWS]], place: &Place) {
         let line =
             |row: usize| row * place.width + place.columns.start..row * place.width + place.columns.end;
         let mut sums = [[0.0; LANES]; ROWS];
@@ -174,7 +174,7 @@ impl<B> Strip<'_, B> {
             let out = unsafe { self.out.part(line(row)) };
             sums[..out.len()].copy_from_slice(out);
         }
-        multiply::<S, ROWS, 0, ROWS, 1>(simd, wide, [x], &mut sums);
+        multiply::<S, _, ROWS, 0, ROWS, 1>(simd, columns, wide, [x], &mut sums);
         for (row, sums) in place.rows.clone().zip(&sums) {
             #[expect(unsafe_code, reason = "threads write columns of one matrix")]
             // SAFETY: a strip is one part, and strips are different columns.
@@ -184,12 +184,13 @@ impl<B> Strip<'_, B> {
     }
 }
 
-/// Adds products of 16 columns with `T` rows to `sums`. Rows lie side by side, `N` to a panel; the first is the
-/// `FROM`th.
+/// Adds products of 16 columns, which `load` brings, with `T` rows to `sums`. Rows lie side by side, `N` to a panel;
+/// the first is the `FROM`th.
 #[inline(always)]
-pub(crate) fn multiply<S: Simd, const T: usize, const FROM: usize, const N: usize, const P: usize>(
+pub(crate) fn multiply<S: Simd, V, const T: usize, const FROM: usize, const N: usize, const P: usize>(
     simd: S,
-    wide: &[[f32; LANES]],
+    columns: &[V],
+    load: impl Fn(S, &V) -> S::F,
     x: [&[[f32; N]]; P],
     sums: &mut [[f32; LANES]; T],
 ) {
@@ -200,7 +201,7 @@ pub(crate) fn multiply<S: Simd, const T: usize, const FROM: usize, const N: usiz
     // A closure would not be compiled with the instructions of `S`.
     macro_rules! add {
         ($column:expr, $x:expr) => {
-            let column = simd.load($column);
+            let column = load(simd, $column);
             for row in 0..T {
                 let x = $x[(FROM + row) / N][(FROM + row) % N];
                 all[row] = simd.fma(column, simd.splat(x), all[row]);
@@ -208,16 +209,22 @@ pub(crate) fn multiply<S: Simd, const T: usize, const FROM: usize, const N: usiz
         };
     }
     // Two at a time: with one, the jump back costs a sixth of the time on Zen 3.
-    let (pairs, last) = wide.as_chunks::<2>();
+    let (pairs, last) = columns.as_chunks::<2>();
     let x_pairs = x.map(|x| &x.as_chunks::<2>().0[..pairs.len()]);
     for at in 0..pairs.len() {
         add!(&pairs[at][0], x_pairs.map(|x| &x[at][0]));
         add!(&pairs[at][1], x_pairs.map(|x| &x[at][1]));
     }
     if let [column] = last {
-        add!(column, x.map(|x| &x[wide.len() - 1]));
+        add!(column, x.map(|x| &x[columns.len() - 1]));
     }
     for (sums, all) in sums.iter_mut().zip(all) {
         simd.store(all, sums);
     }
+}
+
+/// Loads what is as wide as it is multiplied.
+#[inline(always)]
+pub(crate) fn wide<S: Simd>(simd: S, column: &[f32; LANES]) -> S::F {
+    simd.load(column)
 }

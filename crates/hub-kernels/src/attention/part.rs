@@ -12,8 +12,10 @@ use crate::{
     simd::{LANES, Math, Op, Simd},
 };
 
-/// How many query rows are multiplied with a vector of keys or values at once.
+/// How many query rows are multiplied with a vector of keys or values at once, and how many where vectors are wide: as
+/// many sums as the latency of the instruction asks for.
 const SET: usize = 4;
+const WIDE_SET: usize = 8;
 /// Less than any score: softmax of what a row does not see begins here.
 const LOW: f32 = -1e30;
 
@@ -27,15 +29,15 @@ pub(super) struct Rows<'a> {
 }
 
 /// What is kept of each set of rows between blocks.
-struct Set<'a> {
-    /// `[head_dim, SET]`, scaled.
-    queries: &'a [[f32; SET]],
-    /// `[SET, head_dim / 16, 16]`
+struct Set<'a, const N: usize> {
+    /// `[head_dim, N]`, scaled.
+    queries: &'a [[f32; N]],
+    /// `[N, head_dim / 16, 16]`
     sums: &'a mut [[f32; LANES]],
     /// The largest score so far, and the sum of the weights, of each row.
-    softmax: &'a mut [[f32; SET]; 2],
+    softmax: &'a mut [[f32; N]; 2],
     /// The positions that each row sees.
-    seen: [Range<usize>; SET],
+    seen: [Range<usize>; N],
 }
 
 impl Rows<'_> {
@@ -69,23 +71,38 @@ impl Rows<'_> {
     }
 
     pub(super) fn attend(&self, queries: &[f32], scratch: &mut Vec<f32>, out: &Disjoint<'_, f32>, isa: Isa) {
+        if isa.vectors() == Isa::Avx512 && self.len() > SET {
+            self.attend_by::<WIDE_SET>(queries, scratch, out, isa);
+        } else {
+            self.attend_by::<SET>(queries, scratch, out, isa);
+        }
+    }
+
+    /// The same, by sets of `N` rows: a row's result does not depend on how many.
+    fn attend_by<const N: usize>(
+        &self,
+        queries: &[f32],
+        scratch: &mut Vec<f32>,
+        out: &Disjoint<'_, f32>,
+        isa: Isa,
+    ) {
         let dim = self.attention.head_dim;
         let wide = dim.div_ceil(LANES);
-        let sets = self.len().div_ceil(SET);
-        let (query_size, sum_size) = (dim * SET, SET * wide * LANES);
+        let sets = self.len().div_ceil(N);
+        let (query_size, sum_size) = (dim * N, N * wide * LANES);
         scratch.clear();
-        scratch.resize(sets * (query_size + sum_size + 2 * SET), 0.0);
+        scratch.resize(sets * (query_size + sum_size + 2 * N), 0.0);
         let (all_queries, rest) = scratch.split_at_mut(sets * query_size);
         let (all_sums, all_softmax) = rest.split_at_mut(sets * sum_size);
         for row in 0..self.len() {
             let from = &queries[self.place(row)..self.place(row) + dim];
-            let to = all_queries[row / SET * query_size..].as_chunks_mut::<SET>().0;
+            let to = all_queries[row / N * query_size..].as_chunks_mut::<N>().0;
             for (to, from) in to.iter_mut().zip(from) {
-                to[row % SET] = from * self.attention.scale;
+                to[row % N] = from * self.attention.scale;
             }
         }
-        let softmax = all_softmax.as_chunks_mut::<SET>().0.as_chunks_mut::<2>().0;
-        softmax.iter_mut().for_each(|[largest, _]| *largest = [LOW; SET]);
+        let softmax = all_softmax.as_chunks_mut::<N>().0.as_chunks_mut::<2>().0;
+        softmax.iter_mut().for_each(|[largest, _]| *largest = [LOW; N]);
 
         let first = (0..self.len()).map(|row| self.seen(row).start).min().unwrap_or(0);
         let end = (0..self.len()).map(|row| self.seen(row).end).max().unwrap_or(0);
@@ -96,7 +113,7 @@ impl Rows<'_> {
                     queries: all_queries[index * query_size..(index + 1) * query_size].as_chunks().0,
                     sums: all_sums[index * sum_size..(index + 1) * sum_size].as_chunks_mut().0,
                     softmax,
-                    seen: std::array::from_fn(|row| within(&self.seen(index * SET + row), block)),
+                    seen: std::array::from_fn(|row| within(&self.seen(index * N + row), block)),
                 };
                 let soft_cap = self.attention.soft_cap;
                 match &*part {
@@ -107,8 +124,8 @@ impl Rows<'_> {
             }
         }
         for row in 0..self.len() {
-            let sums = &all_sums[row / SET * sum_size + row % SET * wide * LANES..][..dim];
-            let weight = 1.0 / softmax[row / SET][1][row % SET];
+            let sums = &all_sums[row / N * sum_size + row % N * wide * LANES..][..dim];
+            let weight = 1.0 / softmax[row / N][1][row % N];
             #[expect(unsafe_code, reason = "threads write columns of one matrix")]
             // SAFETY: each row and head belongs to one part, so no two write the same numbers.
             let out = unsafe { out.part(self.place(row)..self.place(row) + dim) };
@@ -125,13 +142,13 @@ fn within(seen: &Range<usize>, block: usize) -> Range<usize> {
 }
 
 /// One block for one set of rows.
-struct Step<'a, 'b, E> {
+struct Step<'a, 'b, E, const N: usize> {
     numbers: &'a Numbers<E>,
-    set: &'a mut Set<'b>,
+    set: &'a mut Set<'b, N>,
     soft_cap: Option<f32>,
 }
 
-impl<E: Element> Op for Step<'_, '_, E> {
+impl<E: Element, const N: usize> Op for Step<'_, '_, E, N> {
     type Output = ();
 
     #[inline(always)]
@@ -143,7 +160,7 @@ impl<E: Element> Op for Step<'_, '_, E> {
         if tiles.is_empty() {
             return;
         }
-        let mut weights = [[[0.0; LANES]; BLOCK / LANES]; SET];
+        let mut weights = [[[0.0; LANES]; BLOCK / LANES]; N];
         for tile in tiles.clone() {
             score(simd, numbers, set, tile, soft_cap, &mut weights);
         }
@@ -161,16 +178,16 @@ impl<E: Element> Op for Step<'_, '_, E> {
 
 /// Multiplies a tile of keys with the queries of a set.
 #[inline(always)]
-fn score<S: Simd, E: Element>(
+fn score<S: Simd, E: Element, const N: usize>(
     simd: S,
     numbers: &Numbers<E>,
-    set: &Set<'_>,
+    set: &Set<'_, N>,
     tile: usize,
     soft_cap: Option<f32>,
-    out: &mut [[[f32; LANES]; BLOCK / LANES]; SET],
+    out: &mut [[[f32; LANES]; BLOCK / LANES]; N],
 ) {
     let dim = set.queries.len();
-    let mut scores = [simd.splat(0.0); SET];
+    let mut scores = [simd.splat(0.0); N];
     for (key, queries) in numbers.keys[tile * dim..(tile + 1) * dim].iter().zip(set.queries) {
         let key = E::load(simd, key);
         for (score, query) in scores.iter_mut().zip(queries) {
@@ -193,16 +210,16 @@ fn score<S: Simd, E: Element>(
 
 /// Adds values at some positions of the block, by weight, to the sums of a set.
 #[inline(always)]
-fn weigh<S: Simd, E: Element>(
+fn weigh<S: Simd, E: Element, const N: usize>(
     simd: S,
     numbers: &Numbers<E>,
-    set: &mut Set<'_>,
+    set: &mut Set<'_, N>,
     positions: Range<usize>,
-    weights: &[[[f32; LANES]; BLOCK / LANES]; SET],
+    weights: &[[[f32; LANES]; BLOCK / LANES]; N],
 ) {
-    let wide = set.sums.len() / SET;
+    let wide = set.sums.len() / N;
     for column in 0..wide {
-        let mut sums = [simd.splat(0.0); SET];
+        let mut sums = [simd.splat(0.0); N];
         for (row, sum) in sums.iter_mut().enumerate() {
             *sum = simd.load(&set.sums[row * wide + column]);
         }
@@ -220,11 +237,11 @@ fn weigh<S: Simd, E: Element>(
 
 /// Turns a row's scores into weights, and what was summed up before to the same measure.
 #[inline(always)]
-fn soften<S: Simd>(
+fn soften<S: Simd, const N: usize>(
     simd: S,
     weights: &mut [[f32; LANES]; BLOCK / LANES],
     tiles: Range<usize>,
-    set: &mut Set<'_>,
+    set: &mut Set<'_, N>,
     row: usize,
 ) {
     let mut largest = simd.splat(set.softmax[0][row]);
@@ -244,7 +261,7 @@ fn soften<S: Simd>(
     let measure = if before == largest { 1.0 } else { measure[0] };
     set.softmax[0][row] = largest;
     set.softmax[1][row] = set.softmax[1][row] * measure + simd.sum(sum);
-    let wide = set.sums.len() / SET;
+    let wide = set.sums.len() / N;
     for sums in &mut set.sums[row * wide..(row + 1) * wide] {
         simd.store(simd.mul(simd.load(sums), simd.splat(measure)), sums);
     }

@@ -6,7 +6,7 @@ use super::Sums;
 use crate::{
     Activations, Kind, Packed, TILE,
     activations::PANEL,
-    dense::multiply,
+    dense::{self, multiply},
     simd::{Op, Simd},
 };
 
@@ -103,31 +103,58 @@ fn many<S: Simd, const SIZE: usize>(
     x: &Activations,
     sums: &mut Sums,
 ) {
+    if sums.len() <= 3 * PANEL {
+        let x = inputs(x, first, start..start + columns.len());
+        return multiply_by::<S, _>(simd, columns, load, x, sums);
+    }
     let mut wide = [[0.0; TILE]; CHUNK];
     for (at, columns) in columns.chunks(CHUNK).enumerate() {
         for (column, wide) in columns.iter().zip(&mut wide) {
             simd.store(load(simd, column), wide);
         }
-        let wide = &wide[..columns.len()];
-        let panel = |panel: usize| {
-            let start = (first / PANEL + panel) * x.cols + start + at * CHUNK;
-            &x.numbers.as_chunks::<PANEL>().0[start..start + wide.len()]
-        };
-        let (threes, rest) = sums.as_chunks_mut::<{ 3 * PANEL }>();
-        let count = threes.len();
-        for (three, sums) in threes.iter_mut().enumerate() {
-            let x = [panel(3 * three), panel(3 * three + 1), panel(3 * three + 2)];
-            // With as many as there are registers for, since a sum has to wait for the one before it.
-            if S::IS_WIDE {
-                multiply::<S, 12, 0, PANEL, 3>(simd, wide, x, sums);
-            } else if let [first, second] = sums.as_chunks_mut().0 {
-                multiply::<S, 6, 0, PANEL, 3>(simd, wide, x, first);
-                multiply::<S, 6, 6, PANEL, 3>(simd, wide, x, second);
-            }
+        let start = start + at * CHUNK;
+        for (three, sums) in sums.chunks_mut(3 * PANEL).enumerate() {
+            let x = inputs(x, first + three * 3 * PANEL, start..start + columns.len());
+            multiply_by::<S, _>(simd, &wide[..columns.len()], dense::wide, x, sums);
         }
-        for (at, sums) in rest.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
-            multiply::<S, PANEL, 0, PANEL, 1>(simd, wide, [panel(3 * count + at)], sums);
+    }
+}
+
+/// Finds some columns of three panels of tokens, the last of which may not be there.
+#[inline(always)]
+fn inputs(x: &Activations, first: usize, columns: Range<usize>) -> [&[[f32; PANEL]]; 3] {
+    let all = x.numbers.as_chunks::<PANEL>().0;
+    [0, 1, 2].map(|panel| {
+        let start = (first / PANEL + panel) * x.cols;
+        all.get(start + columns.start..start + columns.end).unwrap_or_default()
+    })
+}
+
+/// Adds the products with one to three panels of tokens: with as many sums at once as there are registers for, since a
+/// sum has to wait for the one before it.
+#[inline(always)]
+fn multiply_by<S: Simd, V>(
+    simd: S,
+    columns: &[V],
+    load: impl Fn(S, &V) -> S::F + Copy,
+    x: [&[[f32; PANEL]]; 3],
+    sums: &mut Sums,
+) {
+    if let Some(sums) = sums.as_mut_array() {
+        if S::IS_WIDE {
+            return multiply::<S, V, 12, 0, PANEL, 3>(simd, columns, load, x, sums);
         }
+        if let [first, second] = sums.as_chunks_mut().0 {
+            multiply::<S, V, 6, 0, PANEL, 3>(simd, columns, load, x, first);
+            multiply::<S, V, 6, 6, PANEL, 3>(simd, columns, load, x, second);
+        }
+        return;
+    }
+    if S::IS_WIDE && let Some(sums) = sums.as_mut_array() {
+        return multiply::<S, V, 8, 0, PANEL, 2>(simd, columns, load, [x[0], x[1]], sums);
+    }
+    for (sums, x) in sums.as_chunks_mut::<PANEL>().0.iter_mut().zip(x) {
+        multiply::<S, V, PANEL, 0, PANEL, 1>(simd, columns, load, [x], sums);
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     Cpu, Packed, TILE,
-    dense::multiply,
+    dense::{self, multiply},
     disjoint::Disjoint,
     packed::unpack_tile,
     simd::{LANES, Op, Simd},
@@ -72,7 +72,7 @@ impl Op for Columns<'_> {
             let rows = tile * TILE..((tile + 1) * TILE).min(weights.rows());
             for (panel, sums) in panels.chunks_exact(weights.rows()).zip(sums.chunks_exact_mut(vectors)) {
                 for (wide, sums) in wide.iter().zip(sums) {
-                    multiply::<S, ROWS, 0, ROWS, 1>(simd, &wide[..rows.len()], [&panel[rows.clone()]], sums);
+                    multiply::<S, _, ROWS, 0, ROWS, 1>(simd, &wide[..rows.len()], dense::wide, [&panel[rows.clone()]], sums);
                 }
             }
         }

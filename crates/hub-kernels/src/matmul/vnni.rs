@@ -16,7 +16,8 @@ use crate::{
     simd::{Dots, DotsOp, Line},
 };
 
-/// Panels of tokens that are multiplied at once: as many sums as the latency of the instruction asks for.
+/// Panels of tokens that are multiplied at once where a vector is one register: as many sums as the latency of the
+/// instruction asks for.
 const PANELS: usize = 2;
 
 /// Adds what a tile gives for the tokens from `first` on, with instructions that the processor was found to have.
@@ -56,46 +57,82 @@ impl Vnni<'_> {
         let Self { weights, tile, x, first, sums } = self;
         let tile = weights.tile(tile);
         if x.lanes == 1 {
-            if let Some(sums) = sums.first_chunk_mut() {
-                few::<S, K, 1>(simd, tile, x, 0, sums);
+            let sums = sums.as_chunks_mut().0;
+            if let Some(sums) = sums.as_mut_array() {
+                few::<S, K, 1, 1>(simd, tile, x, 0, sums);
             }
             return;
         }
-        match sums.as_chunks_mut().0 {
-            [panel] => few::<S, K, PANEL>(simd, tile, x, first / PANEL, panel),
-            panels => several::<S, K>(simd, tile, x, first / PANEL, panels),
+        let first = first / PANEL;
+        let sums = sums.as_chunks_mut().0;
+        if let Some(sums) = sums.as_mut_array() {
+            few::<S, K, PANEL, 1>(simd, tile, x, first, sums);
+        } else if S::IS_WIDE && let Some(sums) = sums.as_mut_array() {
+            few::<S, K, PANEL, PANELS>(simd, tile, x, first, sums);
+        } else if S::IS_WIDE {
+            several::<S, K, PANELS>(simd, tile, x, first, sums);
+        } else {
+            several::<S, K, 1>(simd, tile, x, first, sums);
         }
     }
 }
 
-/// Multiplies with as many tokens as lie side by side, straight from the packed numbers.
+/// Multiplies with as many tokens as there are registers for, straight from the packed numbers.
 #[inline(always)]
-fn few<S: Dots, const K: usize, const T: usize>(
+fn few<S: Dots, const K: usize, const T: usize, const P: usize>(
     simd: S,
     tile: &[u8],
     x: &Activations,
     panel: usize,
-    sums: &mut [[f32; TILE]; T],
+    sums: &mut [[[f32; TILE]; T]; P],
 ) {
     let layout = const { Layout::of(kind_of(K)) };
     let ahead = const { ahead(kind_of(K)) };
-    let mut all = [simd.splat(0.0); T];
-    let x = Inputs::of::<K, T>(x, panel);
+    let mut all = [[simd.splat(0.0); T]; P];
+    let panels = Panels::<T, P>::of::<K>(x, panel);
     for (at, block) in tile.chunks_exact(layout.bytes).enumerate() {
-        let x = [x.block::<K, T>(at)];
-        let [dots] = dots::<S, K, T, 1>(simd, block, &Whole { block, ahead }, &x);
+        let inputs = panels.block::<K>(at);
+        let dots = dots::<S, K, T, P>(simd, block, &Whole { block, ahead }, &inputs);
         let factors = Factors::of::<K>(simd, block);
-        for lane in 0..T {
-            all[lane] = factors.add::<K, T>(simd, &x[0], lane, dots[lane], all[lane]);
+        for p in 0..P {
+            for lane in 0..T {
+                all[p][lane] = factors.add::<K, T>(simd, &inputs[p], lane, dots[p][lane], all[p][lane]);
+            }
         }
     }
-    for (all, sums) in all.into_iter().zip(sums) {
-        simd.store(all, sums);
+    for p in 0..P {
+        for lane in 0..T {
+            simd.store(all[p][lane], &mut sums[p][lane]);
+        }
+    }
+}
+
+/// The inputs of `P` panels of `T` tokens.
+struct Panels<'a, const T: usize, const P: usize>([Inputs<'a>; P]);
+
+impl<'a, const T: usize, const P: usize> Panels<'a, T, P> {
+    #[inline(always)]
+    fn of<const K: usize>(x: &'a Activations, first: usize) -> Self {
+        let mut all = [Inputs::of::<K, T>(x, first); P];
+        for p in 1..P {
+            all[p] = Inputs::of::<K, T>(x, first + p);
+        }
+        Self(all)
+    }
+
+    /// Returns those of a block.
+    #[inline(always)]
+    fn block<const K: usize>(&self, at: usize) -> [Inputs<'a>; P] {
+        let mut all = self.0;
+        for p in 0..P {
+            all[p] = self.0[p].block::<K, T>(at);
+        }
+        all
     }
 }
 
 #[inline(always)]
-fn several<S: Dots, const K: usize>(
+fn several<S: Dots, const K: usize, const P: usize>(
     simd: S,
     tile: &[u8],
     x: &Activations,
@@ -112,10 +149,10 @@ fn several<S: Dots, const K: usize>(
         }
         let part = Part { tile: bytes, lines: &lines, first: chunk * blocks };
         let mut panel = first;
-        let (pairs, rest) = sums.as_chunks_mut::<PANELS>();
-        for sums in pairs {
-            part.add::<S, K, PANELS>(simd, x, panel, sums);
-            panel += PANELS;
+        let (many, rest) = sums.as_chunks_mut::<P>();
+        for sums in many {
+            part.add::<S, K, P>(simd, x, panel, sums);
+            panel += P;
         }
         for sums in rest {
             part.add::<S, K, 1>(simd, x, panel, std::array::from_mut(sums));
@@ -143,15 +180,9 @@ impl Part<'_> {
         sums: &mut [[[f32; TILE]; PANEL]; P],
     ) {
         let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
-        let mut all = [Inputs::of::<K, PANEL>(x, panel); P];
-        for p in 1..P {
-            all[p] = Inputs::of::<K, PANEL>(x, panel + p);
-        }
+        let panels = Panels::<PANEL, P>::of::<K>(x, panel);
         for (at, block) in self.tile.chunks_exact(layout.bytes).enumerate() {
-            let mut inputs = all;
-            for p in 0..P {
-                inputs[p] = all[p].block::<K, PANEL>(self.first + at);
-            }
+            let inputs = panels.block::<K>(self.first + at);
             let lines = &self.lines[at * kind.block() / 4..][..const { kind_of(K).block() / 4 }];
             let dots = dots::<S, K, PANEL, P>(simd, block, &Apart(lines), &inputs);
             let factors = Factors::of::<K>(simd, block);

@@ -47,7 +47,10 @@ pub(crate) fn load(path: &std::path::Path, kind: ExecutorKind) -> Box<dyn Execut
 }
 
 pub(crate) fn load_with(path: &std::path::Path, options: ExecutorOptions) -> Box<dyn Executor> {
-    load_on(path, options, &Device::cpu(Account::unlimited()))
+    // `cargo xtask cuda` names a card.
+    let name = std::env::var("HUB_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let device = Device::open(&name, Account::unlimited(), DeviceOptions::default()).unwrap();
+    load_on(path, options, &device)
 }
 
 fn load_on(path: &std::path::Path, options: ExecutorOptions, device: &Device) -> Box<dyn Executor> {
