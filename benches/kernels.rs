@@ -11,7 +11,8 @@ use std::{error::Error, hint::black_box, num::NonZeroUsize, time::Instant};
 
 use half::bf16;
 use hub_kernels::{
-    Activations, Attention, BLOCK, Cpu, Forms, Isa, Kind, KvBlock, KvKind, Matrix, Packed, Scratch, Sequence, dense,
+    Activations, Attention, BLOCK, Cpu, Forms, Isa, Kind, KvBlock, KvKind, Matrix, Packed, Scratch, Sequence,
+    dense,
 };
 
 const ROWS: usize = 8_192;
@@ -93,7 +94,8 @@ fn attention_rates(kind: KvKind, context: usize, cpu: &Cpu) -> [f64; 2] {
     let owned: Vec<_> = (0..context / BLOCK).map(|_| KvBlock::new(kind, 1, KV_HEADS, DIM)).collect();
     let blocks: Vec<&KvBlock> = owned.iter().collect();
     let draw = |len: usize, step: f32| (0..len).map(|at| (at as f32 * step).sin()).collect::<Vec<f32>>();
-    let sequence = |count| [Sequence { start: 0, count, position: context - count, blocks: &blocks, dropped: 0 }];
+    let sequence =
+        |count| [Sequence { start: 0, count, position: context - count, blocks: &blocks, dropped: 0 }];
     let (keys, values) = (draw(context * KV_HEADS * DIM, 0.37), draw(context * KV_HEADS * DIM, 0.73));
     attention.write(&keys, &values, &sequence(context), 0, cpu);
     let mut scratch = Scratch::default();

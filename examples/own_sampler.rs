@@ -13,7 +13,7 @@ use hub_models::{
 };
 use hub_nn::{
     Device, Priority,
-    executor::{CpuExecutor, Executor, Input, KvKind, Outputs, Segment, Want},
+    executor::{CpuExecutor, Executor, ExecutorOptions, Input, Outputs, Segment, Want},
     state::SequenceState,
     tokens::{AddSpecial, TextStream},
 };
@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ModelParts { weights, spec, tokenizer, template, end_tokens, .. } = ModelParts::open(source)?;
     let device = Device::cpu(Account::unlimited());
     let (progress, cancel) = (ProgressSink::default(), CancelToken::new());
-    let mut executor = CpuExecutor::load(spec, &weights, &device, KvKind::F16, &progress, &cancel)?;
+    let mut executor =
+        CpuExecutor::load(spec, &weights, &device, ExecutorOptions::default(), &progress, &cancel)?;
     let layers = 0..executor.spec().layers.len();
 
     let template = template.ok_or("this model has no chat template")?;

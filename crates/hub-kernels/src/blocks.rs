@@ -17,6 +17,27 @@ pub(crate) struct Block {
     pub(crate) q: [u8; 256],
 }
 
+/// Rounds numbers to blocks of [`Kind::Q8_0`], as llama.cpp's `quantize_row_q8_0_ref` does: the largest of 32 numbers
+/// becomes 127, the others the nearest whole numbers on that scale.
+///
+/// # Panics
+/// If the numbers are no whole blocks, or `out` has not as many bytes as those take.
+pub fn round_to_bytes(numbers: &[f32], out: &mut [u8]) {
+    let (block, bytes) = (Kind::Q8_0.block(), Kind::Q8_0.block_bytes());
+    let fits = numbers.len().is_multiple_of(block) && out.len() == numbers.len() / block * bytes;
+    assert!(fits, "{} numbers to {} bytes", numbers.len(), out.len());
+    for (numbers, out) in numbers.chunks_exact(block).zip(out.chunks_exact_mut(bytes)) {
+        let largest = numbers.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
+        let scale = largest / 127.0;
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        let (d, q) = out.split_at_mut(2);
+        d.copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
+        for (q, number) in q.iter_mut().zip(numbers) {
+            *q = ((number * inverse).round() as i8).cast_unsigned();
+        }
+    }
+}
+
 impl Block {
     pub(crate) fn new() -> Self {
         Self { d: 0, m: 0, scales: [1; 16], mins: [1; 16], q: [0; 256] }

@@ -44,6 +44,7 @@ mod tiles;
 
 pub use activations::{Activations, Forms};
 pub use attention::{Attention, BLOCK, KvBlock, KvKind, Scratch, Sequence};
+pub use blocks::round_to_bytes;
 pub use cpu::Cpu;
 pub use dense::{Matrix, Number, dense};
 pub use error::Error;

@@ -11,7 +11,7 @@ use crate::{Error, Source, bundle::Bundle, chat::Template};
 /// use hub_models::{ModelParts, Source};
 /// use hub_nn::{
 ///     Device, Priority,
-///     executor::{CpuExecutor, Executor, KvKind, Input, Outputs, Segment, Want},
+///     executor::{CpuExecutor, Executor, ExecutorOptions, Input, Outputs, Segment, Want},
 ///     state::SequenceState,
 ///     tokens::AddSpecial,
 /// };
@@ -19,7 +19,7 @@ use crate::{Error, Source, bundle::Bundle, chat::Template};
 /// let ModelParts { weights, spec, tokenizer, .. } = ModelParts::open(Source::Guide)?;
 /// let device = Device::cpu(Account::unlimited());
 /// let mut executor =
-///     CpuExecutor::load(spec, &weights, &device, KvKind::F16, &ProgressSink::default(), &CancelToken::new())?;
+///     CpuExecutor::load(spec, &weights, &device, ExecutorOptions::default(), &ProgressSink::default(), &CancelToken::new())?;
 ///
 /// let tokens = tokenizer.encode("How do I", AddSpecial::Yes)?;
 /// let mut state = SequenceState::default();

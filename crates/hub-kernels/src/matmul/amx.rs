@@ -137,7 +137,7 @@ impl Chunk<'_> {
             for (token, sum) in sums.iter_mut().enumerate() {
                 let [low, high] = [0, 1].map(|plane| simd.line(&out[plane][token / ROWS][token % ROWS]));
                 let dot = simd.plus(simd.shift_left(high, 7), low);
-                self.finish::<S, K>(simd, &factors, x, 0, first + token, dot, sum);
+                self.finish::<S, K>(simd, &factors, x, (0, first + token), dot, sum);
             }
             return;
         }
@@ -149,7 +149,7 @@ impl Chunk<'_> {
                 let factors = self.factors::<S, K>(simd, block);
                 for (token, sum) in sums.iter_mut().enumerate() {
                     let dot = simd.line(&out[token / ROWS][token % ROWS]);
-                    self.finish::<S, K>(simd, &factors, x, block, first + token, dot, sum);
+                    self.finish::<S, K>(simd, &factors, x, (block, first + token), dot, sum);
                 }
             }
         }
@@ -169,8 +169,7 @@ impl Chunk<'_> {
         simd: S,
         factors: &Factors<S>,
         x: &Activations,
-        block: usize,
-        token: usize,
+        (block, token): (usize, usize),
         dot: S::I,
         sum: &mut [f32; TILE],
     ) {

@@ -150,7 +150,9 @@ fn multiply_by<S: Simd, V>(
         }
         return;
     }
-    if S::IS_WIDE && let Some(sums) = sums.as_mut_array() {
+    if S::IS_WIDE
+        && let Some(sums) = sums.as_mut_array()
+    {
         return multiply::<S, V, 8, 0, PANEL, 2>(simd, columns, load, [x[0], x[1]], sums);
     }
     for (sums, x) in sums.as_chunks_mut::<PANEL>().0.iter_mut().zip(x) {

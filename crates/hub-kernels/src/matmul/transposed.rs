@@ -72,7 +72,13 @@ impl Op for Columns<'_> {
             let rows = tile * TILE..((tile + 1) * TILE).min(weights.rows());
             for (panel, sums) in panels.chunks_exact(weights.rows()).zip(sums.chunks_exact_mut(vectors)) {
                 for (wide, sums) in wide.iter().zip(sums) {
-                    multiply::<S, _, ROWS, 0, ROWS, 1>(simd, &wide[..rows.len()], dense::wide, [&panel[rows.clone()]], sums);
+                    multiply::<S, _, ROWS, 0, ROWS, 1>(
+                        simd,
+                        &wide[..rows.len()],
+                        dense::wide,
+                        [&panel[rows.clone()]],
+                        sums,
+                    );
                 }
             }
         }

@@ -67,7 +67,9 @@ impl Vnni<'_> {
         let sums = sums.as_chunks_mut().0;
         if let Some(sums) = sums.as_mut_array() {
             few::<S, K, PANEL, 1>(simd, tile, x, first, sums);
-        } else if S::IS_WIDE && let Some(sums) = sums.as_mut_array() {
+        } else if S::IS_WIDE
+            && let Some(sums) = sums.as_mut_array()
+        {
             few::<S, K, PANEL, PANELS>(simd, tile, x, first, sums);
         } else if S::IS_WIDE {
             several::<S, K, PANELS>(simd, tile, x, first, sums);
@@ -114,8 +116,8 @@ impl<'a, const T: usize, const P: usize> Panels<'a, T, P> {
     #[inline(always)]
     fn of<const K: usize>(x: &'a Activations, first: usize) -> Self {
         let mut all = [Inputs::of::<K, T>(x, first); P];
-        for p in 1..P {
-            all[p] = Inputs::of::<K, T>(x, first + p);
+        for (p, inputs) in all.iter_mut().enumerate() {
+            *inputs = Inputs::of::<K, T>(x, first + p);
         }
         Self(all)
     }
@@ -124,8 +126,8 @@ impl<'a, const T: usize, const P: usize> Panels<'a, T, P> {
     #[inline(always)]
     fn block<const K: usize>(&self, at: usize) -> [Inputs<'a>; P] {
         let mut all = self.0;
-        for p in 0..P {
-            all[p] = self.0[p].block::<K, T>(at);
+        for inputs in &mut all {
+            *inputs = inputs.block::<K, T>(at);
         }
         all
     }
@@ -285,8 +287,8 @@ impl<S: Dots> Factors<S> {
         let zero = simd.splat(0.0);
         let mut mins = [simd.whole(0); 8];
         if kind.is_super() {
-            for pair in 0..kind.groups() / 2 {
-                mins[pair] = pair_of_mins::<S, K>(simd, block, pair);
+            for (pair, mins) in mins.iter_mut().enumerate().take(kind.groups() / 2) {
+                *mins = pair_of_mins::<S, K>(simd, block, pair);
             }
         }
         let m = if kind.has_min() { simd.sub(zero, halves(simd, block, layout.m)) } else { zero };

@@ -7,7 +7,7 @@ mod rows;
 
 use std::num::NonZeroUsize;
 
-use hub_kernels::{Activations, Cpu, Forms, Isa, Kind, Packed};
+use hub_kernels::{Activations, Cpu, Forms, Isa, Kind, Packed, round_to_bytes};
 use proptest::prelude::*;
 
 /// Draws bytes: the same for the same seed.
@@ -115,6 +115,26 @@ fn many_tokens_multiply_as_few_do() {
         // Columns that end within a chunk, and tokens within a tile.
         let cols = if kind.block() == 32 { 352 } else { 512 };
         check(kind, 20, cols, 53, 11);
+    }
+}
+
+#[test]
+fn rounding_to_bytes_is_off_by_half_a_step() {
+    let mut draw = Draw(13);
+    let mut numbers: Vec<f32> = (0..4 * 64).map(|_| draw.number()).collect();
+    numbers[..32].fill(0.0);
+    let mut raw = vec![0; numbers.len() / 32 * 34];
+    round_to_bytes(&numbers, &mut raw);
+    let packed = Packed::pack(Kind::Q8_0, 4, 64, &raw).unwrap();
+    let mut row = [0.0; 64];
+    for (at, expected) in numbers.chunks_exact(64).enumerate() {
+        packed.unpack(at, &mut row);
+        for (found, expected) in row.chunks_exact(32).zip(expected.chunks_exact(32)) {
+            let largest = expected.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
+            // Half a step, and what the scale loses as an `f16`.
+            let bound = largest / 254.0 * 1.001 + largest / 2_048.0;
+            assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() <= bound));
+        }
     }
 }
 

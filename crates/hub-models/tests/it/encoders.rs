@@ -1,8 +1,11 @@
 //! Embedding models and rerankers against sentence-transformers.
 
 use hub_base::CancelToken;
-use hub_fixtures::{Kind, TinyModel, expected_embeddings, expected_scores, gguf, gguf_models, models};
+use hub_fixtures::{
+    Kind, TinyModel, VectorExpected, expected_embeddings, expected_scores, gguf, gguf_models, models,
+};
 use hub_models::{EmbedOptions, EmbeddingModel, Error, Input, LoadOptions, Reranker, TextModel, TooLong};
+use hub_nn::executor::{EncoderWeights, ExecutorOptions};
 
 fn cosine(left: &[f32], right: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
@@ -11,6 +14,18 @@ fn cosine(left: &[f32], right: &[f32]) -> f64 {
 
 fn cut() -> EmbedOptions {
     EmbedOptions::default().too_long(TooLong::Cut)
+}
+
+fn in_bytes() -> ExecutorOptions {
+    ExecutorOptions::default().encoder_weights(EncoderWeights::Q8)
+}
+
+/// Returns how close each text's vector is to the expected one.
+fn closeness<'a>(model: &EmbeddingModel, expected: &'a [VectorExpected]) -> Vec<(f64, &'a str)> {
+    let inputs = expected.iter().map(|text| Input::from(text.text.as_str())).collect();
+    let vectors = model.embed(inputs, cut()).unwrap().vectors;
+    let both = vectors.iter().zip(expected);
+    both.map(|(vector, text)| (cosine(vector, &text.embedding), text.text.as_str())).collect()
 }
 
 #[track_caller]
@@ -35,6 +50,17 @@ fn vectors_are_those_of_sentence_transformers() {
     for name in names {
         let folder = TinyModel::new(&name).write();
         check_vectors(&name, &EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap());
+    }
+}
+
+#[test]
+fn weights_in_bytes_take_less_and_make_nearly_the_same_vectors() {
+    let folder = TinyModel::new("bert").write();
+    let stored = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap();
+    let in_bytes = EmbeddingModel::open(folder.path(), LoadOptions::default().executor(in_bytes())).unwrap();
+    assert!(in_bytes.weight_bytes() * 2 < stored.weight_bytes());
+    for (close, text) in closeness(&in_bytes, &expected_embeddings("bert").texts) {
+        assert!(close > 0.999 && close < 1.0, "{close} for {text:?}");
     }
 }
 
@@ -124,12 +150,15 @@ fn the_real_minilm_makes_the_vectors_of_sentence_transformers() {
         println!("skipped: HUB_TEST_MINILM names no folder; `cargo xtask test` fetches it");
         return;
     };
-    let model = EmbeddingModel::open(std::path::PathBuf::from(folder), LoadOptions::default()).unwrap();
+    let folder = std::path::PathBuf::from(folder);
     let expected = hub_fixtures::expected_minilm();
-    let inputs = expected.texts.iter().map(|text| Input::from(text.text.as_str())).collect();
-    let vectors = model.embed(inputs, cut()).unwrap().vectors;
-    for (vector, expected) in vectors.iter().zip(&expected.texts) {
-        let close = cosine(vector, &expected.embedding);
-        assert!(close > 0.9999, "{close} for {:?}", expected.text);
+    for (options, least) in [(ExecutorOptions::default(), 0.9999), (in_bytes(), 0.997)] {
+        let model = EmbeddingModel::open(&folder, LoadOptions::default().executor(options)).unwrap();
+        let found = closeness(&model, &expected.texts);
+        let mean = found.iter().map(|(close, _)| close).sum::<f64>() / found.len() as f64;
+        println!("{options:?}: cosines of {} texts, {mean:.6} in the mean", found.len());
+        for (close, text) in found {
+            assert!(close > least, "{close} for {text:?}");
+        }
     }
 }

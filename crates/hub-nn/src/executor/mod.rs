@@ -36,6 +36,17 @@ pub enum ExecutorKind {
     Cpu,
 }
 
+/// How [`CpuExecutor`] keeps the matrices of encoders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EncoderWeights {
+    /// As the file has them.
+    #[default]
+    Stored,
+    /// Plain numbers as [`WeightKind::Q8_0`](crate::weights::WeightKind::Q8_0): a little over a quarter of the bytes of
+    /// `f32`, and products of bytes, with a loss.
+    Q8,
+}
+
 /// How a model is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,6 +55,8 @@ pub struct ExecutorOptions {
     pub kind: ExecutorKind,
     /// How [`CpuExecutor`] caches keys and values; candle's has them in `f32`.
     pub kv: KvKind,
+    /// How [`CpuExecutor`] keeps the matrices of encoders.
+    pub encoder_weights: EncoderWeights,
 }
 
 impl ExecutorOptions {
@@ -56,6 +69,12 @@ impl ExecutorOptions {
     /// Caches keys and values as `kv`.
     pub fn kv(mut self, kv: KvKind) -> Self {
         self.kv = kv;
+        self
+    }
+
+    /// Keeps the matrices of encoders as `weights`.
+    pub fn encoder_weights(mut self, weights: EncoderWeights) -> Self {
+        self.encoder_weights = weights;
         self
     }
 
@@ -88,9 +107,7 @@ impl ExecutorOptions {
                 let reason = "the executor `cpu` runs on the device `cpu` only".to_owned();
                 return Err(Error::Device { name: device.name().to_owned(), reason });
             }
-            ExecutorKind::Cpu => {
-                Box::new(CpuExecutor::load(spec, weights, device, self.kv, progress, cancel)?)
-            }
+            ExecutorKind::Cpu => Box::new(CpuExecutor::load(spec, weights, device, self, progress, cancel)?),
             ExecutorKind::Auto | ExecutorKind::Candle => {
                 Box::new(CandleExecutor::load(spec, weights, device, progress, cancel)?)
             }
@@ -102,7 +119,7 @@ impl ExecutorOptions {
     pub fn weight_bytes(self, spec: &ModelSpec, weights: &Weights) -> u64 {
         match self.kind {
             ExecutorKind::Candle => candle::weight_bytes(spec, weights),
-            ExecutorKind::Auto | ExecutorKind::Cpu => cpu::weight_bytes(spec, weights),
+            ExecutorKind::Auto | ExecutorKind::Cpu => cpu::weight_bytes(self, spec, weights),
         }
     }
 

@@ -1,4 +1,4 @@
-use super::{ExecutorKind, ExecutorOptions, cpu};
+use super::{ExecutorKind, ExecutorOptions, cpu::Packing};
 use crate::{
     spec::{Head, ModelSpec, TensorRef, TensorUse},
     weights::Weights,
@@ -30,30 +30,31 @@ impl Work {
     /// Counts what a model takes as `options` run it; `Auto` counts as the executor for processors.
     pub fn of(options: ExecutorOptions, spec: &ModelSpec, weights: &Weights) -> Self {
         let mut work = Self::default();
+        let packing = (options.kind != ExecutorKind::Candle).then(|| Packing::of(options, spec));
         let head = head(spec);
         for used in spec.distinct_tensors() {
             let is_head = head.contains(&used.tensor);
             let is_multiplied = is_head || *used.tensor != spec.embedding.table;
             let Some(width) = used.width.filter(|_| is_multiplied && !used.is_looked_up) else { continue };
             let part = if is_head { &mut work.head } else { &mut work.body };
-            part.add(options, &used, width, weights);
+            part.add(packing, &used, width, weights);
         }
         work
     }
 }
 
 impl Cost {
-    fn add(&mut self, options: ExecutorOptions, used: &TensorUse<'_>, width: usize, weights: &Weights) {
+    fn add(&mut self, packing: Option<Packing>, used: &TensorUse<'_>, width: usize, weights: &Weights) {
         let Some(info) = weights.info(&used.tensor.name) else { return };
         let (rows, all_rows) = used.rows_of(info.rows());
         let products = rows as u64 * width as u64;
-        let is_candle = options.kind == ExecutorKind::Candle;
-        self.weight_bytes += match is_candle {
-            true => info.bytes() / all_rows as u64 * rows as u64,
-            false => cpu::tensor_bytes(used, weights),
+        let (bytes, is_bytes) = match packing {
+            Some(packing) => (packing.tensor_bytes(used, weights), packing.multiplies_bytes(info)),
+            // candle rounds the activations only where it has kernels of its own for a kind.
+            None => (info.bytes() / all_rows as u64 * rows as u64, false),
         };
-        // candle rounds the activations only where it has kernels of its own for a kind.
-        match info.kind.is_quantized() && !is_candle {
+        self.weight_bytes += bytes;
+        match is_bytes {
             true => self.byte_products += products,
             false => self.float_products += products,
         }

@@ -16,8 +16,8 @@ pub use budget::{Budget, InvalidBudget};
 pub use error::ConfigError;
 pub use keep_alive::{InvalidKeepAlive, KeepAlive};
 pub use options::{
-    AuthOptions, CacheChoice, ComputeOptions, ExecutorChoice, FetchSettings, HubConfig, InstructionsChoice,
-    LocalAccess, LogFormat, LogOptions, MemoryOptions, ModelsOptions, ServerOptions,
+    AuthOptions, CacheChoice, ComputeOptions, EncodersChoice, ExecutorChoice, FetchSettings, HubConfig,
+    InstructionsChoice, LocalAccess, LogFormat, LogOptions, MemoryOptions, ModelsOptions, ServerOptions,
 };
 pub use origin::{InvalidOrigin, PageOrigin, host_of, is_loopback_name};
 pub use resolve::{Entry, Origin, Resolved, resolve};

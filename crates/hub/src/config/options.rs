@@ -10,7 +10,7 @@ use std::{
 use hub_models::LoadOptions;
 use hub_nn::{
     Device, DeviceOptions, Isa,
-    executor::{ExecutorKind, ExecutorOptions, KvKind},
+    executor::{EncoderWeights, ExecutorKind, ExecutorOptions, KvKind},
 };
 use hub_router::{OneOrMany, RouterOptions};
 use hub_store::StoreOptions;
@@ -97,6 +97,8 @@ pub struct ComputeOptions {
     pub executor: ExecutorChoice,
     /// How the executor for processors keeps what models have read.
     pub cache: CacheChoice,
+    /// How the executor for processors keeps models that embed and rerank.
+    pub encoders: EncodersChoice,
     /// Which instructions of the processor the executor for processors uses.
     pub instructions: InstructionsChoice,
     /// How many processor threads compute; one per physical core if `None`. For candle a program must apply it before
@@ -128,6 +130,17 @@ pub enum CacheChoice {
     #[default]
     F16,
     /// In a little over a quarter of them, with a loss.
+    Q8,
+}
+
+/// How the weights of models that embed and rerank are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodersChoice {
+    /// As the file has them.
+    #[default]
+    Stored,
+    /// In bytes: smaller and faster, with a loss.
     Q8,
 }
 
@@ -164,7 +177,11 @@ impl ComputeOptions {
             CacheChoice::F16 => KvKind::F16,
             CacheChoice::Q8 => KvKind::Q8,
         };
-        ExecutorOptions::default().kind(kind).kv(kv)
+        let encoder_weights = match self.encoders {
+            EncodersChoice::Stored => EncoderWeights::Stored,
+            EncodersChoice::Q8 => EncoderWeights::Q8,
+        };
+        ExecutorOptions::default().kind(kind).kv(kv).encoder_weights(encoder_weights)
     }
 
     /// Returns how the device computes.
@@ -256,6 +273,7 @@ impl Default for ComputeOptions {
             device: "auto".to_owned(),
             executor: ExecutorChoice::Auto,
             cache: CacheChoice::F16,
+            encoders: EncodersChoice::Stored,
             instructions: InstructionsChoice::Auto,
             threads: None,
         }

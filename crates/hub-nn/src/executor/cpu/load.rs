@@ -1,5 +1,6 @@
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -7,17 +8,17 @@ use std::{
 };
 
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
-use hub_kernels::{Attention, Cpu, Function, Kind, Packed};
+use hub_kernels::{Attention, Cpu, Function, Kind, Packed, round_to_bytes};
 
 use super::{Layer, Linear, Model, ModelHead, Norm, Table, layer};
 use crate::{
     Device, Error,
-    executor::rope::Ropes,
+    executor::{EncoderWeights, ExecutorOptions, rope::Ropes},
     spec::{
         self, Activation, AttentionSpec, Head, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RopeSpec,
         TensorRef, TensorUse,
     },
-    weights::{RawTensor, WeightKind, Weights},
+    weights::{RawTensor, TensorInfo, WeightKind, Weights},
 };
 
 /// Reads and packs what a specification names, checks it, and pays for it first.
@@ -25,6 +26,7 @@ pub(super) struct Loader<'a> {
     weights: &'a Weights,
     device: &'a Device,
     cpu: &'a Cpu,
+    packing: Packing,
     progress: &'a ProgressSink,
     cancel: &'a CancelToken,
     done_bytes: AtomicU64,
@@ -39,6 +41,7 @@ impl<'a> Loader<'a> {
         weights: &'a Weights,
         device: &'a Device,
         cpu: &'a Cpu,
+        packing: Packing,
         progress: &'a ProgressSink,
         cancel: &'a CancelToken,
     ) -> Self {
@@ -46,6 +49,7 @@ impl<'a> Loader<'a> {
             weights,
             device,
             cpu,
+            packing,
             progress,
             cancel,
             done_bytes: AtomicU64::new(0),
@@ -97,7 +101,7 @@ impl<'a> Loader<'a> {
     /// Pays for every tensor before the first is read.
     fn reserve(&self, spec: &ModelSpec) -> Result<Reservation, Error> {
         let fail = |source| Error::Memory { what: "the weights", source };
-        self.device.account().reserve(weight_bytes(spec, self.weights)).map_err(fail)
+        self.device.account().reserve(self.packing.weight_bytes(spec, self.weights)).map_err(fail)
     }
 
     fn layer(&mut self, layer: &LayerSpec, mask: Mask) -> Result<Layer, Error> {
@@ -176,16 +180,20 @@ impl<'a> Loader<'a> {
         let info = self.weights.info(name).ok_or_else(missing)?;
         let rows = tensor.rows.clone().unwrap_or(0..info.rows());
         let cols = info.shape.get(1).copied().unwrap_or(1);
-        let packed = match kind(info.kind) {
-            Some(kind) => Packed::pack_with(kind, rows.len(), cols, self.cpu, |part, out| {
+        let place = |part: Range<usize>| rows.start + part.start..rows.start + part.end;
+        let packed = match self.packing.kind(info) {
+            Packs::AsStored(kind) => Packed::pack_with(kind, rows.len(), cols, self.cpu, |part, out| {
                 self.check_cancelled()?;
-                let part = rows.start + part.start..rows.start + part.end;
-                self.weights.read_rows_into(name, part, out)?;
+                self.weights.read_rows_into(name, place(part), out)?;
                 self.report(out.len());
                 Ok::<_, Error>(())
             })?,
-            // Numbers of another kind become plain ones.
-            None => {
+            Packs::Rounded => Packed::pack_with(Kind::Q8_0, rows.len(), cols, self.cpu, |part, out| {
+                let part = TensorRef { name: name.to_owned(), rows: Some(place(part)) };
+                round_to_bytes(&self.numbers(&part)?, out);
+                Ok::<_, Error>(())
+            })?,
+            Packs::Widened => {
                 let numbers = self.numbers(tensor)?;
                 let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
                 Packed::pack(Kind::F32, rows.len(), cols, &bytes)?
@@ -241,8 +249,80 @@ fn function(activation: Activation) -> Function {
     }
 }
 
+/// As what the matrices of a model are packed.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::executor) struct Packing {
+    /// Whether plain numbers become bytes.
+    rounds: bool,
+}
+
+/// As what a matrix is packed.
+enum Packs {
+    AsStored(Kind),
+    /// Plain numbers as [`Kind::Q8_0`].
+    Rounded,
+    /// Numbers of a kind that is not multiplied with, as plain ones.
+    Widened,
+}
+
+impl Packing {
+    pub(in crate::executor) fn of(options: ExecutorOptions, spec: &ModelSpec) -> Self {
+        let is_encoder = spec.mask == Mask::Bidirectional;
+        Self { rounds: is_encoder && options.encoder_weights == EncoderWeights::Q8 }
+    }
+
+    fn kind(self, info: &TensorInfo) -> Packs {
+        let cols = info.shape.get(1).copied().unwrap_or(1);
+        if self.rounds && info.kind.is_float() && cols.is_multiple_of(Kind::Q8_0.block()) {
+            return Packs::Rounded;
+        }
+        stored(info.kind).map_or(Packs::Widened, Packs::AsStored)
+    }
+
+    /// Whether products with a matrix are products of bytes.
+    pub(in crate::executor) fn multiplies_bytes(self, info: &TensorInfo) -> bool {
+        match self.kind(info) {
+            Packs::AsStored(_) => info.kind.is_quantized(),
+            Packs::Rounded => true,
+            Packs::Widened => false,
+        }
+    }
+
+    /// Returns how many bytes the tensors of a specification take once they are loaded.
+    fn weight_bytes(self, spec: &ModelSpec, weights: &Weights) -> u64 {
+        let bytes = |used: &TensorUse<'_>| self.tensor_bytes(used, weights);
+        spec.distinct_tensors().iter().map(bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Returns how many bytes one of them takes.
+    pub(in crate::executor) fn tensor_bytes(self, used: &TensorUse<'_>, weights: &Weights) -> u64 {
+        let Some(info) = weights.info(&used.tensor.name) else { return 0 };
+        let (rows, all_rows) = used.rows_of(info.rows());
+        match info.shape.as_slice() {
+            [_, cols] if !used.is_looked_up => {
+                let kind = match self.kind(info) {
+                    Packs::AsStored(kind) => kind,
+                    Packs::Rounded => Kind::Q8_0,
+                    Packs::Widened => Kind::F32,
+                };
+                Packed::bytes_of(kind, rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
+            }
+            _ => (info.elements() / all_rows * rows) as u64 * 4,
+        }
+    }
+}
+
+/// Returns how many bytes the tensors of a specification take once they are loaded.
+pub(in crate::executor) fn weight_bytes(
+    options: ExecutorOptions,
+    spec: &ModelSpec,
+    weights: &Weights,
+) -> u64 {
+    Packing::of(options, spec).weight_bytes(spec, weights)
+}
+
 /// Returns the kind that a matrix is packed as, if it is packed as it is.
-fn kind(kind: WeightKind) -> Option<Kind> {
+fn stored(kind: WeightKind) -> Option<Kind> {
     Some(match kind {
         WeightKind::F32 => Kind::F32,
         WeightKind::F16 => Kind::F16,
@@ -259,23 +339,4 @@ fn kind(kind: WeightKind) -> Option<Kind> {
         WeightKind::Q6K => Kind::Q6K,
         _ => return None,
     })
-}
-
-/// Returns how many bytes the tensors of a specification take once they are loaded.
-pub(in crate::executor) fn weight_bytes(spec: &ModelSpec, weights: &Weights) -> u64 {
-    let bytes = |used: &TensorUse<'_>| tensor_bytes(used, weights);
-    spec.distinct_tensors().iter().map(bytes).fold(0, u64::saturating_add)
-}
-
-/// Returns how many bytes one of them takes.
-pub(in crate::executor) fn tensor_bytes(used: &TensorUse<'_>, weights: &Weights) -> u64 {
-    let Some(info) = weights.info(&used.tensor.name) else { return 0 };
-    let (rows, all_rows) = used.rows_of(info.rows());
-    match info.shape.as_slice() {
-        [_, cols] if !used.is_looked_up => {
-            let kind = kind(info.kind).unwrap_or(Kind::F32);
-            Packed::bytes_of(kind, rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
-        }
-        _ => (info.elements() / all_rows * rows) as u64 * 4,
-    }
 }

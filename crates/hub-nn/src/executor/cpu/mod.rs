@@ -12,14 +12,14 @@ use std::ops::Range;
 use hub_base::{CancelToken, ProgressSink, Reservation};
 use hub_kernels::{Cpu, KvBlock, KvKind};
 
-pub(super) use self::load::{tensor_bytes, weight_bytes};
+pub(super) use self::load::{Packing, weight_bytes};
 use self::{
     layer::{Layer, Linear, Norm},
     load::Loader,
     step::{Scratch, Step},
 };
 use super::{
-    Executor, Output, Segment, Want,
+    Executor, ExecutorOptions, Output, Segment, Want,
     places::{ends_model, places},
     rope::Rope,
     store::{Block, Store},
@@ -107,8 +107,8 @@ pub(super) fn block_bytes(group: &Group, kind: KvKind) -> u64 {
 }
 
 impl CpuExecutor {
-    /// Loads the tensors that `spec` names from `weights`, packing them as they are read. Sequences keep keys and
-    /// values as `kv`.
+    /// Loads the tensors that `spec` names from `weights`, packing them as they are read. Of
+    /// `options` it takes how keys and values and the matrices of encoders are kept.
     ///
     /// The device's account pays for all of them before the first is read. Progress counts bytes of the files.
     ///
@@ -120,13 +120,14 @@ impl CpuExecutor {
         spec: ModelSpec,
         weights: &Weights,
         device: &Device,
-        kv: KvKind,
+        options: ExecutorOptions,
         progress: &ProgressSink,
         cancel: &CancelToken,
     ) -> Result<Self, Error> {
         let cpu = device.cpu_team()?;
-        let model = Loader::new(weights, device, &cpu, progress, cancel).model(&spec)?;
-        let store = Store::new(&spec, device.account().clone(), kv);
+        let model =
+            Loader::new(weights, device, &cpu, Packing::of(options, &spec), progress, cancel).model(&spec)?;
+        let store = Store::new(&spec, device.account().clone(), options.kv);
         Ok(Self { spec, device: device.clone(), cpu, model, store, scratch: Scratch::default() })
     }
 }
