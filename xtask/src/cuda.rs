@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    run::{Error, cache, command, output, root, run},
+    run::{Error, command, output, root, run},
     tools,
 };
 

@@ -71,6 +71,9 @@ impl Layout {
 }
 
 impl Packed {
+    /// Changes whenever packed bytes come to mean something else.
+    pub const LAYOUT: u32 = 1;
+
     /// Packs a matrix as a file has it: row by row, in the blocks of GGUF or as plain little-endian numbers.
     ///
     /// # Errors
@@ -129,6 +132,41 @@ impl Packed {
             Some(error) => Err(error),
             None => Ok(Self { kind, rows, cols, bytes }),
         }
+    }
+
+    /// Reads a matrix that was packed before, on all threads: `read` fills its second argument with the packed bytes from
+    /// its first on, as [`as_bytes`](Self::as_bytes) gave them under the same [`LAYOUT`](Self::LAYOUT). Any bytes make a
+    /// matrix, if not the one that was meant.
+    ///
+    /// # Errors
+    /// [`Error::Columns`], [`Error::Memory`], or what `read` returns.
+    pub fn read_with<E: From<Error> + Send>(
+        kind: Kind,
+        rows: usize,
+        cols: usize,
+        cpu: &Cpu,
+        read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
+        if cols == 0 || !cols.is_multiple_of(kind.block()) {
+            return Err(Error::Columns { kind, cols }.into());
+        }
+        let bytes = Self::bytes_of(kind, rows, cols).ok_or(Error::Memory { bytes: usize::MAX })?;
+        let mut bytes = Buffer::zeroed(bytes)?;
+        let failed = Mutex::new(None);
+        cpu.each_chunk(&mut bytes, PIECE, |piece, out| {
+            if let Err(error) = read(piece * PIECE, out) {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(Self { kind, rows, cols, bytes }),
+        }
+    }
+
+    /// Returns its packed bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Returns how many bytes a matrix of this shape takes once it is packed; `None` if that overflows.

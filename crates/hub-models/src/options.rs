@@ -1,4 +1,4 @@
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use hub_base::{CancelToken, ProgressSink};
 use hub_nn::{Device, Priority, executor::ExecutorOptions};
@@ -27,6 +27,8 @@ pub struct LoadOptions {
     pub stalled_reader: Duration,
     /// What is said of the model's use beside its files.
     pub preset: Preset,
+    /// A file that keeps the model's packed weights, so that the next load need not pack them again; none if `None`.
+    pub packed_file: Option<PathBuf>,
     /// Where progress of loading is sent.
     pub progress: ProgressSink,
     /// Stops the loading.
@@ -44,6 +46,7 @@ impl Default for LoadOptions {
             prefill_tokens: 256,
             stalled_reader: Duration::from_secs(60),
             preset: Preset::default(),
+            packed_file: None,
             progress: ProgressSink::default(),
             cancel: CancelToken::new(),
         }
@@ -96,6 +99,12 @@ impl LoadOptions {
     /// Goes by what is said of the model's use beside its files.
     pub fn preset(mut self, preset: Preset) -> Self {
         self.preset = preset;
+        self
+    }
+
+    /// Keeps the model's packed weights in a file, which is written if it is not there or no longer fits.
+    pub fn packed_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.packed_file = Some(path.into());
         self
     }
 

@@ -8,7 +8,8 @@ use std::{
 
 use crate::{Error, Result, os::create_private_dir};
 
-/// The directory that holds everything the hub owns: `hub.db`, `models/`, `files/`, `logs/`.
+/// The directory that holds everything the hub owns: `hub.db`, `models/`, `files/`, `logs/`, and
+/// `packed/` where that is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home(PathBuf);
 

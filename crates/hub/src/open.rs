@@ -8,6 +8,7 @@ use hub_store::Store;
 
 use crate::{
     Error, Home, HubConfig, Installed, LoadedModel, LoadingModel, Result,
+    catalog::PackedCache,
     config::{Budget, KeepAlive},
     os,
     pull::Puller,
@@ -25,6 +26,7 @@ struct Parts {
     store: Store,
     router: Router,
     registry: Registry,
+    packed: PackedCache,
     puller: Puller,
     builtin: Installed,
 }
@@ -50,8 +52,10 @@ impl Hub {
         let guide = blocking(|| hub_models::inspect(&Source::Guide)).await??;
         let builtin = Installed::builtin(&guide)?;
         let store = Store::open(home.path(), config.store.clone()).await?;
-        let registry = Registry::new(device.clone(), config.load_options(device), config.models.keep_alive);
-        Ok(Self(Arc::new(Parts { config, home, store, router, registry, puller, builtin })))
+        let packed = config.packed_cache(&home);
+        let load = config.load_options(device.clone());
+        let registry = Registry::new(device, load, packed.clone(), config.models.keep_alive);
+        Ok(Self(Arc::new(Parts { config, home, store, router, registry, packed, puller, builtin })))
     }
 
     /// Returns the settings in force.
@@ -151,6 +155,10 @@ impl Hub {
 
     pub(crate) fn registry(&self) -> &Registry {
         &self.0.registry
+    }
+
+    pub(crate) fn packed(&self) -> &PackedCache {
+        &self.0.packed
     }
 
     pub(crate) fn puller(&self) -> &Puller {

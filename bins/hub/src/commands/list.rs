@@ -41,7 +41,13 @@ impl Args {
 fn space(model: &hub::Installed) -> String {
     match &model.path {
         // Rows of older versions do not say.
-        Some(_) => Size(model.disk_bytes.max(model.bytes)).to_string(),
+        Some(_) => {
+            let files = Size(model.disk_bytes.max(model.bytes));
+            match model.packed_bytes {
+                0 => files.to_string(),
+                packed => format!("{files} + {} packed", Size(packed)),
+            }
+        }
         None => "-".to_owned(),
     }
 }

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::{failure::Failure, session::Session};
 
-/// Forgets a model; what the hub pulled into its own directory for it is deleted
+/// Forgets a model; what the hub pulled into its own directory for it is deleted, and its packed weights
 ///
 /// Other files stay: those that were imported, and those in Hugging Face's cache, which other programs share.
 #[derive(Debug, clap::Args)]
@@ -15,13 +15,19 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
         let removed = session.with_hub(Vec::new(), async |hub| Ok(hub.remove(&self.model).await?))?;
-        let (name, freed) = (&removed.model.name, removed.freed_bytes);
-        session.output.emit(&json!({ "removed": removed }), |_| match &removed.model.path {
-            _ if freed > 0 => {
-                format!("{name} is forgotten, and {} that were pulled for it are deleted", Size(freed))
+        let hub::Removed { model, freed_bytes: freed, packed_bytes: packed, .. } = &removed;
+        session.output.emit(&json!({ "removed": removed }), |_| {
+            let mut told = format!("{} is forgotten", model.name);
+            if *freed > 0 {
+                told += &format!(", and {} that were pulled for it are deleted", Size(*freed));
             }
-            Some(path) => format!("{name} is forgotten; its files stay at {}", path.display()),
-            None => format!("{name} is forgotten"),
+            if *packed > 0 {
+                told += &format!(", and {} of packed weights are deleted", Size(*packed));
+            }
+            if let Some(path) = model.path.as_ref().filter(|_| *freed == 0) {
+                told += &format!("; its files stay at {}", path.display());
+            }
+            told
         })
     }
 }

@@ -193,3 +193,32 @@ fn a_benchmark_has_the_keys_that_others_read() {
         assert!(0.0 < min && min <= median && median <= max, "{key}: {spread}");
     }
 }
+
+#[test]
+fn packed_weights_are_kept_within_their_room_and_leave_with_their_model() {
+    let hub = Hub::new();
+    let file = hub.home().join("tiny.gguf");
+    std::fs::copy(GUIDE, &file).unwrap();
+    hub.works(&["import", &file.to_string_lossy(), "--name", "tiny"]);
+    hub.works(&["import", &file.to_string_lossy(), "--name", "twin"]);
+    let run = |room: &str| {
+        let mut run = hub.command(&["run", "tiny", "hello", "--max-tokens", "1"]);
+        let ran = run.env("HUB_MODELS__PACKED_CACHE", room).output().unwrap();
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        hub.json(&["list", "--json"])["models"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|model| model["packed_bytes"].as_u64())
+            .collect::<Vec<_>>()
+    };
+    assert!(run("0").is_empty(), "off unless chosen");
+    assert!(run("1MiB").is_empty(), "what does not fit is not kept");
+    let kept = run("1GiB");
+    assert!(kept.len() == 2 && kept[0] == kept[1] && kept[0] > 1 << 20, "twins share it: {kept:?}");
+    assert_eq!(run("1GiB"), kept);
+    assert!(hub.works(&["list"]).contains("packed"));
+    assert!(!hub.works(&["rm", "twin"]).contains("packed"), "tiny still needs it");
+    assert!(hub.works(&["rm", "tiny"]).contains("of packed weights are deleted; its files stay"));
+    assert_eq!(std::fs::read_dir(hub.home().join("packed")).unwrap().count(), 0);
+}

@@ -40,9 +40,12 @@ pub(crate) type LoadExecutor = Box<dyn Fn() -> Result<Box<dyn Executor>, Error> 
 /// Makes the executor of a model from its files, each time it is called.
 pub(crate) fn executor_loader(bundle: Bundle, device: Device, options: LoadOptions) -> LoadExecutor {
     Box::new(move || {
-        let Bundle { spec, weights, .. } = &bundle;
-        let LoadOptions { executor, progress, cancel, .. } = &options;
-        Ok(executor.load(spec.clone(), weights, &device, progress, cancel)?)
+        let LoadOptions { executor, packed_file, progress, cancel, .. } = &options;
+        let mut weights = bundle.weights.clone();
+        if let Some(path) = packed_file {
+            weights = weights.packed_at(path.clone());
+        }
+        Ok(executor.load(bundle.spec.clone(), &weights, &device, progress, cancel)?)
     })
 }
 

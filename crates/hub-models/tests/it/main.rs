@@ -3,6 +3,7 @@
 
 mod encoders;
 mod gguf;
+mod packed;
 mod parity;
 mod templates;
 mod text;

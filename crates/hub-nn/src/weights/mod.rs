@@ -10,17 +10,24 @@ mod folder;
 mod gguf;
 mod kind;
 mod metadata;
+mod packed;
 mod safetensors;
 mod source;
 mod tensor;
 
-use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
+use std::{
+    borrow::Cow,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 pub use error::Error;
 pub use gguf::{GgufWriter, write_gguf};
 use indexmap::{IndexMap, map::Entry};
 pub use kind::WeightKind;
 pub use metadata::{Array, Metadata, Value};
+pub(crate) use packed::PackedFile;
 pub use tensor::{RawTensor, TensorInfo};
 
 use self::{
@@ -30,7 +37,11 @@ use self::{
 
 /// The tensors of a model by name. Clones share the open files; several threads may read at once.
 #[derive(Clone, Debug)]
-pub struct Weights(Arc<Opened>);
+pub struct Weights {
+    opened: Arc<Opened>,
+    /// Where [`CpuExecutor`](crate::executor::CpuExecutor) keeps what it packed.
+    packed: Option<PathBuf>,
+}
 
 /// What kind of files weights come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +60,12 @@ struct Opened {
     sources: Vec<Source>,
     tensors: IndexMap<String, TensorInfo>,
     metadata: Metadata,
+}
+
+impl From<Opened> for Weights {
+    fn from(opened: Opened) -> Self {
+        Self { opened: Arc::new(opened), packed: None }
+    }
 }
 
 impl Weights {
@@ -79,29 +96,42 @@ impl Weights {
         Self::from_gguf(Source::memory("the GGUF file in memory", bytes.into()))
     }
 
+    /// Keeps what [`CpuExecutor`](crate::executor::CpuExecutor) packs in the file `path`: a load writes it if it is not
+    /// there or not of these files, and the next one reads it instead of packing again.
+    #[must_use]
+    pub fn packed_at(mut self, path: PathBuf) -> Self {
+        self.packed = Some(path);
+        self
+    }
+
+    /// Returns where packed matrices are kept, if they are.
+    pub(crate) fn packed_path(&self) -> Option<&Path> {
+        self.packed.as_deref()
+    }
+
     /// Returns what kind of files the weights come from.
     pub fn format(&self) -> Format {
-        self.0.format
+        self.opened.format
     }
 
     /// Iterates over the paths of the files; bytes in memory are none.
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.0.sources.iter().filter(|source| source.is_file()).map(Source::name)
+        self.opened.sources.iter().filter(|source| source.is_file()).map(Source::name)
     }
 
     /// Iterates over the names of the tensors, in the order of the files.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.tensors.keys().map(String::as_str)
+        self.opened.tensors.keys().map(String::as_str)
     }
 
     /// Iterates over the names and shapes of the tensors, in the order of the files.
     pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
-        self.0.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
+        self.opened.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
     }
 
     /// Returns what is known about a tensor without reading it.
     pub fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.0.tensors.get(name)
+        self.opened.tensors.get(name)
     }
 
     /// Reads a tensor.
@@ -153,12 +183,12 @@ impl Weights {
 
     /// Returns the key and value pairs of a GGUF file; safetensors files have none.
     pub fn metadata(&self) -> &Metadata {
-        &self.0.metadata
+        &self.opened.metadata
     }
 
     /// Returns how many bytes all tensors take together.
     pub fn total_bytes(&self) -> u64 {
-        self.0.tensors.values().map(TensorInfo::bytes).fold(0, u64::saturating_add)
+        self.opened.tensors.values().map(TensorInfo::bytes).fold(0, u64::saturating_add)
     }
 
     fn open_file(path: &Path) -> Result<Self, Error> {
@@ -210,22 +240,22 @@ impl Weights {
 
     fn from_safetensors(name: String, sources: Vec<Source>, tensors: IndexMap<String, TensorInfo>) -> Self {
         let format = Format::Safetensors;
-        Self(Arc::new(Opened { format, name, sources, tensors, metadata: Metadata::default() }))
+        Self::from(Opened { format, name, sources, tensors, metadata: Metadata::default() })
     }
 
     fn from_gguf(source: Source) -> Result<Self, Error> {
         let gguf::Head { metadata, tensors } = gguf::read_head(&source, 0)?;
         let name = source.name().to_owned();
-        Ok(Self(Arc::new(Opened { format: Format::Gguf, name, sources: vec![source], tensors, metadata })))
+        Ok(Self::from(Opened { format: Format::Gguf, name, sources: vec![source], tensors, metadata }))
     }
 
     fn find(&self, name: &str) -> Result<&TensorInfo, Error> {
-        let missing = || Error::Missing { file: self.0.name.clone(), name: name.to_owned() };
+        let missing = || Error::Missing { file: self.opened.name.clone(), name: name.to_owned() };
         self.info(name).ok_or_else(missing)
     }
 
     fn source(&self, info: &TensorInfo) -> Result<&Source, Error> {
-        let missing = || Error::Missing { file: self.0.name.clone(), name: format!("#{}", info.source) };
-        self.0.sources.get(info.source).ok_or_else(missing)
+        let missing = || Error::Missing { file: self.opened.name.clone(), name: format!("#{}", info.source) };
+        self.opened.sources.get(info.source).ok_or_else(missing)
     }
 }

@@ -9,7 +9,7 @@ use hub_store::ModelRow;
 use serde::Serialize;
 
 use super::{
-    GUIDE, Installed, ModelOrigin, files,
+    GUIDE, Installed, ModelOrigin, PackedCache, files,
     record::{Details, IMPORT, main_kind, saturate},
 };
 use crate::{
@@ -59,6 +59,8 @@ pub struct Removed {
     pub model: Installed,
     /// Bytes of the files that were deleted: those that the hub pulled for it alone.
     pub freed_bytes: u64,
+    /// Bytes of its packed weights, which were deleted too.
+    pub packed_bytes: u64,
 }
 
 impl Hub {
@@ -161,9 +163,13 @@ impl Hub {
                 freed_bytes = blocking(move || puller.remove(&path)).await??;
             }
         }
+        let is_twin =
+            |model: &Installed| model.name != installed.name && PackedCache::is_shared(model, &installed);
+        let is_shared = self.models().await?.iter().any(is_twin);
+        let packed_bytes = if is_shared { 0 } else { self.packed().remove(&installed) };
         // Last, so that it can be tried again if files cannot be deleted.
         self.store().catalog().remove(&installed.name).await?;
-        Ok(Removed { model: installed, freed_bytes })
+        Ok(Removed { model: installed, freed_bytes, packed_bytes })
     }
 }
 

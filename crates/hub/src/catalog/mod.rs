@@ -2,6 +2,7 @@
 
 mod change;
 mod files;
+mod packed;
 mod record;
 mod speed;
 
@@ -18,6 +19,7 @@ use crate::{Error, Hub, Result, open::blocking, registry::explained};
 pub(crate) use change::Arrival;
 pub use change::Removed;
 pub use files::ModelFile;
+pub(crate) use packed::PackedCache;
 pub use speed::Speed;
 
 /// The name of the model inside the program.
@@ -58,6 +60,9 @@ pub struct Installed {
     pub files: Vec<ModelFile>,
     /// The space that all its files take, in bytes.
     pub disk_bytes: u64,
+    /// The space that its packed weights take besides, in bytes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub packed_bytes: u64,
     /// The languages it was made for, as its authors say: `["en", "vi"]`.
     pub languages: Vec<String>,
     /// What it is good at, as its authors say: `code`, `math`.
@@ -111,6 +116,10 @@ pub(crate) struct Planned {
     pub(crate) installed: Installed,
 }
 
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
 impl Installed {
     /// Returns where its files are.
     pub fn files_source(&self) -> Source {
@@ -161,6 +170,7 @@ impl Hub {
         self.registry().forget_all_but(&models);
         for model in &mut models {
             model.is_loaded = self.registry().is_loaded(&model.name);
+            model.packed_bytes = self.packed().bytes_of(model);
         }
         Ok(models)
     }

@@ -27,6 +27,44 @@ enum Written {
     Text(String),
 }
 
+/// How much room something may take at most: `"20GiB"`, or 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WrittenRoom", into = "String")]
+pub struct Room(pub u64);
+
+/// A room that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no size: write one such as \"20GiB\", or 0 for none")]
+pub struct InvalidRoom(pub String);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a size such as \"20GiB\", or 0")]
+enum WrittenRoom {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<WrittenRoom> for Room {
+    type Error = InvalidRoom;
+
+    fn try_from(written: WrittenRoom) -> Result<Self, Self::Error> {
+        match written {
+            WrittenRoom::Number(bytes) => Ok(Self(bytes)),
+            WrittenRoom::Text(text) if text.trim() == "0" => Ok(Self(0)),
+            WrittenRoom::Text(text) => match text.parse() {
+                Ok(Budget::Bytes(bytes)) => Ok(Self(bytes)),
+                Ok(Budget::Percent(_)) | Err(_) => Err(InvalidRoom(text)),
+            },
+        }
+    }
+}
+
+impl From<Room> for String {
+    fn from(room: Room) -> Self {
+        if room.0 == 0 { "0".to_owned() } else { Budget::Bytes(room.0).to_string() }
+    }
+}
+
 /// Units a size may be written in. Longer names come first, because each also ends in a shorter one.
 const UNITS: [(&str, u64); 10] = [
     ("TiB", 1 << 40),
@@ -132,6 +170,18 @@ mod tests {
         check("1.5 gib", Some(Budget::Bytes(3 << 29)));
         check("2GB", Some(Budget::Bytes(2_000_000_000)));
         check("4096", Some(Budget::Bytes(4_096)));
+    }
+
+    #[test]
+    fn rooms_are_sizes_or_none() {
+        let read = |text: &str| Room::try_from(WrittenRoom::Text(text.to_owned())).ok();
+        assert_eq!(
+            [read("20GiB"), read("0"), read("1.5 GiB")],
+            [Some(Room(20 << 30)), Some(Room(0)), Some(Room(3 << 29))]
+        );
+        for text in ["", "50%", "-1", "lots"] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
     }
 
     #[test]

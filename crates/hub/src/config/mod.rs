@@ -12,7 +12,7 @@ mod origin;
 mod resolve;
 mod settings;
 
-pub use budget::{Budget, InvalidBudget};
+pub use budget::{Budget, InvalidBudget, InvalidRoom, Room};
 pub use error::ConfigError;
 pub use keep_alive::{InvalidKeepAlive, KeepAlive};
 pub use options::{

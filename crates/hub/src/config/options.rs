@@ -16,7 +16,11 @@ use hub_router::{OneOrMany, RouterOptions};
 use hub_store::StoreOptions;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::{Budget, KeepAlive, PageOrigin};
+use crate::{
+    Home,
+    catalog::PackedCache,
+    config::{Budget, KeepAlive, PageOrigin, Room},
+};
 
 /// The settings of every part, side by side: one field a section of `hub.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -255,6 +259,8 @@ pub struct ModelsOptions {
     pub queue: NonZeroUsize,
     /// How many prompt tokens one step computes at most.
     pub prefill_tokens: NonZeroUsize,
+    /// How much room packed weights of all models may take on disk together.
+    pub packed_cache: Room,
     /// How long a model stays in memory after its last use, unless its memory is needed before.
     pub keep_alive: KeepAlive,
     /// Seconds after which a stream whose reader takes nothing is ended; a year at most.
@@ -317,6 +323,7 @@ impl Default for ModelsOptions {
             max_sequences: some(load.max_sequences),
             queue: some(load.queue),
             prefill_tokens: some(load.prefill_tokens),
+            packed_cache: Room::default(),
             keep_alive: KeepAlive::default(),
             stalled_reader_s: load.stalled_reader.as_secs(),
         }
@@ -347,6 +354,17 @@ impl HubConfig {
     /// Returns how a model is opened on `device`.
     pub fn load_options(&self, device: Device) -> LoadOptions {
         self.models.load_options(device).executor(self.compute.executor_options())
+    }
+
+    /// Returns where packed weights are kept in a home, and how many.
+    pub(crate) fn packed_cache(&self, home: &Home) -> PackedCache {
+        let form = match self.compute.encoders {
+            EncodersChoice::Stored => "stored",
+            EncodersChoice::Q8 => "q8",
+        };
+        let is_packed = self.compute.executor != ExecutorChoice::Candle;
+        let room = if is_packed { self.models.packed_cache.0 } else { 0 };
+        PackedCache::new(home.path().join("packed"), room, form)
     }
 
     /// Sets how much memory models may use together.

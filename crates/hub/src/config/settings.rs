@@ -39,6 +39,10 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "models.max_sequences", about: "sequences that share one step at most" },
     Setting { key: "models.queue", about: "requests that may wait in front of a model" },
     Setting { key: "models.prefill_tokens", about: "prompt tokens that one step computes at most" },
+    Setting {
+        key: "models.packed_cache",
+        about: "room on disk for packed weights, so that loads skip packing: 20GiB",
+    },
     Setting { key: "models.keep_alive", about: "how long an idle model stays: 30m, or forever" },
     Setting { key: "models.stalled_reader_s", about: "seconds until a stream that nobody reads is ended" },
 ];

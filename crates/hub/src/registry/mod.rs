@@ -23,7 +23,7 @@ use hub_models::LoadOptions;
 use hub_nn::Device;
 use tokio::sync::{Notify, watch};
 
-use crate::{Error, Installed, Result, config::KeepAlive, open::blocking};
+use crate::{Error, Installed, Result, catalog::PackedCache, config::KeepAlive, open::blocking};
 
 pub(crate) use cut::Cut;
 use departures::Departures;
@@ -42,6 +42,7 @@ pub(crate) struct Registry(Arc<Shared>);
 struct Shared {
     device: Device,
     options: LoadOptions,
+    packed: PackedCache,
     /// How long a model stays that nobody says otherwise of.
     keep_alive: KeepAlive,
     slots: Mutex<HashMap<ModelId, Arc<Slot>>>,
@@ -65,11 +66,17 @@ const CUT: Duration = Duration::from_secs(1);
 
 impl Registry {
     /// Makes a registry whose models run on `device`, within its account. To be called within a runtime.
-    pub(crate) fn new(device: Device, options: LoadOptions, keep_alive: KeepAlive) -> Self {
+    pub(crate) fn new(
+        device: Device,
+        options: LoadOptions,
+        packed: PackedCache,
+        keep_alive: KeepAlive,
+    ) -> Self {
         let cancel = CancelToken::new();
         let registry = Self(Arc::new(Shared {
             device,
             options: options.cancel(cancel.clone()),
+            packed,
             keep_alive,
             slots: Mutex::default(),
             uses: AtomicU64::new(0),
@@ -124,12 +131,14 @@ impl Registry {
 
     /// Loads a model, unloading idle ones, least recently used first, for as long as the budget is too small.
     fn open(&self, installed: &Installed, loading: &Loading, progress: ProgressSink) -> Result<Loaded> {
-        let options = self.0.options.clone().progress(loading.watch(&installed.name, progress));
+        let mut options = self.0.options.clone().progress(loading.watch(&installed.name, progress));
+        options.packed_file = self.0.packed.file_for(installed);
         loop {
             let gone = self.0.departures.gone();
             let opened = Loaded::open(installed, options.clone());
             let Err(error) = opened else {
                 if let Ok(model) = &opened {
+                    self.0.packed.trim();
                     self.say_loaded(installed, model, loading);
                 }
                 return opened;

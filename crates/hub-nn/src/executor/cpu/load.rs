@@ -18,7 +18,7 @@ use crate::{
         self, Activation, AttentionSpec, Head, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RopeSpec,
         TensorRef, TensorUse,
     },
-    weights::{RawTensor, TensorInfo, WeightKind, Weights},
+    weights::{PackedFile, RawTensor, TensorInfo, WeightKind, Weights},
 };
 
 /// Reads and packs what a specification names, checks it, and pays for it first.
@@ -33,6 +33,8 @@ pub(super) struct Loader<'a> {
     total_bytes: u64,
     /// Matrices by place: a tied one is read once.
     matrices: HashMap<TensorRef, Arc<Packed>>,
+    /// Those that an earlier load packed.
+    kept: Option<PackedFile>,
     ropes: Ropes,
 }
 
@@ -55,6 +57,7 @@ impl<'a> Loader<'a> {
             done_bytes: AtomicU64::new(0),
             total_bytes: weights.total_bytes(),
             matrices: HashMap::new(),
+            kept: weights.packed_path().and_then(|path| PackedFile::open(path, weights.files())),
             ropes: Ropes::default(),
         }
     }
@@ -84,6 +87,7 @@ impl<'a> Loader<'a> {
                 ModelHead::Classifier { dense: self.linear(dense)?, out: self.linear(out)? }
             }
         };
+        self.keep()?;
         let ropes = self.ropes.into_all();
         Ok(Model {
             table,
@@ -96,6 +100,26 @@ impl<'a> Loader<'a> {
             ropes,
             reservation,
         })
+    }
+
+    /// Writes what was packed to the file that it is to be kept in. A disk that is full costs the file, not the model.
+    fn keep(&self) -> Result<(), Error> {
+        let Some(path) = self.weights.packed_path().filter(|_| self.kept.is_none()) else { return Ok(()) };
+        let matrices: Vec<_> = self.matrices.iter().map(|(tensor, packed)| (tensor, &**packed)).collect();
+        let total = matrices.iter().map(|(_, packed)| packed.bytes() as u64).sum();
+        let mut done = 0;
+        let report = |bytes: usize| {
+            done += bytes as u64;
+            self.progress.report(Progress { stage: "keeping packed weights", done, total });
+        };
+        match PackedFile::write(path, self.weights.files(), &matrices, self.cancel, report) {
+            Err(_) if self.cancel.is_cancelled() => Err(Error::Cancelled),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "packed weights are not kept");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Pays for every tensor before the first is read.
@@ -181,27 +205,50 @@ impl<'a> Loader<'a> {
         let rows = tensor.rows.clone().unwrap_or(0..info.rows());
         let cols = info.shape.get(1).copied().unwrap_or(1);
         let place = |part: Range<usize>| rows.start + part.start..rows.start + part.end;
-        let packed = match self.packing.kind(info) {
-            Packs::AsStored(kind) => Packed::pack_with(kind, rows.len(), cols, self.cpu, |part, out| {
-                self.check_cancelled()?;
-                self.weights.read_rows_into(name, place(part), out)?;
-                self.report(out.len());
-                Ok::<_, Error>(())
-            })?,
-            Packs::Rounded => Packed::pack_with(Kind::Q8_0, rows.len(), cols, self.cpu, |part, out| {
-                let part = TensorRef { name: name.to_owned(), rows: Some(place(part)) };
-                round_to_bytes(&self.numbers(&part)?, out);
-                Ok::<_, Error>(())
-            })?,
-            Packs::Widened => {
-                let numbers = self.numbers(tensor)?;
-                let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-                Packed::pack(Kind::F32, rows.len(), cols, &bytes)?
-            }
+        let packs = self.packing.kind(info);
+        let packed = match self.kept_matrix(tensor, packs.kind(), (rows.len(), cols))? {
+            Some(packed) => packed,
+            None => match packs {
+                Packs::AsStored(kind) => Packed::pack_with(kind, rows.len(), cols, self.cpu, |part, out| {
+                    self.check_cancelled()?;
+                    self.weights.read_rows_into(name, place(part), out)?;
+                    self.report(out.len());
+                    Ok::<_, Error>(())
+                })?,
+                Packs::Rounded => Packed::pack_with(Kind::Q8_0, rows.len(), cols, self.cpu, |part, out| {
+                    let part = TensorRef { name: name.to_owned(), rows: Some(place(part)) };
+                    round_to_bytes(&self.numbers(&part)?, out);
+                    Ok::<_, Error>(())
+                })?,
+                Packs::Widened => {
+                    let numbers = self.numbers(tensor)?;
+                    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+                    Packed::pack(Kind::F32, rows.len(), cols, &bytes)?
+                }
+            },
         };
         let packed = Arc::new(packed);
         self.matrices.insert(tensor.clone(), Arc::clone(&packed));
         Ok(packed)
+    }
+
+    /// Reads a matrix that an earlier load packed, if it did.
+    fn kept_matrix(
+        &self,
+        tensor: &TensorRef,
+        kind: Kind,
+        (rows, cols): (usize, usize),
+    ) -> Result<Option<Packed>, Error> {
+        let Some(read) = self.kept.as_ref().and_then(|kept| kept.find(tensor, kind, (rows, cols))) else {
+            return Ok(None);
+        };
+        let read = |offset: usize, out: &mut [u8]| {
+            self.check_cancelled()?;
+            read(offset, out)?;
+            self.report(out.len());
+            Ok::<_, Error>(())
+        };
+        Packed::read_with(kind, rows, cols, self.cpu, read).map(Some)
     }
 
     /// Reads a small tensor, or a table that rows are looked up in, into `f32`.
@@ -265,6 +312,16 @@ enum Packs {
     Widened,
 }
 
+impl Packs {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::AsStored(kind) => *kind,
+            Self::Rounded => Kind::Q8_0,
+            Self::Widened => Kind::F32,
+        }
+    }
+}
+
 impl Packing {
     pub(in crate::executor) fn of(options: ExecutorOptions, spec: &ModelSpec) -> Self {
         let is_encoder = spec.mask == Mask::Bidirectional;
@@ -300,12 +357,7 @@ impl Packing {
         let (rows, all_rows) = used.rows_of(info.rows());
         match info.shape.as_slice() {
             [_, cols] if !used.is_looked_up => {
-                let kind = match self.kind(info) {
-                    Packs::AsStored(kind) => kind,
-                    Packs::Rounded => Kind::Q8_0,
-                    Packs::Widened => Kind::F32,
-                };
-                Packed::bytes_of(kind, rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
+                Packed::bytes_of(self.kind(info).kind(), rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
             }
             _ => (info.elements() / all_rows * rows) as u64 * 4,
         }
