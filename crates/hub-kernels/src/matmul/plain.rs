@@ -37,22 +37,27 @@ impl Op for Plain<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         match self.weights.kind() {
-            Kind::F16 => self.of::<S, 2>(simd, half),
-            Kind::BF16 => self.of::<S, 2>(simd, bf16),
-            _ => self.of::<S, 4>(simd, full),
+            Kind::F16 => self.of::<S, 2>(simd, half, half_ahead),
+            Kind::BF16 => self.of::<S, 2>(simd, bf16, bf16_ahead),
+            _ => self.of::<S, 4>(simd, full, full_ahead),
         }
     }
 }
 
 impl Plain<'_> {
     #[inline(always)]
-    fn of<S: Simd, const SIZE: usize>(self, simd: S, load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy) {
+    fn of<S: Simd, const SIZE: usize>(
+        self,
+        simd: S,
+        load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy,
+        load_ahead: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy,
+    ) {
         let Self { weights, x, work, sums } = self;
         match work {
             Work::One { tiles } => one(simd, load, weights, tiles, x, sums),
             Work::Many { tile, first, columns } => {
                 let numbers = weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
-                many(simd, load, &numbers[columns.clone()], (first, columns.start), x, sums);
+                many(simd, load_ahead, &numbers[columns.clone()], (first, columns.start), x, sums);
             }
         }
     }
@@ -160,17 +165,25 @@ fn multiply_by<S: Simd, V>(
     }
 }
 
-#[inline(always)]
-fn half<S: Simd>(simd: S, column: &[[u8; 2]; TILE]) -> S::F {
-    simd.load_half(&column.map(u16::from_le_bytes))
+/// How far ahead of products with few tokens weights are asked for, in bytes.
+const AHEAD: usize = 4_096;
+
+/// Defines what loads numbers of a kind, and the same that asks for what comes later as well.
+macro_rules! loads {
+    ($name:ident, $ahead:ident, $size:literal, |$simd:ident, $column:ident| $load:expr) => {
+        #[inline(always)]
+        fn $name<S: Simd>($simd: S, $column: &[[u8; $size]; TILE]) -> S::F {
+            $load
+        }
+
+        #[inline(always)]
+        fn $ahead<S: Simd>(simd: S, column: &[[u8; $size]; TILE]) -> S::F {
+            simd.ask(column.as_ptr().cast::<u8>().wrapping_add(AHEAD));
+            $name(simd, column)
+        }
+    };
 }
 
-#[inline(always)]
-fn bf16<S: Simd>(simd: S, column: &[[u8; 2]; TILE]) -> S::F {
-    simd.load_bf16(&column.map(u16::from_le_bytes))
-}
-
-#[inline(always)]
-fn full<S: Simd>(simd: S, column: &[[u8; 4]; TILE]) -> S::F {
-    simd.load(&column.map(f32::from_le_bytes))
-}
+loads!(half, half_ahead, 2, |simd, column| simd.load_half(&column.map(u16::from_le_bytes)));
+loads!(bf16, bf16_ahead, 2, |simd, column| simd.load_bf16(&column.map(u16::from_le_bytes)));
+loads!(full, full_ahead, 4, |simd, column| simd.load(&column.map(f32::from_le_bytes)));

@@ -50,6 +50,12 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const IS_WIDE: bool = false;
 
     #[inline(always)]
+    fn ask(self, address: *const u8) {
+        // SAFETY: asking for memory that is not there does nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Sixteen {
         // SAFETY: an `Avx2` is the proof that the instruction is there.
         unsafe { Sixteen(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
@@ -353,12 +359,6 @@ impl Dots for Avx2<true> {
     fn floats(self, v: Whole) -> Sixteen {
         // SAFETY: an `Avx2` is the proof that the instruction is there.
         unsafe { Sixteen(_mm256_cvtepi32_ps(v.0), _mm256_cvtepi32_ps(v.1)) }
-    }
-
-    #[inline(always)]
-    fn ask(self, address: *const u8) {
-        // SAFETY: asking for memory that is not there does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }
 

@@ -76,6 +76,12 @@ impl Simd for Avx512 {
     const IS_WIDE: bool = true;
 
     #[inline(always)]
+    fn ask(self, address: *const u8) {
+        // SAFETY: asking for memory that is not there does nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         call!(_mm512_set1_ps, x)
     }
@@ -280,12 +286,6 @@ impl Dots for Avx512 {
     #[inline(always)]
     fn floats(self, v: __m512i) -> __m512 {
         call!(_mm512_cvtepi32_ps, v)
-    }
-
-    #[inline(always)]
-    fn ask(self, address: *const u8) {
-        // SAFETY: asking for memory that is not there does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }
 

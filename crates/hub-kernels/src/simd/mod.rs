@@ -31,6 +31,8 @@ pub(crate) trait Simd: Copy {
     /// Whether one register holds them all, of which there are then 32.
     const IS_WIDE: bool;
 
+    /// Asks for a line of the cache, wherever that is.
+    fn ask(self, address: *const u8);
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;
     fn store(self, v: Self::F, out: &mut [f32; LANES]);
@@ -100,8 +102,6 @@ pub(crate) trait Dots: Simd {
     /// Widens unsigned bytes to 16 bits, two side by side.
     fn unsigned_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I;
     fn floats(self, v: Self::I) -> Self::F;
-    /// Asks for a line of the cache, wherever that is.
-    fn ask(self, address: *const u8);
 }
 
 /// A computation that is compiled for every set of instructions that has [`Dots`].

@@ -12,6 +12,9 @@ impl Simd for Portable {
     const IS_WIDE: bool = false;
 
     #[inline(always)]
+    fn ask(self, _: *const u8) {}
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]
     }
