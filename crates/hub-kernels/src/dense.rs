@@ -2,7 +2,8 @@
 //!
 //! The second matrix is cut into strips of columns, which the threads take one after another. A strip is copied, a
 //! stretch of its depth at a time, so that sixteen columns fill a vector and stay in the second-level cache, and meets
-//! six rows of the first matrix at a time: twelve sums that fill the registers of AVX2.
+//! six rows of the first matrix at a time: twelve sums that fill the registers of AVX2. Where a vector is one register it
+//! meets twelve.
 
 use half::bf16;
 
@@ -138,17 +139,24 @@ impl<B: Number> Op for Strip<'_, B> {
             b.copy(deep.clone(), columns.clone(), |at, col, value| {
                 wide[col / LANES][at][col % LANES] = value
             });
-            for (panel, x) in panels.chunks_exact(depth).enumerate() {
-                let x = &x[deep.clone()];
-                let first = rows.start + panel * ROWS;
+            let together = if S::IS_WIDE { 2 } else { 1 };
+            for (index, panels) in panels.chunks(together * depth).enumerate() {
+                let first = rows.start + index * together * ROWS;
                 for (vector, wide) in wide[..columns.len().div_ceil(LANES)].iter().enumerate() {
                     let first_column = start + vector * LANES;
                     let place = Place {
-                        rows: first..(first + ROWS).min(rows.end),
+                        rows: first..(first + together * ROWS).min(rows.end),
                         columns: first_column..(first_column + LANES).min(columns.end),
                         width: b.cols,
                     };
-                    self.add(simd, &wide[..x.len()], x, &place);
+                    let wide = &wide[..deep.len()];
+                    match panels.split_at_checked(depth) {
+                        Some((one, two)) if !two.is_empty() => {
+                            let x = [&one[deep.clone()], &two[deep.clone()]];
+                            self.add::<S, { 2 * ROWS }, 2>(simd, wide, x, &place);
+                        }
+                        _ => self.add::<S, ROWS, 1>(simd, wide, [&panels[deep.clone()]], &place),
+                    }
                 }
             }
         }
@@ -164,17 +172,23 @@ struct Place {
 
 impl<B> Strip<'_, B> {
     #[inline(always)]
-    fn add<S: Simd>(&self, simd: S, columns: &[[f32; LANES]], x: &[[f32; ROWS]], place: &Place) {
+    fn add<S: Simd, const T: usize, const P: usize>(
+        &self,
+        simd: S,
+        columns: &[[f32; LANES]],
+        x: [&[[f32; ROWS]]; P],
+        place: &Place,
+    ) {
         let line =
             |row: usize| row * place.width + place.columns.start..row * place.width + place.columns.end;
-        let mut sums = [[0.0; LANES]; ROWS];
+        let mut sums = [[0.0; LANES]; T];
         for (row, sums) in place.rows.clone().zip(&mut sums) {
             #[expect(unsafe_code, reason = "threads write columns of one matrix")]
             // SAFETY: a strip is one part, and strips are different columns.
             let out = unsafe { self.out.part(line(row)) };
             sums[..out.len()].copy_from_slice(out);
         }
-        multiply::<S, _, ROWS, 0, ROWS, 1>(simd, columns, wide, [x], &mut sums);
+        multiply::<S, _, T, 0, ROWS, P>(simd, columns, wide, x, &mut sums);
         for (row, sums) in place.rows.clone().zip(&sums) {
             #[expect(unsafe_code, reason = "threads write columns of one matrix")]
             // SAFETY: a strip is one part, and strips are different columns.
