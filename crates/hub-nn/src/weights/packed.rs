@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::Path,
-    time::UNIX_EPOCH,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use hub_base::CancelToken;
@@ -127,9 +127,11 @@ impl PackedFile {
         let header = Header { files: stamps(files)?, matrices: matrices.iter().map(entry).collect() };
         let header = serde_json::to_vec(&header)?;
         let length = u32::try_from(header.len()).map_err(io::Error::other)?;
-        let unfinished = path.with_extension(format!("part-{}", std::process::id()));
+        // Models of the same files may be loaded at once, by this process or another.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let unfinished = path.with_extension(format!("part-{}-{now}", std::process::id()));
         let mut write = || {
-            let mut out = BufWriter::new(File::create(&unfinished)?);
+            let mut out = BufWriter::new(File::create_new(&unfinished)?);
             out.write_all(MAGIC)?;
             out.write_all(&Packed::LAYOUT.to_le_bytes())?;
             out.write_all(&length.to_le_bytes())?;
@@ -144,7 +146,14 @@ impl PackedFile {
             out.into_inner()?.sync_all()?;
             fs::rename(&unfinished, path)
         };
-        write().inspect_err(|_| drop(fs::remove_file(&unfinished)))
+        let written = write();
+        match &written {
+            // Another's.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => drop(fs::remove_file(&unfinished)),
+            Ok(()) => {}
+        }
+        written
     }
 }
 
