@@ -31,7 +31,12 @@ const CAPABILITY: &str = "89";
 /// # Errors
 /// If there is no compiler, or a step fails.
 pub(crate) fn check() -> Result<(), Error> {
-    let toolkit = toolkit()?;
+    if !cfg!(target_os = "linux") {
+        return Err(
+            "this chore is for Linux; elsewhere `cargo build --features cuda` with an installed CUDA".into(),
+        );
+    }
+    let (toolkit, has_card) = (toolkit()?, has_card());
     let cargo = |args: &[&str]| {
         let mut cargo = command("cargo", args);
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -40,16 +45,16 @@ pub(crate) fn check() -> Result<(), Error> {
         for name in ["CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "CUDA_TOOLKIT_ROOT_DIR"] {
             cargo.env(name, &toolkit);
         }
-        if std::env::var_os("CUDA_COMPUTE_CAP").is_none() && !has_card() {
+        if std::env::var_os("CUDA_COMPUTE_CAP").is_none() && !has_card {
             cargo.env("CUDA_COMPUTE_CAP", CAPABILITY);
         }
-        cargo.env("RUSTFLAGS", flags(&toolkit));
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&toolkit, has_card));
         // Other flags than everything else is built with.
         cargo.env("CARGO_TARGET_DIR", root().join("target/cuda"));
         Ok::<_, Error>(cargo)
     };
     run(cargo(&["build", "--release", "--bin", "hub", "--features", "hub-cli/cuda"])?)?;
-    if !has_card() {
+    if !has_card {
         println!("built; there is no card here, so nothing was run on one");
         return Ok(());
     }
@@ -65,18 +70,20 @@ fn has_card() -> bool {
     output(command("nvidia-smi", &["-L"])).is_ok_and(|(_, ended_well)| ended_well)
 }
 
-/// Returns the linker's flags: the driver's library comes with the driver, so a machine without a card has but its name.
-fn flags(toolkit: &Path) -> OsString {
-    let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
+/// Returns the compiler's flags, as `CARGO_ENCODED_RUSTFLAGS` holds them. The driver's library comes with the driver, so a
+/// machine without a card has but its name.
+fn flags(toolkit: &Path, has_card: bool) -> OsString {
+    let given = std::env::var("RUSTFLAGS").unwrap_or_default();
+    let mut flags: Vec<OsString> = given.split_whitespace().map(OsString::from).collect();
     for folder in ["lib64", "lib", "lib64/stubs", "lib/stubs"] {
-        let folder = toolkit.join(folder);
-        if folder.is_dir() {
-            flags.push(" -L native=");
-            flags.push(folder);
-        }
+        let mut flag = OsString::from("-Lnative=");
+        flag.push(toolkit.join(folder));
+        flags.push(flag);
     }
-    flags.push(" -C link-arg=-Wl,--unresolved-symbols=ignore-all");
-    flags
+    if !has_card {
+        flags.push("-Clink-arg=-Wl,--unresolved-symbols=ignore-all".into());
+    }
+    flags.join("\u{1f}".as_ref())
 }
 
 /// Returns the folder of an installed CUDA, or of one that is fetched from PyPI.
@@ -87,13 +94,11 @@ fn toolkit() -> Result<PathBuf, Error> {
     {
         return Ok(folder);
     }
-    if !cfg!(target_os = "linux") {
-        return Err("there is no CUDA; install it and name its folder in CUDA_HOME".into());
-    }
     let python = tools::python("nvcc", &[COMPILER])?;
-    let (found, _) = output(command(python, &["-c", "import nvidia.cu13; print(*nvidia.cu13.__path__)"]))?;
+    let (found, ended_well) =
+        output(command(python, &["-c", "import nvidia.cu13; print(*nvidia.cu13.__path__)"]))?;
     let folder = PathBuf::from(found.trim());
-    if !folder.join("bin/nvcc").exists() {
+    if !ended_well || !folder.join("bin/nvcc").exists() {
         return Err("the packages of PyPI hold no nvcc".into());
     }
     link_libraries(&folder.join("lib"))?;

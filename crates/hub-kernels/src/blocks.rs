@@ -18,7 +18,8 @@ pub(crate) struct Block {
 }
 
 /// Rounds numbers to blocks of [`Kind::Q8_0`], as llama.cpp's `quantize_row_q8_0_ref` does: the largest of 32 numbers
-/// becomes 127, the others the nearest whole numbers on that scale.
+/// becomes 127, the others the nearest whole numbers on that scale. Numbers that are none become 0, and blocks with a
+/// number over 8,300,000 are lost: their scale is no `f16`.
 ///
 /// # Panics
 /// If the numbers are no whole blocks, or `out` has not as many bytes as those take.

@@ -33,9 +33,6 @@ use crate::{Cpu, Error, Kind, TILE, blocks::Block, kind::Planes, memory::Buffer}
 /// Bytes of one step: 16 rows of four columns.
 pub(crate) const STEP: usize = 4 * TILE;
 
-/// How many bytes of a file a thread reads at a time while a matrix is packed.
-const PIECE: usize = 1 << 20;
-
 /// A matrix of weights, packed: `[rows, cols]`, a row for each output.
 #[derive(Debug)]
 pub struct Packed {
@@ -73,6 +70,8 @@ impl Layout {
 impl Packed {
     /// Changes whenever packed bytes come to mean something else.
     pub const LAYOUT: u32 = 1;
+    /// How many bytes a thread reads at a time.
+    pub const PIECE: usize = 1 << 20;
 
     /// Packs a matrix as a file has it: row by row, in the blocks of GGUF or as plain little-endian numbers.
     ///
@@ -91,7 +90,7 @@ impl Packed {
     }
 
     /// Packs a matrix while it is read, on all threads: `read` fills its second argument with the rows it is asked for.
-    /// No more of the unpacked matrix is in memory than about a megabyte a thread.
+    /// No more of the unpacked matrix is in memory than about a megabyte a thread, and what `read` needs for as many.
     ///
     /// # Errors
     /// [`Error::Columns`], [`Error::Memory`], or what `read` returns.
@@ -102,41 +101,26 @@ impl Packed {
         cpu: &Cpu,
         read: impl Fn(Range<usize>, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
-        if cols == 0 || !cols.is_multiple_of(kind.block()) {
-            return Err(Error::Columns { kind, cols }.into());
-        }
         let tile_bytes = cols / kind.block() * Layout::of(kind).bytes;
         let row_bytes = cols / kind.block() * kind.block_bytes();
-        let mut bytes =
-            Buffer::zeroed(Self::bytes_of(kind, rows, cols).ok_or(Error::Memory { bytes: usize::MAX })?)?;
-        let tiles = (PIECE / (row_bytes * TILE)).max(1);
-        let failed = Mutex::new(None);
+        let tiles = (Self::PIECE / (row_bytes * TILE).max(1)).max(1);
         let raw: Vec<Mutex<Vec<u8>>> = (0..cpu.threads()).map(|_| Mutex::default()).collect();
-        cpu.each_chunk_by_thread(&mut bytes, tiles * tile_bytes, |thread, piece, out| {
+        Self::filled(kind, (rows, cols), tiles * tile_bytes, cpu, |thread, piece, out| {
             let range = piece * tiles * TILE..((piece + 1) * tiles * TILE).min(rows);
             // Whatever an earlier piece left there is written over.
             let mut raw = raw[thread].lock().unwrap_or_else(PoisonError::into_inner);
             raw.resize(range.len() * row_bytes, 0);
-            match read(range, &mut raw) {
-                Ok(()) => {
-                    for (raw, out) in raw.chunks(TILE * row_bytes).zip(out.chunks_exact_mut(tile_bytes)) {
-                        pack_tile(kind, raw, row_bytes, out);
-                    }
-                }
-                Err(error) => {
-                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                }
+            read(range, &mut raw)?;
+            for (raw, out) in raw.chunks(TILE * row_bytes).zip(out.chunks_exact_mut(tile_bytes)) {
+                pack_tile(kind, raw, row_bytes, out);
             }
-        });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(Self { kind, rows, cols, bytes }),
-        }
+            Ok(())
+        })
     }
 
-    /// Reads a matrix that was packed before, on all threads: `read` fills its second argument with the packed bytes from
-    /// its first on, as [`as_bytes`](Self::as_bytes) gave them under the same [`LAYOUT`](Self::LAYOUT). Any bytes make a
-    /// matrix, if not the one that was meant.
+    /// Reads a matrix that was packed before, on all threads: `read(piece, out)` fills `out` with a piece of what
+    /// [`as_bytes`](Self::as_bytes) gave under the same [`LAYOUT`](Self::LAYOUT), [`PIECE`](Self::PIECE) bytes each but
+    /// the last. Any bytes make a matrix, if not the one that was meant.
     ///
     /// # Errors
     /// [`Error::Columns`], [`Error::Memory`], or what `read` returns.
@@ -147,14 +131,25 @@ impl Packed {
         cpu: &Cpu,
         read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
+        Self::filled(kind, (rows, cols), Self::PIECE, cpu, |_, piece, out| read(piece, out))
+    }
+
+    /// Makes a matrix whose packed bytes `fill(thread, piece, out)` writes, so many at a time.
+    fn filled<E: From<Error> + Send>(
+        kind: Kind,
+        (rows, cols): (usize, usize),
+        piece_bytes: usize,
+        cpu: &Cpu,
+        fill: impl Fn(usize, usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
         if cols == 0 || !cols.is_multiple_of(kind.block()) {
             return Err(Error::Columns { kind, cols }.into());
         }
         let bytes = Self::bytes_of(kind, rows, cols).ok_or(Error::Memory { bytes: usize::MAX })?;
         let mut bytes = Buffer::zeroed(bytes)?;
         let failed = Mutex::new(None);
-        cpu.each_chunk(&mut bytes, PIECE, |piece, out| {
-            if let Err(error) = read(piece * PIECE, out) {
+        cpu.each_chunk_by_thread(&mut bytes, piece_bytes, |thread, piece, out| {
+            if let Err(error) = fill(thread, piece, out) {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         });

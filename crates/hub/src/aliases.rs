@@ -25,7 +25,7 @@ impl Hub {
     /// # Errors
     /// [`Error::Store`](crate::Error::Store).
     pub async fn aliases(&self) -> Result<Vec<Alias>> {
-        let installed = self.models().await?;
+        let installed = self.installed().await?;
         let has = |name: &str| installed.iter().any(|model: &Installed| model.name.as_str() == name);
         let alias = |(name, leads_to): (&str, Vec<&str>)| {
             let names = leads_to.into_iter().map(str::to_owned);

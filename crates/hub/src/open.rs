@@ -52,7 +52,7 @@ impl Hub {
         let guide = blocking(|| hub_models::inspect(&Source::Guide)).await??;
         let builtin = Installed::builtin(&guide)?;
         let store = Store::open(home.path(), config.store.clone()).await?;
-        let packed = config.packed_cache(&home);
+        let packed = config.packed_cache(&home, &device);
         let load = config.load_options(device.clone());
         let registry = Registry::new(device, load, packed.clone(), config.models.keep_alive);
         Ok(Self(Arc::new(Parts { config, home, store, router, registry, packed, puller, builtin })))

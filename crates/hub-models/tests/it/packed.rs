@@ -41,7 +41,8 @@ fn what_was_packed_is_read_again_unless_something_changed() {
     assert_eq!(first, again);
 
     let whole = fs::read(&kept).unwrap();
-    let damages: [fn(&mut Vec<u8>); 5] = [
+    let damages: [fn(&mut Vec<u8>); 6] = [
+        |bytes| *bytes.last_mut().unwrap() ^= 1,
         |bytes| bytes.truncate(bytes.len() - 1),
         |bytes| bytes.truncate(3),
         |bytes| bytes[8] ^= 1,

@@ -27,7 +27,7 @@ pub use gguf::{GgufWriter, write_gguf};
 use indexmap::{IndexMap, map::Entry};
 pub use kind::WeightKind;
 pub use metadata::{Array, Metadata, Value};
-pub(crate) use packed::PackedFile;
+pub(crate) use packed::{PackedFile, Stamp};
 pub use tensor::{RawTensor, TensorInfo};
 
 use self::{
@@ -97,7 +97,8 @@ impl Weights {
     }
 
     /// Keeps what [`CpuExecutor`](crate::executor::CpuExecutor) packs in the file `path`: a load writes it if it is not
-    /// there or not of these files, and the next one reads it instead of packing again.
+    /// there or not of these files, and the next one reads it instead of packing again. Nothing is kept of bytes in
+    /// memory.
     #[must_use]
     pub fn packed_at(mut self, path: PathBuf) -> Self {
         self.packed = Some(path);

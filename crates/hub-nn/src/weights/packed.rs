@@ -2,7 +2,8 @@
 //! reads them instead of packing again.
 //!
 //! `HUBPACK1`, the layout and the length of a header as `u32`, the header as JSON, then the packed bytes. It says of
-//! which files it was made; once one of those changes, it is of no use.
+//! which files it was made, and holds a CRC-32 of each piece; once one of the files changes, or the bytes do, it is of no
+//! use.
 
 use std::{
     fs::{self, File},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use hub_base::CancelToken;
-use hub_kernels::{Kind, Packed};
+use hub_kernels::{Cpu, Kind, Packed};
 use serde::{Deserialize, Serialize};
 
 use super::source::Source;
@@ -40,8 +41,8 @@ struct Header {
 }
 
 /// What tells whether a file is still the same.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
     path: String,
     bytes: u64,
     modified_ns: u64,
@@ -58,11 +59,26 @@ struct Matrix {
     /// From the beginning of packed bytes.
     offset: u64,
     bytes: u64,
+    /// Of each piece of [`Packed::PIECE`] bytes.
+    crc32: Vec<u32>,
+}
+
+impl Stamp {
+    /// Looks at the files of a model; `None` if it has none, or one cannot be looked at.
+    pub(crate) fn of_all<'a>(files: impl Iterator<Item = &'a str>) -> Option<Vec<Self>> {
+        let stamp = |path: &str| {
+            let metadata = fs::metadata(path).ok()?;
+            let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
+            Some(Self { path: path.to_owned(), bytes: metadata.len(), modified_ns })
+        };
+        files.map(stamp).collect::<Option<Vec<_>>>().filter(|stamps| !stamps.is_empty())
+    }
 }
 
 impl PackedFile {
-    /// Opens a packed file; `None` if there is none, or it is damaged, or not of `files` as they are now.
-    pub(crate) fn open<'a>(path: &Path, files: impl Iterator<Item = &'a str>) -> Option<Self> {
+    /// Opens a packed file; `None` if there is none, or its header is damaged, or it is cut short, or not of these files.
+    pub(crate) fn open(path: &Path, files: &[Stamp]) -> Option<Self> {
         let source = Source::open(path).ok()?;
         let start = source.read(0, START).ok()?;
         let (magic, numbers) = start.split_first_chunk()?;
@@ -72,7 +88,7 @@ impl PackedFile {
             return None;
         }
         let header: Header = serde_json::from_slice(&source.read(START as u64, length).ok()?).ok()?;
-        if header.files != stamps(files).ok()? {
+        if header.files != files {
             return None;
         }
         let data = (START + length) as u64;
@@ -82,30 +98,62 @@ impl PackedFile {
         is_whole.then_some(Self { source, matrices: header.matrices, data })
     }
 
-    /// Finds a matrix, and returns what reads its packed bytes from an offset on.
-    pub(crate) fn find(
+    /// Reads a matrix on all threads of `cpu`; `None` if it is not among these.
+    ///
+    /// # Errors
+    /// Those of the read and of `check`, [`Error::Corrupt`](super::Error::Corrupt) if the bytes are not those that were
+    /// written.
+    pub(crate) fn read(
         &self,
         tensor: &TensorRef,
         kind: Kind,
         (rows, cols): (usize, usize),
-    ) -> Option<impl Fn(usize, &mut [u8]) -> Result<(), super::Error> + Sync> {
-        let bytes = Packed::bytes_of(kind, rows, cols)? as u64;
-        let (part, kind) = (part(tensor), format!("{kind:?}"));
+        cpu: &Cpu,
+        check: impl Fn() -> Result<(), crate::Error> + Sync,
+    ) -> Result<Option<Packed>, crate::Error> {
+        let Some(bytes) = Packed::bytes_of(kind, rows, cols) else { return Ok(None) };
+        let (part, kind_name) = (part(tensor), format!("{kind:?}"));
         let is_it = |matrix: &&Matrix| {
-            (&matrix.name, matrix.part, &matrix.kind) == (&tensor.name, part, &kind)
-                && (matrix.rows, matrix.cols, matrix.bytes) == (rows, cols, bytes)
+            (&matrix.name, matrix.part, &matrix.kind) == (&tensor.name, part, &kind_name)
+                && (matrix.rows, matrix.cols, matrix.bytes) == (rows, cols, bytes as u64)
         };
-        let start = self.data + self.matrices.iter().find(is_it)?.offset;
-        Some(move |offset: usize, out: &mut [u8]| self.source.read_into(start + offset as u64, out))
+        let Some(matrix) = self.matrices.iter().find(is_it) else { return Ok(None) };
+        let start = self.data + matrix.offset;
+        let read = |piece: usize, out: &mut [u8]| {
+            check()?;
+            self.source.read_into(start + (piece * Packed::PIECE) as u64, out)?;
+            if matrix.crc32.get(piece) != Some(&crc32fast::hash(out)) {
+                return Err(self.source.corrupt("its packed bytes are not those that were written").into());
+            }
+            Ok(())
+        };
+        Packed::read_with(kind, rows, cols, cpu, read).map(Some)
     }
 
-    /// Writes one, under another name until it is whole.
+    /// Writes one, under another name until it is whole. Matrices lie in the order they are given in.
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::Interrupted`] once `cancel` is set. Nothing is left behind then.
-    pub(crate) fn write<'a>(
+    pub(crate) fn write(
         path: &Path,
-        files: impl Iterator<Item = &'a str>,
+        files: Vec<Stamp>,
+        matrices: &[(&TensorRef, &Packed)],
+        cancel: &CancelToken,
+        report: impl FnMut(usize),
+    ) -> io::Result<()> {
+        // Models of the same files may be loaded at once, by this process or another.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let unfinished = path.with_extension(format!("part-{}-{now}", std::process::id()));
+        let out = File::create_new(&unfinished)?;
+        let written = Self::write_to(out, files, matrices, cancel, report);
+        written
+            .and_then(|()| fs::rename(&unfinished, path))
+            .inspect_err(|_| drop(fs::remove_file(&unfinished)))
+    }
+
+    fn write_to(
+        out: File,
+        files: Vec<Stamp>,
         matrices: &[(&TensorRef, &Packed)],
         cancel: &CancelToken,
         mut report: impl FnMut(usize),
@@ -122,51 +170,28 @@ impl PackedFile {
                 cols: packed.cols(),
                 offset: offset - bytes,
                 bytes,
+                crc32: packed.as_bytes().chunks(Packed::PIECE).map(crc32fast::hash).collect(),
             }
         };
-        let header = Header { files: stamps(files)?, matrices: matrices.iter().map(entry).collect() };
+        let header = Header { files, matrices: matrices.iter().map(entry).collect() };
         let header = serde_json::to_vec(&header)?;
         let length = u32::try_from(header.len()).map_err(io::Error::other)?;
-        // Models of the same files may be loaded at once, by this process or another.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let unfinished = path.with_extension(format!("part-{}-{now}", std::process::id()));
-        let mut write = || {
-            let mut out = BufWriter::new(File::create_new(&unfinished)?);
-            out.write_all(MAGIC)?;
-            out.write_all(&Packed::LAYOUT.to_le_bytes())?;
-            out.write_all(&length.to_le_bytes())?;
-            out.write_all(&header)?;
-            for piece in matrices.iter().flat_map(|(_, packed)| packed.as_bytes().chunks(4 << 20)) {
-                if cancel.is_cancelled() {
-                    return Err(io::ErrorKind::Interrupted.into());
-                }
-                out.write_all(piece)?;
-                report(piece.len());
+        let mut out = BufWriter::new(out);
+        out.write_all(MAGIC)?;
+        out.write_all(&Packed::LAYOUT.to_le_bytes())?;
+        out.write_all(&length.to_le_bytes())?;
+        out.write_all(&header)?;
+        for piece in matrices.iter().flat_map(|(_, packed)| packed.as_bytes().chunks(Packed::PIECE)) {
+            if cancel.is_cancelled() {
+                return Err(io::ErrorKind::Interrupted.into());
             }
-            out.into_inner()?.sync_all()?;
-            fs::rename(&unfinished, path)
-        };
-        let written = write();
-        match &written {
-            // Another's.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(_) => drop(fs::remove_file(&unfinished)),
-            Ok(()) => {}
+            out.write_all(piece)?;
+            report(piece.len());
         }
-        written
+        out.into_inner()?.sync_all()
     }
 }
 
 fn part(tensor: &TensorRef) -> Option<(usize, usize)> {
     tensor.rows.as_ref().map(|rows| (rows.start, rows.end))
-}
-
-fn stamps<'a>(files: impl Iterator<Item = &'a str>) -> io::Result<Vec<Stamp>> {
-    let stamp = |path: &str| {
-        let metadata = fs::metadata(path)?;
-        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
-        Ok(Stamp { path: path.to_owned(), bytes: metadata.len(), modified_ns })
-    };
-    files.map(stamp).collect()
 }

@@ -9,7 +9,7 @@ use hub_store::ModelRow;
 use serde::Serialize;
 
 use super::{
-    GUIDE, Installed, ModelOrigin, PackedCache, files,
+    GUIDE, Installed, ModelOrigin, files,
     record::{Details, IMPORT, main_kind, saturate},
 };
 use crate::{
@@ -128,7 +128,7 @@ impl Hub {
         if name.as_str() == GUIDE || name.as_str() == AUTO {
             return Err(Error::ReservedName { name: name.clone() });
         }
-        let Some(there) = self.models().await?.into_iter().find(|model| model.name == *name) else {
+        let Some(there) = self.installed().await?.into_iter().find(|model| model.name == *name) else {
             return Ok(None);
         };
         // A commit says which content, not which place.
@@ -144,7 +144,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Error::NoSuchModel`], [`Error::Builtin`], or [`Error::Fetch`](crate::Error::Fetch) for files that cannot be
-    /// deleted.
+    /// deleted; [`Error::Home`] for its packed weights.
     pub async fn remove(&self, name: &str) -> Result<Removed> {
         let installed = self.model(name).await?;
         if installed.origin == ModelOrigin::Builtin {
@@ -152,21 +152,19 @@ impl Hub {
         }
         let (registry, name) = (self.registry().clone(), installed.name.clone());
         blocking(move || registry.forget(&name)).await?;
-        let mut freed_bytes = 0;
+        let (mut freed_bytes, mut packed_bytes) = (0, 0);
         if let Some(path) = installed.path.clone() {
             // The same files may be there under another name.
             let is_other =
                 |model: &Installed| model.name != installed.name && model.path.as_ref() == Some(&path);
-            let is_shared = self.models().await?.iter().any(is_other);
-            let puller = self.puller().clone();
+            let is_shared = self.installed().await?.iter().any(is_other);
             if !is_shared {
-                freed_bytes = blocking(move || puller.remove(&path)).await??;
+                let (puller, packed, model) =
+                    (self.puller().clone(), self.packed().clone(), installed.clone());
+                let remove = move || Ok::<_, Error>((packed.remove(&model)?, puller.remove(&path)?));
+                (packed_bytes, freed_bytes) = blocking(remove).await??;
             }
         }
-        let is_twin =
-            |model: &Installed| model.name != installed.name && PackedCache::is_shared(model, &installed);
-        let is_shared = self.models().await?.iter().any(is_twin);
-        let packed_bytes = if is_shared { 0 } else { self.packed().remove(&installed) };
         // Last, so that it can be tried again if files cannot be deleted.
         self.store().catalog().remove(&installed.name).await?;
         Ok(Removed { model: installed, freed_bytes, packed_bytes })

@@ -60,7 +60,7 @@ pub struct Installed {
     pub files: Vec<ModelFile>,
     /// The space that all its files take, in bytes.
     pub disk_bytes: u64,
-    /// The space that its packed weights take besides, in bytes.
+    /// The space that its packed weights take besides, in bytes; looked at where all models are listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub packed_bytes: u64,
     /// The languages it was made for, as its authors say: `["en", "vi"]`.
@@ -162,6 +162,17 @@ impl Hub {
     /// # Errors
     /// [`Error::Store`].
     pub async fn models(&self) -> Result<Vec<Installed>> {
+        let mut models = self.installed().await?;
+        let packed = self.packed().clone();
+        blocking(move || {
+            packed.measure(&mut models);
+            models
+        })
+        .await
+    }
+
+    /// Returns the same, without a look at the disk.
+    pub(crate) async fn installed(&self) -> Result<Vec<Installed>> {
         let rows = self.store().catalog().list().await?;
         let mut models: Vec<_> = rows.into_iter().filter_map(Installed::from_row).collect();
         models.push(self.builtin().clone());
@@ -170,7 +181,6 @@ impl Hub {
         self.registry().forget_all_but(&models);
         for model in &mut models {
             model.is_loaded = self.registry().is_loaded(&model.name);
-            model.packed_bytes = self.packed().bytes_of(model);
         }
         Ok(models)
     }
@@ -180,7 +190,7 @@ impl Hub {
     /// # Errors
     /// [`Error::NoSuchModel`], which lists what is installed.
     pub async fn model(&self, name: &str) -> Result<Installed> {
-        let mut models = self.models().await?;
+        let mut models = self.installed().await?;
         match models.iter().position(|model| model.name.as_str() == name) {
             Some(at) => Ok(models.swap_remove(at)),
             None => {
@@ -226,7 +236,7 @@ impl Hub {
 
     /// Asks the router, and finds the models it names.
     pub(crate) async fn plan(&self, request: &Request<'_>) -> Result<Vec<Planned>> {
-        let models = self.models().await?;
+        let models = self.installed().await?;
         let targets: Vec<_> = models.iter().map(Installed::target).collect();
         let decision = self.router().decide(request, &targets)?;
         let find = |candidate: Candidate| {

@@ -1,18 +1,20 @@
 //! Packed weights on disk: what the executor for processors makes of a model's files, kept for the next load.
 //!
-//! `packed/DIGEST-FORM.pack` in the home, by what the weights' files hash to, so that models of the same files share it.
-//! All together take no more than the settings allow; who was not used for longest leaves first.
+//! `packed/DIGEST-FORM.pack` in the home, by where the weights' files are and what they hash to, so that names for one
+//! model share it. All together take no more than the settings allow; who was not used for longest leaves first. Once the
+//! settings allow none, none is read or written, and what is there leaves with its model.
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
-    time::SystemTime,
+    io,
+    path::PathBuf,
+    time::{Duration, SystemTime},
 };
 
 use sha2::{Digest, Sha256};
 
 use super::Installed;
-use crate::os::create_private_dir;
+use crate::{Error, Result, os::create_private_dir};
 
 /// The files of packed weights.
 #[derive(Clone, Debug)]
@@ -24,11 +26,26 @@ pub(crate) struct PackedCache {
     form: &'static str,
 }
 
+/// How long after its last byte an unfinished file may still be somebody's.
+const UNFINISHED: Duration = Duration::from_secs(600);
+
 /// One of them.
 struct Entry {
     path: PathBuf,
     bytes: u64,
     used: SystemTime,
+}
+
+impl Entry {
+    fn is_of(&self, digits: &str) -> bool {
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.strip_prefix(digits)).is_some_and(|rest| rest.starts_with('-'))
+    }
+
+    fn is_being_written(&self) -> bool {
+        let is_whole = self.path.extension().is_some_and(|extension| extension == "pack");
+        !is_whole && self.used.elapsed().is_ok_and(|age| age < UNFINISHED)
+    }
 }
 
 impl PackedCache {
@@ -63,36 +80,37 @@ impl PackedCache {
         }
     }
 
-    /// Returns how many bytes a model's packed weights take.
-    pub(crate) fn bytes_of(&self, model: &Installed) -> u64 {
-        self.of(model).iter().map(|entry| entry.bytes).sum()
+    /// Notes with each model how many bytes its packed weights take.
+    pub(crate) fn measure(&self, models: &mut [Installed]) {
+        let entries = self.entries();
+        for model in models.iter_mut().filter(|_| !entries.is_empty()) {
+            let Some(digits) = digest(model) else { continue };
+            model.packed_bytes =
+                entries.iter().filter(|entry| entry.is_of(&digits)).map(|entry| entry.bytes).sum();
+        }
     }
 
     /// Deletes a model's packed weights, and returns how many bytes they took.
-    pub(crate) fn remove(&self, model: &Installed) -> u64 {
-        self.of(model)
-            .iter()
-            .filter(|entry| fs::remove_file(&entry.path).is_ok())
-            .map(|entry| entry.bytes)
-            .sum()
-    }
-
-    /// Whether two models have the same weights.
-    pub(crate) fn is_shared(one: &Installed, other: &Installed) -> bool {
-        digest(one).is_some_and(|digits| Some(digits) == digest(other))
-    }
-
-    fn of(&self, model: &Installed) -> Vec<Entry> {
-        let Some(digits) = digest(model) else { return Vec::new() };
-        let is_its = |path: &Path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.and_then(|name| name.strip_prefix(&digits)).is_some_and(|rest| rest.starts_with('-'))
-        };
-        self.entries().into_iter().filter(|entry| is_its(&entry.path)).collect()
+    ///
+    /// # Errors
+    /// [`Error::Home`] naming the file that cannot be deleted.
+    pub(crate) fn remove(&self, model: &Installed) -> Result<u64> {
+        let Some(digits) = digest(model) else { return Ok(0) };
+        let mut freed = 0;
+        for Entry { path, bytes, .. } in self.entries().into_iter().filter(|entry| entry.is_of(&digits)) {
+            match fs::remove_file(&path) {
+                Ok(()) => freed += bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::Home { path, source }),
+            }
+        }
+        Ok(freed)
     }
 
     fn trim_to(&self, limit: u64) {
+        // What is being written leaves only if nobody can be writing it any more.
         let mut entries = self.entries();
+        entries.retain(|entry| !entry.is_being_written());
         entries.sort_by_key(|entry| entry.used);
         let mut all: u64 = entries.iter().map(|entry| entry.bytes).sum();
         for entry in entries {
@@ -116,12 +134,13 @@ impl PackedCache {
     }
 }
 
-/// Returns what a model's files hash to together; `None` for the built-in one and for models of older versions.
+/// Returns what a model's files hash to together with their place; `None` for the built-in one and for models of older versions.
 fn digest(model: &Installed) -> Option<String> {
     if model.files.is_empty() {
         return None;
     }
     let mut hasher = Sha256::new();
+    hasher.update(model.path.as_ref()?.to_string_lossy().as_bytes());
     model.files.iter().for_each(|file| hasher.update(&file.sha256));
     Some(hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }

@@ -356,13 +356,13 @@ impl HubConfig {
         self.models.load_options(device).executor(self.compute.executor_options())
     }
 
-    /// Returns where packed weights are kept in a home, and how many.
-    pub(crate) fn packed_cache(&self, home: &Home) -> PackedCache {
+    /// Returns where packed weights are kept in a home, and how many: none for a device whose executor packs none.
+    pub(crate) fn packed_cache(&self, home: &Home, device: &Device) -> PackedCache {
         let form = match self.compute.encoders {
             EncodersChoice::Stored => "stored",
             EncodersChoice::Q8 => "q8",
         };
-        let is_packed = self.compute.executor != ExecutorChoice::Candle;
+        let is_packed = self.compute.executor_options().for_device(device).kind == ExecutorKind::Cpu;
         let room = if is_packed { self.models.packed_cache.0 } else { 0 };
         PackedCache::new(home.path().join("packed"), room, form)
     }

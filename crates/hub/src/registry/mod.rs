@@ -122,6 +122,10 @@ impl Registry {
             let _turn = turn;
             let loading = hold.slot().begin_loading();
             let model = this.open(&installed, loading.state(), progress)?;
+            if !this.has(&name) {
+                // Its model was removed meanwhile, and it came too late to leave with it.
+                this.0.packed.remove(&installed)?;
+            }
             hold.slot().put(model.clone());
             drop(loading);
             Ok(Lease::new(name, model, hold))
@@ -256,6 +260,11 @@ impl Registry {
     /// Tells whether a model is in memory.
     pub(crate) fn is_loaded(&self, name: &ModelId) -> bool {
         self.slots().get(name).is_some_and(|slot| slot.is_loaded())
+    }
+
+    /// Whether a model is in memory, or on its way there.
+    fn has(&self, name: &ModelId) -> bool {
+        self.slots().contains_key(name)
     }
 
     /// Lists the models in memory, by name.

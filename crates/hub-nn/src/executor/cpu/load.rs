@@ -1,6 +1,7 @@
 use std::{
     collections::HashMap,
     ops::Range,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +19,7 @@ use crate::{
         self, Activation, AttentionSpec, Head, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RopeSpec,
         TensorRef, TensorUse,
     },
-    weights::{PackedFile, RawTensor, TensorInfo, WeightKind, Weights},
+    weights::{PackedFile, RawTensor, Stamp, TensorInfo, WeightKind, Weights},
 };
 
 /// Reads and packs what a specification names, checks it, and pays for it first.
@@ -33,8 +34,8 @@ pub(super) struct Loader<'a> {
     total_bytes: u64,
     /// Matrices by place: a tied one is read once.
     matrices: HashMap<TensorRef, Arc<Packed>>,
-    /// Those that an earlier load packed.
-    kept: Option<PackedFile>,
+    /// Where packed matrices are kept, if they are.
+    kept: Option<Kept<'a>>,
     ropes: Ropes,
 }
 
@@ -57,7 +58,7 @@ impl<'a> Loader<'a> {
             done_bytes: AtomicU64::new(0),
             total_bytes: weights.total_bytes(),
             matrices: HashMap::new(),
-            kept: weights.packed_path().and_then(|path| PackedFile::open(path, weights.files())),
+            kept: Kept::of(weights),
             ropes: Ropes::default(),
         }
     }
@@ -104,15 +105,20 @@ impl<'a> Loader<'a> {
 
     /// Writes what was packed to the file that it is to be kept in. A disk that is full costs the file, not the model.
     fn keep(&self) -> Result<(), Error> {
-        let Some(path) = self.weights.packed_path().filter(|_| self.kept.is_none()) else { return Ok(()) };
-        let matrices: Vec<_> = self.matrices.iter().map(|(tensor, packed)| (tensor, &**packed)).collect();
+        let Some(Kept { path, stamps, file: None }) = &self.kept else { return Ok(()) };
+        // What changed meanwhile may have been read half before and half after.
+        if Stamp::of_all(self.weights.files()).as_ref() != Some(stamps) {
+            return Ok(());
+        }
+        let mut matrices: Vec<_> = self.matrices.iter().map(|(tensor, packed)| (tensor, &**packed)).collect();
+        matrices.sort_by_key(|(tensor, _)| (&tensor.name, tensor.rows.as_ref().map(|rows| rows.start)));
         let total = matrices.iter().map(|(_, packed)| packed.bytes() as u64).sum();
         let mut done = 0;
         let report = |bytes: usize| {
             done += bytes as u64;
             self.progress.report(Progress { stage: "keeping packed weights", done, total });
         };
-        match PackedFile::write(path, self.weights.files(), &matrices, self.cancel, report) {
+        match PackedFile::write(path, stamps.clone(), &matrices, self.cancel, report) {
             Err(_) if self.cancel.is_cancelled() => Err(Error::Cancelled),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "packed weights are not kept");
@@ -207,7 +213,11 @@ impl<'a> Loader<'a> {
         let place = |part: Range<usize>| rows.start + part.start..rows.start + part.end;
         let packs = self.packing.kind(info);
         let packed = match self.kept_matrix(tensor, packs.kind(), (rows.len(), cols))? {
-            Some(packed) => packed,
+            Some(packed) => {
+                // Progress counts bytes of the model's own files.
+                self.report(info.bytes() as usize / info.rows().max(1) * rows.len());
+                packed
+            }
             None => match packs {
                 Packs::AsStored(kind) => Packed::pack_with(kind, rows.len(), cols, self.cpu, |part, out| {
                     self.check_cancelled()?;
@@ -232,23 +242,29 @@ impl<'a> Loader<'a> {
         Ok(packed)
     }
 
-    /// Reads a matrix that an earlier load packed, if it did.
+    /// Reads a matrix that an earlier load packed, if it did. A file that lacks one or cannot be read is given up, and
+    /// written again at the end.
     fn kept_matrix(
-        &self,
+        &mut self,
         tensor: &TensorRef,
         kind: Kind,
-        (rows, cols): (usize, usize),
+        shape: (usize, usize),
     ) -> Result<Option<Packed>, Error> {
-        let Some(read) = self.kept.as_ref().and_then(|kept| kept.find(tensor, kind, (rows, cols))) else {
-            return Ok(None);
+        let Some(Kept { path, file: Some(file), .. }) = &self.kept else { return Ok(None) };
+        let found = match file.read(tensor, kind, shape, self.cpu, || self.check_cancelled()) {
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "packed weights are packed again");
+                None
+            }
+            Ok(found) => found,
         };
-        let read = |offset: usize, out: &mut [u8]| {
-            self.check_cancelled()?;
-            read(offset, out)?;
-            self.report(out.len());
-            Ok::<_, Error>(())
-        };
-        Packed::read_with(kind, rows, cols, self.cpu, read).map(Some)
+        if found.is_none()
+            && let Some(kept) = &mut self.kept
+        {
+            kept.file = None;
+        }
+        Ok(found)
     }
 
     /// Reads a small tensor, or a table that rows are looked up in, into `f32`.
@@ -293,6 +309,24 @@ fn function(activation: Activation) -> Function {
         Activation::Gelu => Function::Gelu,
         Activation::GeluTanh => Function::GeluTanh,
         Activation::Relu => Function::Relu,
+    }
+}
+
+/// Where a model's packed matrices are kept.
+struct Kept<'a> {
+    path: &'a Path,
+    /// What its files were when the load began.
+    stamps: Vec<Stamp>,
+    /// What an earlier load wrote of these files.
+    file: Option<PackedFile>,
+}
+
+impl<'a> Kept<'a> {
+    fn of(weights: &'a Weights) -> Option<Self> {
+        let path = weights.packed_path()?;
+        let stamps = Stamp::of_all(weights.files())?;
+        let file = PackedFile::open(path, &stamps);
+        Some(Self { path, stamps, file })
     }
 }
 
