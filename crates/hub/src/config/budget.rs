@@ -27,7 +27,7 @@ enum Written {
     Text(String),
 }
 
-/// How much room something may take at most: `"20GiB"`, or 0 for none.
+/// How much room something may take at most, in bytes; written `"20GiB"`, or 0 for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "WrittenRoom", into = "String")]
 pub struct Room(pub u64);
