@@ -20,11 +20,13 @@ fn logits() -> Vec<f32> {
         .collect()
 }
 
-#[divan::bench(args = ["greedy", "top_p 0.9", "top_k 40"])]
+#[divan::bench(args = ["greedy", "all", "top_p 0.9", "top_k 40", "min_p 0.05"])]
 fn sample(bencher: Bencher<'_, '_>, kind: &str) {
     let sampling = match kind {
         "greedy" => Sampling::default().temperature(0.0),
+        "all" => Ok(Sampling::default()),
         "top_p 0.9" => Sampling::default().top_p(Some(0.9)),
+        "min_p 0.05" => Sampling::default().min_p(Some(0.05)),
         _ => Ok(Sampling::default().top_k(Some(40))),
     };
     let logits = logits();

@@ -313,7 +313,11 @@ impl<'a> TileRow<'a> {
     }
 }
 
-/// Rounds a row to bytes, block by block.
+/// Blocks in which no number is larger are rounded to zeros: the factor would be infinite.
+const LEAST: f32 = 127.0 / f32::MAX;
+
+/// Rounds a row to bytes, block by block. A block with what is not a finite number has a scale that is none, so that it
+/// spoils what is computed of it instead of vanishing.
 struct Round<'a, const BLOCK: usize> {
     row: &'a [f32],
     out: PanelOut<'a>,
@@ -335,13 +339,15 @@ impl<const BLOCK: usize> Op for Round<'_, BLOCK> {
                 most = simd.max(most, simd.abs(simd.load(run)));
             }
             let most = simd.largest(most);
-            let (scale, factor) = if most > 0.0 { (most / 127.0, 127.0 / most) } else { (0.0, 0.0) };
-            out.scales[at * lanes + lane] = scale;
+            let (scale, factor) = if most > LEAST { (most / 127.0, 127.0 / most) } else { (0.0, 0.0) };
             let factor = simd.splat(factor);
+            let mut total = 0.0;
             let mut sums = [0_i32; 16];
             for (index, run) in runs.iter().enumerate() {
                 let rounded = simd.round(simd.mul(simd.load(run), factor));
-                sums[index] = simd.sum(rounded) as i32;
+                let sum = simd.sum(rounded);
+                total += sum;
+                sums[index] = sum as i32;
                 let mut bytes = [0; LANES];
                 simd.store_bytes(rounded, &mut bytes);
                 if let Some(tiles) = &tiles {
@@ -353,6 +359,7 @@ impl<const BLOCK: usize> Op for Round<'_, BLOCK> {
                     out.q[(first + step) * lanes + lane] = *bytes;
                 }
             }
+            out.scales[at * lanes + lane] = if total.is_finite() { scale } else { f32::NAN };
             if BLOCK == 32 {
                 out.sums[at * lanes + lane] = sums[0] + sums[1];
                 continue;

@@ -37,6 +37,7 @@ mod memory;
 mod packed;
 mod peak;
 mod rows;
+mod scores;
 mod simd;
 mod team;
 #[cfg(target_arch = "x86_64")]
@@ -54,6 +55,7 @@ pub use matmul::{Product, multiply};
 pub use packed::Packed;
 pub use peak::Peak;
 pub use rows::{Function, add_scaled, apply, gate, layer_norm, rms_norm, rotate_halves, rotate_pairs};
+pub use scores::{SCORES, softmax_sums, softmax_weights};
 
 /// How many rows of a matrix lie side by side.
 pub const TILE: usize = 16;

@@ -219,7 +219,7 @@ impl Op for Apply<'_> {
                 let half = simd.mul(x, simd.splat(0.5));
                 simd.store(simd.fma(half, tanh, half), v);
             }),
-            Function::Relu => each!(row, |v| simd.store(simd.max(simd.load(v), simd.splat(0.0)), v)),
+            Function::Relu => each!(row, |v| simd.store(simd.max(simd.splat(0.0), simd.load(v)), v)),
             Function::Tanh => each!(row, |v| simd.store(simd.tanh(simd.load(v)), v)),
         }
         if let Some(by) = by {

@@ -129,6 +129,8 @@ impl Team {
         let work = unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) };
         // SAFETY: this thread has the turn, and nobody is at work: the last `Close` has waited for that.
         unsafe { *shared.work.get() = Some(work) };
+        // Where the caller panicked too, what another thread panicked with is still here.
+        lock(&shared.panic).take();
         shared.parts.store(parts, Ordering::Relaxed);
         shared.next.store(0, Ordering::Relaxed);
         let state = shared.state.load(Ordering::Relaxed);
@@ -305,6 +307,20 @@ mod tests {
             sum.fetch_add(part, Ordering::Relaxed);
         });
         assert_eq!(sum.into_inner(), 4_950);
+    }
+
+    #[test]
+    fn a_panic_of_all_threads_is_not_thrown_again_later() {
+        let team = Team::new(2).unwrap();
+        for _ in 0..100 {
+            let both = std::sync::Barrier::new(2);
+            let work = |_: usize, _: usize| {
+                both.wait();
+                panic!("on purpose");
+            };
+            assert!(catch_unwind(AssertUnwindSafe(|| team.run(2, &work))).is_err());
+            team.run(2, &|_, _| ());
+        }
     }
 
     #[test]

@@ -98,6 +98,7 @@ impl TextModel {
             queue: options.queue,
             stalled_reader: options.stalled_reader,
             account: device.account().clone(),
+            instructions: device.instructions(),
         };
         let engine =
             Engine::start(&source.thread_name(), settings, executor_loader(bundle, device, options))?;

@@ -117,12 +117,17 @@ impl Device {
             return Ok(cpu.clone());
         }
         let threads = self.0.options.threads.unwrap_or_else(cores::physical);
-        let isa = self.0.options.isa.unwrap_or_else(Isa::best);
+        let isa = self.instructions();
         if !isa.is_here() {
             return Err(Error::Instructions { isa, best: Isa::best() });
         }
         let cpu = Cpu::new(threads, isa).map_err(|source| Error::Threads { source })?;
         Ok(self.0.cpu.get_or_init(|| cpu).clone())
+    }
+
+    /// Returns the instructions that the processor's threads were told to use, or the best there are.
+    pub fn instructions(&self) -> Isa {
+        self.0.options.isa.unwrap_or_else(Isa::best)
     }
 
     pub(crate) fn candle(&self) -> &candle_core::Device {

@@ -29,6 +29,7 @@
 pub mod device;
 mod error;
 pub mod executor;
+pub mod ops;
 mod os;
 pub mod spec;
 pub mod state;

@@ -166,13 +166,15 @@ impl<E: Element> Op for Write<'_, E> {
     }
 }
 
-/// What the numbers are divided by before they are stored.
+/// What the numbers are divided by before they are stored; not a number if one of them is none.
 #[inline(always)]
 fn scale<E: Element>(numbers: &[f32]) -> f32 {
     if !E::HAS_SCALES {
         return 1.0;
     }
-    numbers.iter().fold(0.0_f32, |most, number| most.max(number.abs())) / 127.0
+    let larger =
+        |most: f32, number: &f32| if number.abs() > most || number.is_nan() { number.abs() } else { most };
+    numbers.iter().fold(0.0, larger) / 127.0
 }
 
 #[inline(always)]
@@ -210,10 +212,11 @@ impl Element for u16 {
     }
 
     /// Numbers that `f16` cannot hold become the largest it can: an infinity would spoil rows that do not see it.
+    /// What is not a number stays so, and is found where tokens are drawn.
     #[inline(always)]
     fn store<S: Simd>(simd: S, v: S::F, out: &mut [Self; LANES]) {
         let most = 65_504.0;
-        simd.store_half(simd.max(simd.min(v, simd.splat(most)), simd.splat(-most)), out);
+        simd.store_half(simd.max(simd.splat(-most), simd.min(simd.splat(most), v)), out);
     }
 }
 

@@ -91,7 +91,7 @@ impl Attention {
     /// blocks holds.
     ///
     /// # Panics
-    /// If shapes do not fit, or a sequence lacks a block.
+    /// If shapes do not fit, a sequence lacks a block, or sequences do not follow each other without a common row.
     pub fn attend(
         &self,
         queries: &[f32],
@@ -102,6 +102,7 @@ impl Attention {
         cpu: &Cpu,
     ) {
         assert_eq!(queries.len(), out.len(), "as many rows out as in");
+        assert!(are_apart(sequences), "each row belongs to one sequence");
         scratch.threads.resize_with(cpu.threads().max(scratch.threads.len()), Mutex::default);
         let parts_of = |sequence: &Sequence<'_>| self.kv_heads * sequence.count.div_ceil(TOKENS);
         let parts = sequences.iter().map(parts_of).sum();
@@ -128,5 +129,40 @@ impl Attention {
                 return;
             }
         });
+    }
+}
+
+/// Whether sequences follow each other, none with a row of another.
+fn are_apart(sequences: &[Sequence<'_>]) -> bool {
+    let mut end = Some(0);
+    sequences.iter().all(|sequence| {
+        let follows = end.is_some_and(|end| end <= sequence.start);
+        end = sequence.start.checked_add(sequence.count);
+        follows
+    }) && end.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "each row belongs to one sequence")]
+    fn sequences_with_a_common_row_are_refused() {
+        let attention = Attention {
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 4,
+            scale: 1.0,
+            soft_cap: None,
+            window: None,
+            is_causal: true,
+        };
+        let block = KvBlock::new(KvKind::F32, 1, 1, 4);
+        let blocks = [&block];
+        let sequence = Sequence { start: 1, count: 2, position: 0, blocks: &blocks, dropped: 0 };
+        let other = Sequence { start: 2, ..sequence };
+        let (mut out, mut scratch) = ([0.0; 16], Scratch::default());
+        attention.attend(&[0.0; 16], &[sequence, other], 0, &mut out, &mut scratch, &Cpu::single());
     }
 }

@@ -127,7 +127,8 @@ impl Rows<'_> {
             let sums = &all_sums[row / N * sum_size + row % N * wide * LANES..][..dim];
             let weight = 1.0 / softmax[row / N][1][row % N];
             #[expect(unsafe_code, reason = "threads write columns of one matrix")]
-            // SAFETY: each row and head belongs to one part, so no two write the same numbers.
+            // SAFETY: each row belongs to one sequence, as `attend` asserts, and each head of it to one part: no two write
+            // the same numbers.
             let out = unsafe { out.part(self.place(row)..self.place(row) + dim) };
             out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * weight);
         }

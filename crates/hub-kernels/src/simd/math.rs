@@ -2,13 +2,13 @@ use super::Simd;
 
 /// Functions of sixteen numbers, out of the instructions every set has.
 pub(crate) trait Math: Simd {
-    /// Returns `e^x`, within 3e-7 of its value; `x` is cut to -87.3 to 88.3.
+    /// Returns `e^x`, within 3e-7 of its value; `x` is cut to -87.3 to 88.3. What is not a number stays so.
     ///
     /// Source: the reduction by powers of two with a polynomial of degree six, as in Cephes' `expf`
     /// (<https://www.netlib.org/cephes/>); checked against `f64::exp`.
     #[inline(always)]
     fn exp(self, x: Self::F) -> Self::F {
-        let x = self.min(self.max(x, self.splat(-87.3)), self.splat(88.3));
+        let x = self.min(self.splat(88.3), self.max(self.splat(-87.3), x));
         let n = self.round(self.mul(x, self.splat(std::f32::consts::LOG2_E)));
         // Two steps keep the digits that one constant for the logarithm of two would lose.
         let r = self.fma(n, self.splat(-0.693_359_4), x);

@@ -50,7 +50,9 @@ pub(crate) trait Simd: Copy {
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Returns the larger of two, and `b` if either is not a number.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Returns the smaller of two, and `b` if either is not a number.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     fn abs(self, v: Self::F) -> Self::F;
     /// Returns `a * b + c`.

@@ -128,3 +128,31 @@ proptest! {
         Case { attention, before, count, seed }.check();
     }
 }
+
+/// What is not a number must not come out as one, in whatever form keys and values are kept.
+#[test]
+fn what_is_not_a_number_stays_so() {
+    let attention = Attention {
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 20,
+        scale: 0.2,
+        soft_cap: Some(5.0),
+        window: None,
+        is_causal: true,
+    };
+    let case = Case { attention, before: 5, count: 3, seed: 1 };
+    for cpu in cpus() {
+        for kind in [KvKind::F32, KvKind::F16, KvKind::Q8] {
+            for spoil in
+                [|rows: &mut Rows| rows.keys[21] = f32::NAN, |rows: &mut Rows| rows.values[39] = f32::NAN]
+            {
+                let mut rows = case.rows();
+                spoil(&mut rows);
+                let out = case.computed(&rows, kind, 3, &cpu);
+                let has_nan = |row: &[f32]| row.iter().any(|number| number.is_nan());
+                assert!(out.chunks(20).all(has_nan), "{kind:?} {cpu:?} {out:?}");
+            }
+        }
+    }
+}

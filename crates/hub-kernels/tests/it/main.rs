@@ -64,7 +64,8 @@ fn cpus() -> impl Iterator<Item = Cpu> {
     isas.flat_map(|isa| [1, 3].map(|threads| Cpu::new(NonZeroUsize::new(threads).unwrap(), isa).unwrap()))
 }
 
-/// Compares a product with the same over unpacked weights and activations that are not rounded.
+/// Compares a product with the same over unpacked weights and activations that are not rounded, and every set of
+/// instructions with the portable one.
 fn check(kind: Kind, rows: usize, cols: usize, tokens: usize, seed: u64) {
     let mut draw = Draw(seed);
     let weights = Packed::pack(kind, rows, cols, &draw.blocks(kind, rows, cols)).unwrap();
@@ -82,6 +83,7 @@ fn check(kind: Kind, rows: usize, cols: usize, tokens: usize, seed: u64) {
         }
     }
     let forms = Forms::of([kind]);
+    let mut reference: Option<Vec<f32>> = None;
     for cpu in cpus() {
         let activations = Activations::of(&x, cols, forms, &cpu);
         let mut out = vec![f32::NAN; tokens * rows];
@@ -91,6 +93,16 @@ fn check(kind: Kind, rows: usize, cols: usize, tokens: usize, seed: u64) {
             let bound = if kind.is_plain() { scale[at] * 1e-6 } else { scale[at] / 254.0 + 1e-3 };
             let off = (f64::from(*found) - plain).abs();
             assert!(off <= bound, "{kind:?} {cpu:?} {rows}x{cols}, {tokens} tokens: {found} for {plain}");
+        }
+        // The first is portable. All round activations alike, so that only the order of sums is left.
+        let reference = reference.get_or_insert_with(|| out.clone());
+        for (at, (found, reference)) in out.iter().zip(&*reference).enumerate() {
+            let off = f64::from((found - reference).abs());
+            assert!(
+                off <= scale[at] * 2e-6,
+                "{kind:?} {cpu:?}: {found} for {reference}, {off:e} of {}",
+                scale[at]
+            );
         }
         for token in 0..tokens {
             let alone = Activations::of(&x[token * cols..(token + 1) * cols], cols, forms, &cpu);
@@ -115,6 +127,47 @@ fn many_tokens_multiply_as_few_do() {
         // Columns that end within a chunk, and tokens within a tile.
         let cols = if kind.block() == 32 { 352 } else { 512 };
         check(kind, 20, cols, 53, 11);
+    }
+}
+
+#[test]
+fn tokens_of_a_second_block_multiply() {
+    for kind in Kind::ALL {
+        // More columns than are unpacked at once, where numbers are plain.
+        let cols = if kind.is_plain() { 1_100 } else { 256 };
+        check(kind, 18, cols, 261, 17);
+    }
+}
+
+/// What is not a number must not come out as one.
+#[test]
+fn what_is_not_a_number_stays_so() {
+    let mut draw = Draw(3);
+    for kind in Kind::ALL {
+        let weights = Packed::pack(kind, 16, 512, &draw.blocks(kind, 16, 512)).unwrap();
+        for (cpu, at) in cpus().flat_map(|cpu| [0, 255, 300].map(|at| (cpu.clone(), at))) {
+            for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut x: Vec<f32> = (0..2 * 512).map(|_| draw.number()).collect();
+                x[at] = wrong;
+                let mut out = vec![0.0; 2 * 16];
+                weights.matmul(&Activations::of(&x, 512, Forms::of([kind]), &cpu), &mut out, &cpu);
+                assert!(out[..16].iter().all(|number| !number.is_finite()), "{kind:?} {cpu:?} {wrong}");
+                assert!(out[16..].iter().all(|number| number.is_finite()), "{kind:?} {cpu:?} {wrong}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tiny_numbers_are_rounded_to_nothing() {
+    let mut draw = Draw(3);
+    let weights = Packed::pack(Kind::Q8_0, 16, 64, &draw.blocks(Kind::Q8_0, 16, 64)).unwrap();
+    for cpu in cpus() {
+        for tiny in [1e-45, 1e-38, 3.7e-37, 3.8e-37] {
+            let mut out = vec![f32::NAN; 16];
+            weights.matmul(&Activations::of(&[tiny; 64], 64, Forms::of([Kind::Q8_0]), &cpu), &mut out, &cpu);
+            assert!(out.iter().all(|number| number.abs() < 1e-30), "{cpu:?} {tiny:e} {out:?}");
+        }
     }
 }
 

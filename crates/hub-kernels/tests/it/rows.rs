@@ -1,6 +1,9 @@
 //! What is done to single rows, against the same in `f64`.
 
-use hub_kernels::{Function, Isa, gate, layer_norm, rms_norm, rotate_halves, rotate_pairs};
+use hub_kernels::{
+    Function, Isa, SCORES, gate, layer_norm, rms_norm, rotate_halves, rotate_pairs, softmax_sums,
+    softmax_weights,
+};
 
 use super::Draw;
 
@@ -104,5 +107,38 @@ fn a_turn_keeps_lengths_and_pairs() {
         let turned: Vec<[f64; 2]> = (0..pairs).map(|i| expected(i, i + pairs, i)).collect();
         let halves = turned.iter().map(|pair| pair[0]).chain(turned.iter().map(|pair| pair[1]));
         assert_close(&found, halves.chain(rest.clone()));
+    }
+}
+
+#[test]
+fn weights_of_scores_are_those_of_f64() {
+    for len in [1, 15, 16, 17, 1023, 1024, 1025, 5000] {
+        let mut scores: Vec<f32> = draw(len, 7).iter().map(|score| score * 9.0).collect();
+        scores[len / 2] = f32::NEG_INFINITY;
+        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if max == f32::NEG_INFINITY {
+            continue;
+        }
+        for isa in isas() {
+            let mut weights = scores.clone();
+            softmax_weights(&mut weights, max, 0.7, isa);
+            let expected = |score: f32| ((f64::from(score) - f64::from(max)) / f64::from(0.7_f32)).exp();
+            for (weight, score) in weights.iter().zip(&scores) {
+                let expected = expected(*score);
+                // The exponent is rounded before it is used.
+                assert!(
+                    (f64::from(*weight) - expected).abs() <= 1e-5 * expected + 2e-38,
+                    "{weight} {expected}"
+                );
+            }
+            assert_eq!(weights[len / 2], 0.0, "what is forbidden weighs nothing");
+            let mut sums = vec![1.0; 3];
+            softmax_sums(&scores, max, 0.7, &mut sums, isa);
+            assert_eq!(sums.len(), len.div_ceil(SCORES));
+            for (sum, weights) in sums.iter().zip(weights.chunks(SCORES)) {
+                let expected: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+                assert!((f64::from(*sum) - expected).abs() <= 1e-6 * expected);
+            }
+        }
     }
 }

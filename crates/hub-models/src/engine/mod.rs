@@ -62,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) stalled_reader: std::time::Duration,
     /// Pays for what sequences keep.
     pub(crate) account: hub_base::Account,
+    /// What tokens are drawn with.
+    pub(crate) instructions: hub_nn::Isa,
 }
 
 /// A handle of the thread; clones share it, and the last one ends it.

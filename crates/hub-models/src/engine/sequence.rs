@@ -1,9 +1,6 @@
-use hub_nn::{
-    state::SequenceState,
-    tokens::{TextStream, Tokenizer},
-};
+use hub_nn::{state::SequenceState, tokens::TextStream};
 
-use super::request::Request;
+use super::{Settings, request::Request};
 use crate::{TokenLogprob, sample::Sampler};
 
 /// One choice of a request while it runs.
@@ -26,9 +23,10 @@ pub(super) struct Sequence {
 
 impl Sequence {
     /// Begins the first choice of a request.
-    pub(super) fn first(id: u64, request: &Request, tokenizer: &Tokenizer) -> Self {
+    pub(super) fn first(id: u64, request: &Request, settings: &Settings) -> Self {
         // Before an answer has its least length no stop text ends it.
-        let text = TextStream::new(tokenizer, if request.min_tokens == 0 { &request.stop } else { &[] });
+        let text =
+            TextStream::new(&settings.tokenizer, if request.min_tokens == 0 { &request.stop } else { &[] });
         Self {
             request: id,
             choice: 0,
@@ -36,7 +34,7 @@ impl Sequence {
             prompt_tokens: request.tokens.len(),
             state: SequenceState::default(),
             span: 0,
-            sampler: Sampler::new(&request.sampling, &request.tokens),
+            sampler: Sampler::new(&request.sampling, &request.tokens).instructions(settings.instructions),
             text: if request.continues { text.continuing() } else { text },
             reported: Vec::new(),
         }
@@ -48,15 +46,15 @@ impl Sequence {
         choice: usize,
         state: SequenceState,
         request: &Request,
-        tokenizer: &Tokenizer,
+        settings: &Settings,
     ) -> Self {
         let sampling = request.sampling.reseeded(choice as u64);
         Self {
             choice,
             state,
             span: self.span,
-            sampler: Sampler::new(&sampling, &request.tokens),
-            ..Self::first(self.request, request, tokenizer)
+            sampler: Sampler::new(&sampling, &request.tokens).instructions(settings.instructions),
+            ..Self::first(self.request, request, settings)
         }
     }
 

@@ -36,8 +36,9 @@ impl Thread {
                 running.started.get_or_insert(now);
             }
         }
-        match self.forward(&rows) {
-            Ok(output) => self.take(&rows, &output),
+        let mut output = std::mem::take(&mut self.output);
+        match self.forward(&rows, &mut output) {
+            Ok(()) => self.take(&rows, &output),
             Err(error) => {
                 let error = Arc::new(error);
                 let mut ids: Vec<u64> = self.sequences.iter().map(|sequence| sequence.request).collect();
@@ -47,6 +48,7 @@ impl Thread {
                 }
             }
         }
+        self.output = output;
     }
 
     /// Sends sequences back to their first token that have grown past a length where all they cached became stale.
@@ -106,8 +108,8 @@ impl Thread {
         }
     }
 
-    fn forward(&mut self, rows: &[usize]) -> Result<Output, NnError> {
-        let Some(executor) = &mut self.executor else { return Ok(Output::default()) };
+    fn forward(&mut self, rows: &[usize], output: &mut Output) -> Result<(), NnError> {
+        let Some(executor) = &mut self.executor else { return Ok(()) };
         let mut priority = Priority::Background;
         let mut segments = Vec::with_capacity(rows.len());
         for (sequence, &count) in self.sequences.iter_mut().zip(rows).filter(|(_, count)| **count > 0) {
@@ -132,7 +134,7 @@ impl Thread {
         }
         let layers = 0..executor.spec().layers.len();
         self.stats.step(rows.iter().sum());
-        executor.run(layers, &mut segments, Want::Head, priority)
+        executor.run_into(layers, &mut segments, Want::Head, priority, output)
     }
 
     /// Takes the rows of a step apart, sequence by sequence: reports prompts, draws tokens, sends text.
@@ -187,9 +189,8 @@ impl Thread {
             return Vec::new();
         }
         let choices = 1..running.request.choices.get() as usize;
-        let fork = |choice| {
-            first.sibling(choice, executor.fork(&first.state), &running.request, &self.settings.tokenizer)
-        };
+        let fork =
+            |choice| first.sibling(choice, executor.fork(&first.state), &running.request, &self.settings);
         choices.map(fork).collect()
     }
 

@@ -61,18 +61,19 @@ impl Executor for Watched {
     fn release(&mut self, state: SequenceState) {
         self.inner.release(state);
     }
-    fn run(
+    fn run_into(
         &mut self,
         layers: Range<usize>,
         segments: &mut [Segment<'_>],
         want: Want,
         priority: Priority,
-    ) -> Result<Output, hub_nn::Error> {
+        output: &mut Output,
+    ) -> Result<(), hub_nn::Error> {
         self.forwards.fetch_add(1, Ordering::Relaxed);
         let is_poisoned =
             |segment: &Segment<'_>| matches!(segment.input, Input::Tokens(t) if t.contains(&POISON));
         assert!(!segments.iter().any(is_poisoned), "on purpose");
-        self.inner.run(layers, segments, want, priority)
+        self.inner.run_into(layers, segments, want, priority, output)
     }
 }
 
@@ -108,6 +109,7 @@ fn start(state_blocks: u64, change: impl FnOnce(&mut Settings)) -> Fixture {
         queue: 64,
         stalled_reader: Duration::from_secs(60),
         account: account.clone(),
+        instructions: hub_nn::Isa::best(),
     };
     change(&mut settings);
     let loader: LoadExecutor = {

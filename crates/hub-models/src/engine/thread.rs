@@ -7,7 +7,7 @@ use std::{
 
 use hub_base::OverBudget;
 use hub_nn::{
-    executor::Executor,
+    executor::{Executor, Output},
     state::BLOCK_TOKENS,
     worker::{Inbox, Poll},
 };
@@ -39,6 +39,8 @@ pub(super) struct Thread {
     pub(super) sequences: Vec<Sequence>,
     /// Choices that gave their memory back and are computed again once there is room, oldest first.
     pub(super) parked: VecDeque<Sequence>,
+    /// What the last step returned, for the memory of the next one.
+    pub(super) output: Output,
     next_id: u64,
 }
 
@@ -58,6 +60,7 @@ impl Thread {
             running: HashMap::new(),
             sequences: Vec::new(),
             parked: VecDeque::new(),
+            output: Output::default(),
             next_id: 0,
         }
     }
@@ -196,7 +199,7 @@ impl Thread {
         let id = self.next_id;
         self.next_id += 1;
         tracing::debug!(prompt_tokens = request.tokens.len(), "generation starts");
-        self.sequences.push(Sequence::first(id, &request, &self.settings.tokenizer));
+        self.sequences.push(Sequence::first(id, &request, &self.settings));
         self.running.insert(id, Running::new(request));
     }
 

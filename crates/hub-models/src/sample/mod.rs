@@ -21,18 +21,20 @@ mod logprob;
 mod options;
 mod penalty;
 mod select;
+mod softmax;
 
+use hub_nn::Isa;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{RngCore, SeedableRng},
 };
 
+use self::{cut::Left, penalty::History, softmax::Softmax};
 pub use self::{
     error::SampleError,
     logprob::{Sampled, logprobs},
     options::{InvalidSampling, Probability, Sampling},
 };
-use self::{penalty::History, select::Candidate};
 
 /// Draws the tokens of one sequence.
 ///
@@ -43,10 +45,10 @@ pub struct Sampler {
     sampling: Sampling,
     history: History,
     random: ChaCha8Rng,
+    instructions: Isa,
     /// The logits after penalties and bias; one per token of the vocabulary.
     scores: Vec<f32>,
-    /// What the cuts left.
-    candidates: Vec<Candidate>,
+    left: Left,
 }
 
 impl Sampler {
@@ -58,9 +60,18 @@ impl Sampler {
             history: History::new(sampling.penalties, prompt),
             sampling: sampling.clone(),
             random,
+            instructions: Isa::best(),
             scores: Vec::new(),
-            candidates: Vec::new(),
+            left: Left::default(),
         }
+    }
+
+    /// Computes with these instructions, or plainer ones if the processor lacks them; the best there are otherwise.
+    ///
+    /// Between instructions the last bits of probabilities may differ.
+    pub fn instructions(mut self, isa: Isa) -> Self {
+        self.instructions = isa;
+        self
     }
 
     /// Draws the next token, and counts it for the penalties.
@@ -89,30 +100,35 @@ impl Sampler {
     }
 
     fn draw(&mut self, logits: &[f32], forbidden: &[u32]) -> Result<u32, SampleError> {
-        let Self { sampling, history, random, scores, candidates } = self;
-        let changes = history.has_penalties() || !sampling.logit_bias.is_empty() || !forbidden.is_empty();
-        let scores = if changes {
-            scores.clear();
-            scores.extend_from_slice(logits);
-            history.apply(scores);
-            apply_bias(&sampling.logit_bias, scores)?;
-            for id in forbidden {
-                if let Some(score) = scores.get_mut(*id as usize) {
-                    *score = f32::NEG_INFINITY;
-                }
-            }
-            &*scores
-        } else {
-            logits
-        };
+        let is_changed = self.change(logits, forbidden)?;
+        let Self { sampling, random, instructions, scores, left, .. } = self;
+        let scores = if is_changed { scores } else { logits };
         let max = select::max(scores)?;
-        if sampling.temperature == 0.0 {
-            let likeliest = scores.iter().position(|score| *score == max);
-            return likeliest.map(|id| id as u32).ok_or(SampleError::NothingLeft);
+        let id = if sampling.temperature == 0.0 {
+            scores.iter().position(|score| *score == max).map(|id| id as u32)
+        } else {
+            let softmax = Softmax { scores, max, temperature: sampling.temperature, isa: *instructions };
+            left.draw(sampling, softmax, uniform(random))
+        };
+        id.ok_or(SampleError::NothingLeft)
+    }
+
+    /// Fills the scores with what penalties, bias and bans make of `logits`; false if there are none of them.
+    fn change(&mut self, logits: &[f32], forbidden: &[u32]) -> Result<bool, SampleError> {
+        let Self { sampling, history, scores, .. } = self;
+        if !history.has_penalties() && sampling.logit_bias.is_empty() && forbidden.is_empty() {
+            return Ok(false);
         }
-        cut::cut(sampling, scores, max, candidates);
-        let total: f64 = candidates.iter().map(|candidate| f64::from(candidate.weight)).sum();
-        pick(candidates, uniform(random) * total).ok_or(SampleError::NothingLeft)
+        scores.clear();
+        scores.extend_from_slice(logits);
+        history.apply(scores);
+        apply_bias(&sampling.logit_bias, scores)?;
+        for id in forbidden {
+            if let Some(score) = scores.get_mut(*id as usize) {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -129,20 +145,6 @@ fn apply_bias(bias: &[(u32, f32)], scores: &mut [f32]) -> Result<(), SampleError
 fn uniform(random: &mut ChaCha8Rng) -> f64 {
     const STEP: f64 = 1.0 / (1u64 << 53) as f64;
     (random.next_u64() >> 11) as f64 * STEP
-}
-
-/// Returns the candidate in whose stretch of the weights laid end to end `point` lies.
-fn pick(candidates: &[Candidate], point: f64) -> Option<u32> {
-    let mut end = 0.0;
-    let mut last = None;
-    for candidate in candidates.iter().filter(|candidate| candidate.weight > 0.0) {
-        end += f64::from(candidate.weight);
-        last = Some(candidate.id);
-        if point < end {
-            break;
-        }
-    }
-    last
 }
 
 #[cfg(test)]

@@ -35,6 +35,11 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    /// Whether some tokens are left out of the draw.
+    pub(super) fn cuts(&self) -> bool {
+        self.top_k.is_some() || self.top_p.is_some() || self.min_p.is_some()
+    }
+
     /// Divides the logits by `temperature`; 0 takes the likeliest token.
     ///
     /// # Errors

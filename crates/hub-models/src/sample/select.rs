@@ -20,7 +20,7 @@ pub(super) struct Candidate {
 
 impl Candidate {
     /// Orders the better first, and of equals the one with the smaller id.
-    fn order(&self, other: &Self) -> Ordering {
+    pub(super) fn order(&self, other: &Self) -> Ordering {
         let by_score = other.weight.partial_cmp(&self.weight).unwrap_or(Ordering::Equal);
         by_score.then(self.id.cmp(&other.id))
     }

@@ -1,12 +1,17 @@
 use std::{collections::BTreeMap, path::Path};
 
+use hub_nn::Isa;
 use proptest::prelude::*;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Deserialize;
 
 use super::{
-    InvalidSampling, Probability, SampleError, Sampler, Sampling, cut,
+    InvalidSampling, Probability, SampleError, Sampler, Sampling,
+    cut::Left,
     logprob::logprobs,
     select::{self, Candidate},
+    softmax::Softmax,
+    uniform,
 };
 
 #[derive(Deserialize)]
@@ -24,7 +29,7 @@ struct Case {
     probabilities: Vec<f32>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Options {
     temperature: Option<f32>,
@@ -60,11 +65,17 @@ fn expected() -> Expected {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Returns the probability of each token in the last draw.
-fn probabilities(sampler: &Sampler, vocab_size: usize) -> Vec<f32> {
-    let total: f32 = sampler.candidates.iter().map(|candidate| candidate.weight).sum();
-    let mut probabilities = vec![0.0; vocab_size];
-    for candidate in &sampler.candidates {
+/// Returns the probability of each token in the next draw.
+fn probabilities(sampler: &mut Sampler, logits: &[f32]) -> Vec<f32> {
+    let is_changed = sampler.change(logits, &[]).unwrap();
+    let scores = if is_changed { &sampler.scores } else { logits };
+    let (temperature, isa) = (sampler.sampling.temperature, sampler.instructions);
+    let softmax = Softmax { scores, max: select::max(scores).unwrap(), temperature, isa };
+    sampler.left.cut(&sampler.sampling, softmax);
+    let candidates = &sampler.left.candidates;
+    let total: f32 = candidates.iter().map(|candidate| candidate.weight).sum();
+    let mut probabilities = vec![0.0; logits.len()];
+    for candidate in candidates {
         probabilities[candidate.id as usize] = candidate.weight / total;
     }
     probabilities
@@ -86,8 +97,7 @@ fn distributions_are_those_of_transformers() {
         for id in &expected.answer {
             sampler.history.push(*id);
         }
-        sampler.next(&expected.logits, &[], None).unwrap();
-        assert_close(&probabilities(&sampler, expected.logits.len()), &case.probabilities, 1e-6, name);
+        assert_close(&probabilities(&mut sampler, &expected.logits), &case.probabilities, 1e-6, name);
     }
 }
 
@@ -224,7 +234,7 @@ fn draws_follow_the_distribution() {
     for _ in 0..DRAWS {
         counts[sampler.next(&logits, &[], None).unwrap().id as usize] += 1;
     }
-    let chi_square: f32 = probabilities(&sampler, 8)
+    let chi_square: f32 = probabilities(&mut sampler, &logits)
         .iter()
         .zip(counts)
         .map(|(probability, count)| {
@@ -256,7 +266,7 @@ fn a_flat_distribution_needs_more_than_the_first_look() {
     let sampling = Sampling::default().top_p(Some(0.9)).unwrap();
     let mut sampler = Sampler::new(&sampling, &[]);
     sampler.next(&logits, &[], None).unwrap();
-    assert!((4490..=4510).contains(&sampler.candidates.len()), "{}", sampler.candidates.len());
+    assert!((4490..=4510).contains(&sampler.left.candidates.len()), "{}", sampler.left.candidates.len());
 }
 
 /// Draws with everything sorted and nothing clever, to compare with: the ids left, best first.
@@ -304,13 +314,35 @@ proptest! {
     #[test]
     fn cuts_leave_what_sorting_leaves(logits in some_logits(), options in some_cuts()) {
         let sampling = options.sampling();
-        let mut candidates = Vec::new();
-        cut::cut(&sampling, &logits, select::max(&logits).unwrap(), &mut candidates);
-        let mut ours: Vec<u32> = candidates.iter().map(|candidate| candidate.id).collect();
-        let mut theirs = left_by_sorting(&options, &logits);
+        let max = select::max(&logits).unwrap();
+        let softmax = Softmax { scores: &logits, max, temperature: sampling.temperature, isa: Isa::best() };
+        let mut left = Left::default();
+        left.cut(&sampling, softmax);
+        let mut ours: Vec<u32> = left.candidates.iter().map(|candidate| candidate.id).collect();
         ours.sort_unstable();
-        theirs.sort_unstable();
-        prop_assert_eq!(ours, theirs);
+        // Sums are rounded: where the share ends within that of a token, it may be in or out.
+        let theirs = [0.999_999, 1.0, 1.000_001].map(|factor| {
+            let top_p = options.top_p.map(|p| if p < 1.0 { (p * factor).min(1.0) } else { p });
+            let mut theirs = left_by_sorting(&Options { top_p, ..options.clone() }, &logits);
+            theirs.sort_unstable();
+            theirs
+        });
+        prop_assert!(theirs.contains(&ours), "{ours:?} {theirs:?}");
+    }
+
+    #[test]
+    fn a_draw_among_all_follows_their_weights(seed in any::<u64>(), len in 1usize..5000) {
+        let mut numbers = ChaCha8Rng::seed_from_u64(seed);
+        let logits: Vec<f32> = (0..len).map(|_| uniform(&mut numbers) as f32 * 12.0).collect();
+        let sampling = Sampling::default().seed(seed);
+        let drawn = Sampler::new(&sampling, &[]).next(&logits, &[], None).unwrap().id;
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(0);
+        let weights: Vec<f64> = logits.iter().map(|logit| f64::from(*logit).exp()).collect();
+        let point = uniform(&mut random) * weights.iter().sum::<f64>();
+        let before: f64 = weights[..drawn as usize].iter().sum();
+        let slack = 2e-6 * weights.iter().sum::<f64>();
+        prop_assert!(before - slack <= point && point <= before + weights[drawn as usize] + slack);
     }
 
     #[test]

@@ -192,7 +192,24 @@ pub trait Executor: Send {
         segments: &mut [Segment<'_>],
         want: Want,
         priority: Priority,
-    ) -> Result<Output, Error>;
+    ) -> Result<Output, Error> {
+        let mut output = Output::default();
+        self.run_into(layers, segments, want, priority, &mut output)?;
+        Ok(output)
+    }
+
+    /// As [`run`](Self::run), into the memory of an earlier output.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); what `output` holds then has no meaning.
+    fn run_into(
+        &mut self,
+        layers: Range<usize>,
+        segments: &mut [Segment<'_>],
+        want: Want,
+        priority: Priority,
+        output: &mut Output,
+    ) -> Result<(), Error>;
 }
 
 /// Consecutive rows of one sequence.
@@ -254,6 +271,13 @@ impl Output {
     /// Wraps `[rows, width]` numbers.
     pub fn new(values: Vec<f32>, width: usize) -> Self {
         Self { values, width }
+    }
+
+    /// Makes room for `[rows, width]` numbers, and returns it; what is there is written over.
+    pub(crate) fn plan(&mut self, rows: usize, width: usize) -> &mut [f32] {
+        self.values.resize(rows * width, 0.0);
+        self.width = width;
+        &mut self.values
     }
 
     /// Returns how many numbers a row has.

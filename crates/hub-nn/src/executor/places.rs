@@ -21,10 +21,14 @@ pub(super) fn ends_model(spec: &ModelSpec, layers: &Range<usize>, want: Want) ->
     Ok(layers.end == count)
 }
 
-/// Finds the places of all segments, and checks that each fits the model and its state.
-pub(super) fn places(spec: &ModelSpec, segments: &[Segment<'_>]) -> Result<Vec<Place>, Error> {
+/// Fills `places` with those of all segments, and checks that each fits the model and its state.
+pub(super) fn find_places(
+    spec: &ModelSpec,
+    segments: &[Segment<'_>],
+    places: &mut Vec<Place>,
+) -> Result<(), Error> {
+    places.clear();
     let mut start = 0;
-    let mut places = Vec::with_capacity(segments.len());
     for segment in segments {
         let count = segment.input.rows(spec.hidden_size);
         let position = segment.state.as_ref().map_or(0, |state| state.tokens());
@@ -32,7 +36,7 @@ pub(super) fn places(spec: &ModelSpec, segments: &[Segment<'_>]) -> Result<Vec<P
         places.push(Place { start, count, position, span: segment.span.max(position + count) });
         start += count;
     }
-    Ok(places)
+    Ok(())
 }
 
 fn check_segment(

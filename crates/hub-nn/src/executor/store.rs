@@ -166,6 +166,11 @@ impl<B: Block> Store<B> {
         })
     }
 
+    /// Returns how many groups there are.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Returns the block of a group that a table names.
     pub(super) fn block(&self, group: usize, block: BlockId) -> Option<&B> {
         self.groups.get(group)?.slots.get(block.0 as usize)?.as_ref().map(|slot| &slot.block)

@@ -16,7 +16,7 @@ const HIDDEN: usize = 64;
 const HEAD_DIM: usize = 16;
 
 /// The tiny Llama of the fixtures, written out by hand: this crate knows no family.
-fn tiny_llama(window: Option<usize>) -> ModelSpec {
+pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
     let linear = |name: String, inputs: usize, outputs: usize| LinearSpec {
         weight: TensorRef::new(name),
         bias: None,
@@ -96,7 +96,11 @@ fn config() -> serde_json::Value {
 
 const EXECUTORS: [ExecutorKind; 2] = [ExecutorKind::Candle, ExecutorKind::Cpu];
 
-fn load(spec: ModelSpec, account: &Account, kind: ExecutorKind) -> Result<Box<dyn Executor>, Error> {
+pub(super) fn load(
+    spec: ModelSpec,
+    account: &Account,
+    kind: ExecutorKind,
+) -> Result<Box<dyn Executor>, Error> {
     let folder = hub_fixtures::tiny_model("llama");
     let weights = Weights::open(folder.path()).unwrap();
     let device = Device::cpu(account.clone());
@@ -116,7 +120,7 @@ fn run(executor: &mut dyn Executor, state: &mut SequenceState, tokens: &[u32]) -
 }
 
 /// Tokens that no two positions of share a pattern with.
-fn tokens(count: usize) -> Vec<u32> {
+pub(super) fn tokens(count: usize) -> Vec<u32> {
     (0..count as u32).map(|index| (index * index + 7 * index + 3) % 300).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Model files, tokenizers and executors, against what other programs make of the same.
 #![cfg(test)]
 
+mod allocations;
 mod corrupt;
 mod executor;
 mod llama_cpp;

@@ -26,7 +26,7 @@ use self::{
 
 use super::{
     Executor, Input, Output, Segment, Want,
-    places::{Place, ends_model, places},
+    places::{Place, ends_model, find_places},
     rope::Rope,
     store::Store,
 };
@@ -281,16 +281,18 @@ impl Executor for CandleExecutor {
         self.store.release(state);
     }
 
-    fn run(
+    fn run_into(
         &mut self,
         layers: Range<usize>,
         segments: &mut [Segment<'_>],
         want: Want,
         priority: Priority,
-    ) -> Result<Output, Error> {
+        output: &mut Output,
+    ) -> Result<(), Error> {
         let is_last = ends_model(&self.spec, &layers, want)?;
-        let places = places(&self.spec, segments)?;
-        let output = self.compute(layers, segments, &places, want, priority)?;
+        let mut places = Vec::new();
+        find_places(&self.spec, segments, &mut places)?;
+        *output = self.compute(layers, segments, &places, want, priority)?;
         if is_last {
             for (segment, place) in segments.iter_mut().zip(&places) {
                 if let Some(state) = &mut segment.state {
@@ -298,6 +300,6 @@ impl Executor for CandleExecutor {
                 }
             }
         }
-        Ok(output)
+        Ok(())
     }
 }

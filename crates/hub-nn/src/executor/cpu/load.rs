@@ -11,7 +11,7 @@ use std::{
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
 use hub_kernels::{Attention, Cpu, Function, Kind, Packed, round_to_bytes};
 
-use super::{Layer, Linear, Model, ModelHead, Norm, Table, layer};
+use super::{Layer, Linear, Model, ModelHead, Norm, Table, Widths, layer};
 use crate::{
     Device, Error,
     executor::{EncoderWeights, ExecutorOptions, rope::Ropes},
@@ -77,7 +77,7 @@ impl<'a> Loader<'a> {
         let token_types = token_types.map(|types| self.table(types, width)).transpose()?;
         let embedding_norm = self.maybe_norm(embedding.norm.as_ref())?;
         let layers = spec.layers.iter().map(|layer| self.layer(layer, spec.mask));
-        let layers = layers.collect::<Result<_, _>>()?;
+        let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let final_norm = self.maybe_norm(spec.final_norm.as_ref())?;
         let head = match &spec.head {
             Head::None => ModelHead::None,
@@ -95,6 +95,7 @@ impl<'a> Loader<'a> {
             positions,
             token_types,
             embedding_norm,
+            widths: Widths::of(&layers, spec.hidden_size),
             layers,
             final_norm,
             head,

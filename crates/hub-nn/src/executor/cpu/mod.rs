@@ -5,6 +5,7 @@
 
 mod layer;
 mod load;
+mod plan;
 mod step;
 
 use std::ops::Range;
@@ -16,11 +17,12 @@ pub(super) use self::load::{Packing, weight_bytes};
 use self::{
     layer::{Layer, Linear, Norm},
     load::Loader,
-    step::{Scratch, Step},
+    plan::{Scratch, Widths},
+    step::Step,
 };
 use super::{
     Executor, ExecutorOptions, Output, Segment, Want,
-    places::{ends_model, places},
+    places::{Place, ends_model, find_places},
     rope::Rope,
     store::{Block, Store},
 };
@@ -43,6 +45,7 @@ pub struct CpuExecutor {
     model: Model,
     store: Store<CacheBlock>,
     scratch: Scratch,
+    places: Vec<Place>,
 }
 
 /// The weights of a whole model.
@@ -56,6 +59,7 @@ struct Model {
     final_norm: Option<Norm>,
     head: ModelHead,
     ropes: Vec<Rope>,
+    widths: Widths,
     reservation: Reservation,
 }
 
@@ -128,7 +132,15 @@ impl CpuExecutor {
         let model =
             Loader::new(weights, device, &cpu, Packing::of(options, &spec), progress, cancel).model(&spec)?;
         let store = Store::new(&spec, device.account().clone(), options.kv);
-        Ok(Self { spec, device: device.clone(), cpu, model, store, scratch: Scratch::default() })
+        Ok(Self {
+            spec,
+            device: device.clone(),
+            cpu,
+            model,
+            store,
+            scratch: Scratch::default(),
+            places: Vec::new(),
+        })
     }
 }
 
@@ -169,33 +181,28 @@ impl Executor for CpuExecutor {
         self.store.release(state);
     }
 
-    fn run(
+    fn run_into(
         &mut self,
         layers: Range<usize>,
         segments: &mut [Segment<'_>],
         want: Want,
         priority: Priority,
-    ) -> Result<Output, Error> {
+        output: &mut Output,
+    ) -> Result<(), Error> {
         let is_last = ends_model(&self.spec, &layers, want)?;
-        let places = places(&self.spec, segments)?;
+        find_places(&self.spec, segments, &mut self.places)?;
         let mut pass = self.device.gate().enter(priority);
-        let step = Step {
-            spec: &self.spec,
-            model: &self.model,
-            store: &self.store,
-            cpu: &self.cpu,
-            segments,
-            places: &places,
-        };
-        let output = step.run(&mut self.scratch, layers, want, &mut pass)?;
+        let Self { spec, model, store, cpu, places, .. } = self;
+        let step = Step { spec, model, store, cpu, segments, places };
+        step.run(&mut self.scratch, layers, want, &mut pass, output)?;
         drop(pass);
         if is_last {
-            for (segment, place) in segments.iter_mut().zip(&places) {
+            for (segment, place) in segments.iter_mut().zip(&self.places) {
                 if let Some(state) = &mut segment.state {
                     self.store.advance(state, place.count);
                 }
             }
         }
-        Ok(output)
+        Ok(())
     }
 }

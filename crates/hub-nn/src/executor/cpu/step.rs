@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use hub_kernels::{
-    Activations, BLOCK, Cpu, Forms, KvBlock, KvKind, Product, Sequence, apply, gate, multiply, rotate_halves,
+    Activations, Cpu, Forms, Function, Isa, Product, Sequence, apply, gate, multiply, rotate_halves,
     rotate_pairs,
 };
 
 use super::{
     CacheBlock, Layer, Linear, Model, ModelHead, Norm,
     layer::{Norms, maybe},
+    plan::{Lists, Scratch, emptied},
 };
 use crate::{
     Error, Pass,
@@ -22,25 +23,8 @@ use crate::{
     spec::{ModelSpec, Pairing},
 };
 
-/// What a step computes in. Memory is kept from one step to the next.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// The residual, `[rows, hidden]`.
-    x: Vec<f32>,
-    /// What a sublayer returned, `[rows, hidden]`.
-    y: Vec<f32>,
-    queries: Vec<f32>,
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    mixed: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
-    inputs: Activations,
-    turns: Vec<Turns>,
-    attention: hub_kernels::Scratch,
-    /// What the rows of a model without state see of each other: blocks by key heads and width.
-    own: Vec<((usize, usize), Vec<KvBlock>)>,
-}
+/// How many logits a thread bends at once.
+const LOGITS: usize = 4096;
 
 /// A step with what it reads.
 pub(super) struct Step<'a> {
@@ -66,29 +50,57 @@ impl Step<'_> {
         layers: Range<usize>,
         want: Want,
         pass: &mut Pass<'_>,
-    ) -> Result<Output, Error> {
+        output: &mut Output,
+    ) -> Result<(), Error> {
         let rows = self.places.iter().map(|place| place.count).sum::<usize>();
-        self.enter(&mut scratch.x, &layers, rows)?;
+        scratch.plan(rows, self.model.widths);
+        self.enter(&mut scratch.x, &layers)?;
         self.turn(&mut scratch.turns);
-        let wanted = self.wanted();
+        let mut lists = std::mem::take(&mut scratch.lists);
+        let Lists { wanted, blocks: kept_blocks, sequences: kept, own } = &mut lists;
+        self.find_wanted(wanted);
+        self.make_own_blocks(own);
+        let mut blocks = emptied(std::mem::take(kept_blocks));
+        self.find_blocks(own, &mut blocks)?;
+        let mut sequences = emptied(std::mem::take(kept));
+        self.find_sequences(own, &blocks, &mut sequences);
+
         let is_last = layers.end == self.spec.layers.len();
-        let mut own = std::mem::take(&mut scratch.own);
-        self.make_own_blocks(&mut own);
-        let blocks = self.blocks(&own)?;
-        let sequences: Vec<_> = blocks.iter().map(|blocks| self.sequences(blocks)).collect();
+        let of_layer = |layer: usize| self.sequences_of(layer, &sequences, own);
+        let pending = self.layers(scratch, layers, wanted, of_layer, rows, pass);
+        *kept = emptied(sequences);
+        *kept_blocks = emptied(blocks);
+        let rows = wanted.len();
+        scratch.lists = lists;
+        if rows == 0 {
+            output.plan(0, 0);
+        } else {
+            self.finish(scratch, rows, pending, is_last, want, output);
+        }
+        Ok(())
+    }
+
+    /// Runs the layers, the last of them for the wanted rows alone, and returns what its MLP leaves to be added.
+    fn layers<'b>(
+        &self,
+        scratch: &mut Scratch,
+        layers: Range<usize>,
+        wanted: &[usize],
+        of_layer: impl Fn(usize) -> (&'b [Sequence<'b>], usize),
+        mut rows: usize,
+        pass: &mut Pass<'_>,
+    ) -> Option<Pending<'_>> {
         let mut pending = None;
-        let mut rows = rows;
         for index in layers.clone() {
             let layer = &self.model.layers[index];
-            let (group, within) = self.group(index, &own);
-            self.mix(scratch, layer, (&sequences[group], within), rows, pending);
+            self.mix(scratch, layer, of_layer(index), rows, pending);
             if index + 1 == layers.end && wanted.len() < rows {
                 // What follows works on each row alone, and the others are not asked for.
-                keep(&mut scratch.x, self.spec.hidden_size, &wanted);
-                keep(&mut scratch.mixed, layer.attention.heads * layer.attention.head_dim, &wanted);
+                keep(&mut scratch.x, self.spec.hidden_size, wanted);
+                keep(&mut scratch.mixed, layer.attention.heads * layer.attention.head_dim, wanted);
                 rows = wanted.len();
                 if rows == 0 {
-                    break;
+                    return None;
                 }
             }
             self.project(scratch, layer, rows);
@@ -96,22 +108,16 @@ impl Step<'_> {
             pending = Some(Pending { norms: &layer.mlp_norms, scale: layer.residual_scale });
             pass.give_way();
         }
-        scratch.own = own;
         if layers.is_empty() {
-            keep(&mut scratch.x, self.spec.hidden_size, &wanted);
-            rows = wanted.len();
+            keep(&mut scratch.x, self.spec.hidden_size, wanted);
         }
-        if rows == 0 {
-            return Ok(Output::default());
-        }
-        Ok(self.finish(scratch, rows, pending, is_last, want))
+        pending
     }
 
     /// Writes the rows before the first layer of the call.
-    fn enter(&self, x: &mut Vec<f32>, layers: &Range<usize>, rows: usize) -> Result<(), Error> {
+    fn enter(&self, x: &mut [f32], layers: &Range<usize>) -> Result<(), Error> {
         let width = self.spec.hidden_size;
         let fail = |reason: String| Err(Error::Rows { reason });
-        grow(x, rows * width);
         let is_hidden = |segment: &Segment<'_>| matches!(segment.input, Input::Hidden(_));
         let hidden = self.segments.iter().filter(|segment| is_hidden(segment)).count();
         if hidden == self.segments.len() {
@@ -175,80 +181,6 @@ impl Step<'_> {
         }
     }
 
-    /// Returns which rows are asked for, in order.
-    fn wanted(&self) -> Vec<usize> {
-        let rows = self
-            .segments
-            .iter()
-            .zip(self.places)
-            .flat_map(|(segment, place)| segment.outputs.range(place.count).map(|row| place.start + row));
-        rows.collect()
-    }
-
-    /// Returns the group of a layer, and which of its layers it is: groups of the store, or shapes of `own`.
-    fn group(&self, layer: usize, own: &[((usize, usize), Vec<KvBlock>)]) -> (usize, usize) {
-        self.store.place(layer).unwrap_or_else(|| {
-            let mixer = &self.spec.layers[layer].mixer;
-            let shape = (mixer.kv_heads, mixer.head_dim);
-            (own.iter().position(|(known, _)| *known == shape).unwrap_or(0), 0)
-        })
-    }
-
-    /// Makes room for what rows of a model without state see of each other, in each shape of its layers.
-    fn make_own_blocks(&self, own: &mut Vec<((usize, usize), Vec<KvBlock>)>) {
-        if self.spec.keeps_state() {
-            return;
-        }
-        let needed = self.places.iter().map(|place| place.count.div_ceil(BLOCK)).sum::<usize>();
-        for layer in &self.spec.layers {
-            let shape = (layer.mixer.kv_heads, layer.mixer.head_dim);
-            if !own.iter().any(|(known, _)| *known == shape) {
-                own.push((shape, Vec::new()));
-            }
-        }
-        for ((kv_heads, head_dim), blocks) in own {
-            while blocks.len() < needed {
-                blocks.push(KvBlock::new(KvKind::F32, 1, *kv_heads, *head_dim));
-            }
-        }
-    }
-
-    /// Finds the blocks of each group, those of each segment after another.
-    fn blocks<'b>(&'b self, own: &'b [((usize, usize), Vec<KvBlock>)]) -> Result<Vec<Vec<Run<'b>>>, Error> {
-        if !self.spec.keeps_state() {
-            let runs = |blocks: &'b [KvBlock]| {
-                let mut rest = blocks.iter();
-                let run = |place: &Place| Run {
-                    dropped: 0,
-                    blocks: rest.by_ref().take(place.count.div_ceil(BLOCK)).collect(),
-                };
-                self.places.iter().map(run).collect()
-            };
-            return Ok(own.iter().map(|(_, blocks)| runs(blocks)).collect());
-        }
-        let lost = || Error::Rows { reason: "a state names blocks that are not there".to_owned() };
-        let groups = self.segments.iter().filter_map(|segment| Some(segment.state.as_ref()?.groups.len()));
-        let run = |group: usize, segment: &'b Segment<'_>| {
-            let table = segment.state.as_ref().and_then(|state| state.groups.get(group)).ok_or_else(lost)?;
-            let blocks =
-                table.blocks.iter().map(|block| self.store.block(group, *block).map(|block| &block.0));
-            Ok(Run { dropped: table.dropped, blocks: blocks.collect::<Option<_>>().ok_or_else(lost)? })
-        };
-        let groups = 0..groups.max().unwrap_or(0);
-        groups.map(|group| self.segments.iter().map(|segment| run(group, segment)).collect()).collect()
-    }
-
-    fn sequences<'b>(&self, runs: &'b [Run<'b>]) -> Vec<Sequence<'b>> {
-        let sequence = |(run, place): (&'b Run<'b>, &Place)| Sequence {
-            start: place.start,
-            count: place.count,
-            position: place.position,
-            blocks: &run.blocks,
-            dropped: run.dropped,
-        };
-        runs.iter().zip(self.places).map(sequence).collect()
-    }
-
     /// Takes in what the last sublayer returned, and makes the inputs of the next one: residual, norm, rounding.
     fn take_in(
         &self,
@@ -282,10 +214,10 @@ impl Step<'_> {
         let forms = Linear::forms([query, key, value]);
         self.take_in(scratch, rows, pending, layer.mixer_norms.before.as_ref(), forms);
         let Scratch { queries, keys, values, mixed, inputs, turns, attention: memory, .. } = scratch;
-        let queries = grow(queries, rows * query.rows());
-        let keys = grow(keys, rows * key.rows());
-        let values = grow(values, rows * value.rows());
-        let mixed = grow(mixed, rows * query.rows());
+        let queries = &mut queries[..rows * query.rows()];
+        let keys = &mut keys[..rows * key.rows()];
+        let values = &mut values[..rows * value.rows()];
+        let mixed = &mut mixed[..rows * query.rows()];
         multiply(
             [product(query, inputs, queries), product(key, inputs, keys), product(value, inputs, values)],
             self.cpu,
@@ -328,7 +260,7 @@ impl Step<'_> {
         inputs.fill(Linear::forms([&layer.output]), rows, width, self.cpu, |row, out| {
             out.copy_from_slice(&mixed[row * width..(row + 1) * width]);
         });
-        let y = grow(y, rows * self.spec.hidden_size);
+        let y = &mut y[..rows * self.spec.hidden_size];
         multiply([product(&layer.output, inputs, y)], self.cpu);
     }
 
@@ -340,8 +272,7 @@ impl Step<'_> {
         self.take_in(scratch, rows, Some(pending), layer.mlp_norms.before.as_ref(), forms);
         let Scratch { y, gate: gates, up: ups, inputs, .. } = scratch;
         let width = mlp.gate.rows();
-        let gates = grow(gates, rows * width);
-        let ups = grow(ups, rows * width);
+        let (gates, ups) = (&mut gates[..rows * width], &mut ups[..rows * width]);
         match &mlp.up {
             Some(up) => multiply([product(&mlp.gate, inputs, gates), product(up, inputs, ups)], self.cpu),
             None => multiply([product(&mlp.gate, inputs, gates)], self.cpu),
@@ -355,7 +286,7 @@ impl Step<'_> {
                 None => apply(mlp.function, out, isa),
             }
         });
-        let y = grow(y, rows * self.spec.hidden_size);
+        let y = &mut y[..rows * self.spec.hidden_size];
         multiply([product(&mlp.down, inputs, y)], self.cpu);
     }
 
@@ -367,62 +298,52 @@ impl Step<'_> {
         pending: Option<Pending<'_>>,
         is_last: bool,
         want: Want,
-    ) -> Output {
+        output: &mut Output,
+    ) {
         let width = self.spec.hidden_size;
         let norm = self.model.final_norm.as_ref().filter(|_| is_last);
-        let head = match (&self.model.head, want) {
-            (_, Want::Hidden) | (ModelHead::None, Want::Head) => None,
-            (ModelHead::Logits { linear, .. }, Want::Head) => Some(linear),
-            (ModelHead::Classifier { dense, .. }, Want::Head) => Some(dense),
-        };
-        let forms = Linear::forms(head);
-        let Some(head) = head else {
-            self.take_in(scratch, rows, pending, None, forms);
-            let mut values = scratch.x[..rows * width].to_vec();
-            values.chunks_exact_mut(width).for_each(|row| maybe(norm, row, self.cpu.isa()));
-            return Output::new(values, width);
-        };
-        self.take_in(scratch, rows, pending, norm, forms);
-        let mut values = vec![0.0; rows * head.rows()];
-        multiply([product(head, &scratch.inputs, &mut values)], self.cpu);
-        match &self.model.head {
-            ModelHead::Logits { scale, soft_cap, .. } => {
-                if *scale != 1.0 {
-                    values.iter_mut().for_each(|logit| *logit *= scale);
-                }
-                if let Some(cap) = soft_cap {
-                    values.iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
-                }
-                Output::new(values, head.rows())
+        match (&self.model.head, want) {
+            (_, Want::Hidden) | (ModelHead::None, Want::Head) => {
+                self.take_in(scratch, rows, pending, None, Forms::default());
+                let hidden = output.plan(rows, width);
+                hidden.copy_from_slice(&scratch.x[..rows * width]);
+                self.cpu.each_chunk(hidden, width, |_, row| maybe(norm, row, self.cpu.isa()));
             }
-            ModelHead::Classifier { out, .. } => {
-                values.iter_mut().for_each(|number| *number = number.tanh());
+            (ModelHead::Logits { linear, scale, soft_cap }, Want::Head) => {
+                self.take_in(scratch, rows, pending, norm, Linear::forms([linear]));
+                let logits = output.plan(rows, linear.rows());
+                multiply([product(linear, &scratch.inputs, logits)], self.cpu);
+                if *scale != 1.0 || soft_cap.is_some() {
+                    let cap =
+                        |_, logits: &mut [f32]| scale_and_cap(logits, *scale, *soft_cap, self.cpu.isa());
+                    self.cpu.each_chunk(logits, LOGITS, cap);
+                }
+            }
+            (ModelHead::Classifier { dense, out }, Want::Head) => {
+                self.take_in(scratch, rows, pending, norm, Linear::forms([dense]));
+                let mut values = vec![0.0; rows * dense.rows()];
+                multiply([product(dense, &scratch.inputs, &mut values)], self.cpu);
+                apply(Function::Tanh, &mut values, self.cpu.isa());
                 let inputs = Activations::of(&values, out.matrix.cols(), Linear::forms([out]), self.cpu);
-                let mut scores = vec![0.0; rows * out.rows()];
-                multiply([product(out, &inputs, &mut scores)], self.cpu);
-                Output::new(scores, out.rows())
+                multiply([product(out, &inputs, output.plan(rows, out.rows()))], self.cpu);
             }
-            ModelHead::None => Output::default(),
         }
     }
-}
-
-/// The blocks of a segment in one group.
-struct Run<'a> {
-    dropped: usize,
-    blocks: Vec<&'a KvBlock>,
 }
 
 fn product<'a>(linear: &'a Linear, x: &'a Activations, out: &'a mut [f32]) -> Product<'a> {
     Product { weights: &linear.matrix, x, bias: linear.bias.as_deref(), out }
 }
 
-/// Makes room for `len` numbers, and returns them; what they were is written over.
-fn grow(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    &mut buffer[..len]
+/// Scales logits, and bends them so that none passes the cap.
+fn scale_and_cap(logits: &mut [f32], scale: f32, cap: Option<f32>, isa: Isa) {
+    let Some(cap) = cap else {
+        logits.iter_mut().for_each(|logit| *logit *= scale);
+        return;
+    };
+    logits.iter_mut().for_each(|logit| *logit *= scale / cap);
+    apply(Function::Tanh, logits, isa);
+    logits.iter_mut().for_each(|logit| *logit *= cap);
 }
 
 /// Moves some rows to the front.

@@ -1,0 +1,187 @@
+//! What a step needs to know before its first layer, and the memory it computes in.
+
+use hub_kernels::{Activations, BLOCK, KvBlock, KvKind, Sequence};
+
+use super::{Layer, Step};
+use crate::{
+    Error,
+    executor::{Segment, places::Place, rope::Turns},
+};
+
+/// What a step computes in. Memory is kept from one step to the next, and grows when a step has more rows than any
+/// before: in the long run a step allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// The residual, `[rows, hidden]`.
+    pub(super) x: Vec<f32>,
+    /// What a sublayer returned, `[rows, hidden]`.
+    pub(super) y: Vec<f32>,
+    pub(super) queries: Vec<f32>,
+    pub(super) keys: Vec<f32>,
+    pub(super) values: Vec<f32>,
+    pub(super) mixed: Vec<f32>,
+    pub(super) gate: Vec<f32>,
+    pub(super) up: Vec<f32>,
+    pub(super) inputs: Activations,
+    pub(super) turns: Vec<Turns>,
+    pub(super) attention: hub_kernels::Scratch,
+    pub(super) lists: Lists,
+}
+
+/// Lists of what a step works on, and what models without state keep during one.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    pub(super) wanted: Vec<usize>,
+    /// Empty between steps, when nothing is borrowed.
+    pub(super) blocks: Vec<&'static KvBlock>,
+    /// As `blocks`.
+    pub(super) sequences: Vec<Sequence<'static>>,
+    pub(super) own: Vec<OwnBlocks>,
+}
+
+/// What the rows of a model without state see of each other, in layers of one number of key heads and one width.
+pub(super) type OwnBlocks = ((usize, usize), Vec<KvBlock>);
+
+/// How many numbers a row takes at most in each buffer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Widths {
+    hidden: usize,
+    queries: usize,
+    keys: usize,
+    inner: usize,
+}
+
+impl Widths {
+    pub(super) fn of(layers: &[Layer], hidden: usize) -> Self {
+        let most = |width: fn(&Layer) -> usize| layers.iter().map(width).max().unwrap_or(0);
+        Self {
+            hidden,
+            queries: most(|layer| layer.query.rows()),
+            keys: most(|layer| layer.key.rows().max(layer.value.rows())),
+            inner: most(|layer| layer.mlp.gate.rows()),
+        }
+    }
+}
+
+impl Scratch {
+    /// Makes room for `rows`.
+    pub(super) fn plan(&mut self, rows: usize, widths: Widths) {
+        let Self { x, y, queries, keys, values, mixed, gate, up, .. } = self;
+        for (buffer, width) in [
+            (x, widths.hidden),
+            (y, widths.hidden),
+            (queries, widths.queries),
+            (keys, widths.keys),
+            (values, widths.keys),
+            (mixed, widths.queries),
+            (gate, widths.inner),
+            (up, widths.inner),
+        ] {
+            if buffer.len() < rows * width {
+                buffer.resize(rows * width, 0.0);
+            }
+        }
+    }
+}
+
+impl Step<'_> {
+    /// Fills `wanted` with the rows that are asked for, in order.
+    pub(super) fn find_wanted(&self, wanted: &mut Vec<usize>) {
+        wanted.clear();
+        for (segment, place) in self.segments.iter().zip(self.places) {
+            wanted.extend(segment.outputs.range(place.count).map(|row| place.start + row));
+        }
+    }
+
+    /// Makes room for what rows of a model without state see of each other, in each shape of its layers.
+    pub(super) fn make_own_blocks(&self, own: &mut Vec<OwnBlocks>) {
+        if self.spec.keeps_state() {
+            return;
+        }
+        let needed = self.places.iter().map(|place| place.count.div_ceil(BLOCK)).sum::<usize>();
+        for layer in &self.spec.layers {
+            let shape = (layer.mixer.kv_heads, layer.mixer.head_dim);
+            if !own.iter().any(|(known, _)| *known == shape) {
+                own.push((shape, Vec::new()));
+            }
+        }
+        for ((kv_heads, head_dim), blocks) in own {
+            while blocks.len() < needed {
+                blocks.push(KvBlock::new(KvKind::F32, 1, *kv_heads, *head_dim));
+            }
+        }
+    }
+
+    /// Fills `blocks` with those of each group, in it those of each segment after another.
+    pub(super) fn find_blocks<'b>(
+        &'b self,
+        own: &'b [OwnBlocks],
+        blocks: &mut Vec<&'b KvBlock>,
+    ) -> Result<(), Error> {
+        if !self.spec.keeps_state() {
+            let needed = self.places.iter().map(|place| place.count.div_ceil(BLOCK)).sum();
+            blocks.extend(own.iter().flat_map(|(_, blocks)| blocks.iter().take(needed)));
+            return Ok(());
+        }
+        let lost = || Error::Rows { reason: "a state names blocks that are not there".to_owned() };
+        for group in 0..self.store.groups() {
+            for segment in self.segments {
+                let table = segment.state.as_ref().and_then(|state| state.groups.get(group));
+                for block in &table.ok_or_else(lost)?.blocks {
+                    blocks.push(&self.store.block(group, *block).ok_or_else(lost)?.0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `sequences` with those of each group, whose blocks lie after another in `blocks`.
+    pub(super) fn find_sequences<'b>(
+        &self,
+        own: &[OwnBlocks],
+        mut blocks: &'b [&'b KvBlock],
+        sequences: &mut Vec<Sequence<'b>>,
+    ) {
+        let groups = if self.spec.keeps_state() { self.store.groups() } else { own.len() };
+        for group in 0..groups {
+            for (segment, place) in self.segments.iter().zip(self.places) {
+                let (dropped, count) = self.held(group, segment, place);
+                let (held, rest) = blocks.split_at(count.min(blocks.len()));
+                blocks = rest;
+                let Place { start, count, position, .. } = *place;
+                sequences.push(Sequence { start, count, position, blocks: held, dropped });
+            }
+        }
+    }
+
+    /// Returns how many blocks of a segment's beginning are gone in a group, and how many are there.
+    fn held(&self, group: usize, segment: &Segment<'_>, place: &Place) -> (usize, usize) {
+        if !self.spec.keeps_state() {
+            return (0, place.count.div_ceil(BLOCK));
+        }
+        let table = segment.state.as_ref().and_then(|state| state.groups.get(group));
+        table.map_or((0, 0), |table| (table.dropped, table.blocks.len()))
+    }
+
+    /// Returns the sequences as a layer caches them, of those of all groups, and which layer of their blocks it is.
+    pub(super) fn sequences_of<'b>(
+        &self,
+        layer: usize,
+        all: &'b [Sequence<'b>],
+        own: &[OwnBlocks],
+    ) -> (&'b [Sequence<'b>], usize) {
+        let (group, within) = self.store.place(layer).unwrap_or_else(|| {
+            let mixer = &self.spec.layers[layer].mixer;
+            let shape = (mixer.kv_heads, mixer.head_dim);
+            (own.iter().position(|(known, _)| *known == shape).unwrap_or(0), 0)
+        });
+        (&all[group * self.segments.len()..][..self.segments.len()], within)
+    }
+}
+
+/// Returns an empty list in the memory of another whose elements differ in what they borrow alone.
+pub(super) fn emptied<A, B>(mut list: Vec<A>) -> Vec<B> {
+    list.clear();
+    // Collected in place: the standard library keeps the memory where both kinds are laid out alike.
+    list.into_iter().filter_map(|_| None).collect()
+}
