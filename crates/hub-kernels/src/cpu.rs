@@ -38,6 +38,9 @@ impl Cpu {
 
     /// Calls `work(thread, part)` once for each of `parts`, on any of the threads; a single part on the caller's.
     ///
+    /// One call at a time has the threads, so `work` must not call this again with more than one part: it would wait for
+    /// itself.
+    ///
     /// # Panics
     /// With what a part panicked with.
     pub fn run(&self, parts: usize, work: impl Fn(usize, usize) + Sync) {

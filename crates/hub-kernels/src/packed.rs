@@ -78,7 +78,7 @@ impl Packed {
     /// # Errors
     /// [`Error::Columns`] or [`Error::Length`] if the bytes do not make a matrix of this shape, [`Error::Memory`].
     pub fn pack(kind: Kind, rows: usize, cols: usize, raw: &[u8]) -> Result<Self, Error> {
-        let row_bytes = cols / kind.block() * kind.block_bytes();
+        let row_bytes = (cols / kind.block()).saturating_mul(kind.block_bytes());
         let expected = rows.saturating_mul(row_bytes);
         if raw.len() != expected && cols.is_multiple_of(kind.block()) {
             return Err(Error::Length { rows, cols, expected, found: raw.len() });
@@ -101,6 +101,9 @@ impl Packed {
         cpu: &Cpu,
         read: impl Fn(Range<usize>, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
+        if Self::bytes_of(kind, rows, cols).is_none() {
+            return Err(Error::Memory { bytes: usize::MAX }.into());
+        }
         let tile_bytes = cols / kind.block() * Layout::of(kind).bytes;
         let row_bytes = cols / kind.block() * kind.block_bytes();
         let tiles = (Self::PIECE / (row_bytes * TILE).max(1)).max(1);
@@ -149,8 +152,12 @@ impl Packed {
         let mut bytes = Buffer::zeroed(bytes)?;
         let failed = Mutex::new(None);
         cpu.each_chunk_by_thread(&mut bytes, piece_bytes, |thread, piece, out| {
+            let has_failed = || failed.lock().unwrap_or_else(PoisonError::into_inner);
+            if has_failed().is_some() {
+                return;
+            }
             if let Err(error) = fill(thread, piece, out) {
-                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                has_failed().get_or_insert(error);
             }
         });
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {

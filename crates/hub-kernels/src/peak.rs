@@ -12,8 +12,10 @@ use crate::{
 };
 #[cfg(target_arch = "x86_64")]
 use crate::{
+    activations::{ROWS, TILE_BYTES},
     packed::STEP,
     simd::{Dots, DotsOp},
+    tiles::{Sums, Tiles},
 };
 
 /// What all threads of a [`Cpu`] reach together, with the instructions it uses.
@@ -27,7 +29,7 @@ pub struct Peak {
     pub bytes_per_s: f64,
 }
 
-/// Bytes that are read: far over what caches hold.
+/// Bytes that are read: far over what caches of desktops hold.
 pub(crate) const READ: usize = 256 << 20;
 /// Bytes that a thread reads at a time.
 const PIECE: usize = 2 << 20;
@@ -41,6 +43,9 @@ const PARTS: usize = 16;
 /// that are not wide are two each.
 const CHAINS: usize = 5;
 const WIDE_CHAINS: usize = 10;
+/// Tiles in a row that are multiplied at once: those of both sides stay in the first cache.
+#[cfg(target_arch = "x86_64")]
+const TILE_STEPS: usize = 4;
 
 impl Cpu {
     /// Returns how many bytes [`measure`](Self::measure) takes while it runs.
@@ -146,15 +151,33 @@ fn bytes_a_round(isa: Isa) -> usize {
         Isa::Portable => 64,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::CHAINS * 32,
-        // Tiles reach more; their sums are finished with the same instructions as the rest.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => TILE_STEPS * 4 * 16 * 16 * 64,
         isa => chains(isa) * 64,
     }
+}
+
+/// Multiplies tiles of bytes that stay in the first cache, for [`ROUNDS`] rounds.
+#[cfg(target_arch = "x86_64")]
+fn multiply_tiles() -> i64 {
+    let (x, w) = ([1_i8; TILE_STEPS * TILE_BYTES], [1_u8; TILE_STEPS * TILE_BYTES]);
+    let mut out: Sums = [[[[0; STEP]; ROWS]; 2]; 2];
+    #[expect(unsafe_code, reason = "tiles belong to a thread")]
+    // SAFETY: tiles are here, and this thread has no others: a part of this measurement is all it does.
+    let tiles = unsafe { Tiles::new() };
+    for _ in 0..ROUNDS {
+        tiles.multiply_signed([black_box(&x), &x], [black_box(&w), &w], TILE_STEPS, &mut out);
+    }
+    i64::from(out[0][0][0][0])
 }
 
 /// Multiplies and adds bytes that stay in registers, for [`ROUNDS`] rounds.
 fn multiply_bytes(isa: Isa) -> i64 {
     #[cfg(target_arch = "x86_64")]
     {
+        if isa == Isa::Amx && isa.is_here() {
+            return multiply_tiles();
+        }
         let mut sum = 0;
         if isa.run_dots(Bytes { sum: &mut sum }) {
             return sum;

@@ -1,7 +1,10 @@
 //! AMX: eight tiles of 16 rows of 64 bytes, which a thread sets up before it uses them.
 #![expect(unsafe_code, reason = "the instructions have no functions in stable Rust")]
 
-use std::arch::{asm, x86_64::__cpuid_count};
+use std::{
+    arch::{asm, x86_64::__cpuid_count},
+    marker::PhantomData,
+};
 
 use crate::{
     activations::{COLUMNS, ROWS as TOKENS, TILE_BYTES},
@@ -59,8 +62,9 @@ struct Shapes {
 pub(crate) type Sums = [[[Line; TOKENS]; 2]; 2];
 
 /// A thread's tiles while they are set up: 0 to 3 are sums, 4 and 5 activations, 6 and 7 weights. Dropping it gives
-/// them back, so that the system need not keep them when it takes the thread off its core.
-pub(crate) struct Tiles(());
+/// them back, so that the system need not keep them when it takes the thread off its core. It stays on its thread: the
+/// pointer, which leads nowhere, is neither `Send` nor `Sync`.
+pub(crate) struct Tiles(PhantomData<*mut ()>);
 
 impl Tiles {
     /// Sets up tiles.
@@ -74,7 +78,7 @@ impl Tiles {
         shapes.row_bytes[..8].fill(COLUMNS as u16);
         // SAFETY: the caller's promise; the instruction reads the 64 bytes of the shapes.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly)) };
-        Self(())
+        Self(PhantomData)
     }
 }
 
@@ -87,8 +91,9 @@ macro_rules! multiply {
         pub(crate) fn $name(&self, x: [&[i8]; 2], w: [&[u8]; 2], steps: usize, out: &mut Sums) {
             let bytes = steps * TILE_BYTES;
             assert!(x.iter().all(|x| x.len() >= bytes) && w.iter().all(|w| w.len() >= bytes), "{steps} tiles");
-            // SAFETY: a `Tiles` is the proof that they are set up. Every address lies in a slice that is long enough,
-            // which was made sure of above. Compilers use no tiles, so none of theirs are changed.
+            // SAFETY: a `Tiles` is the proof that they are set up on this thread. Every address lies in a slice that is
+            // long enough, which was made sure of above. Compilers use no tiles of their own accord, so none of theirs
+            // are changed, and what is in them lasts from one block of instructions to the next.
             unsafe {
                 asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
                 for step in 0..steps {

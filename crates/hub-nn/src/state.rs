@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::spec::ModelSpec;
 
 /// Number of positions in one block of keys and values.
-pub const BLOCK_TOKENS: usize = 128;
+pub const BLOCK_TOKENS: usize = hub_kernels::BLOCK;
 
 /// Names one block of an executor's store, within its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,11 +12,19 @@ pub use cache::{KvBlock, KvKind};
 
 use std::sync::{Mutex, PoisonError};
 
-use self::{cache::Row, part::Rows};
+use self::{
+    cache::Row,
+    part::{Partials, Rows, Target},
+};
 use crate::{Cpu, disjoint::Disjoint};
 
 /// How many positions a block has.
 pub const BLOCK: usize = 128;
+/// How many blocks after another have sums of their own, which are merged in order: threads can share the blocks of one
+/// row, and its result has the same bits whether they do or not.
+const RUN: usize = 4;
+/// Fewer parts than this for each thread, and runs become parts too.
+const PARTS: usize = 4;
 /// How many tokens of a sequence go through its blocks together.
 const TOKENS: usize = 16;
 /// Fewer rows than this are written by the caller alone.
@@ -60,6 +68,7 @@ pub struct Sequence<'a> {
 #[derive(Debug, Default)]
 pub struct Scratch {
     threads: Vec<Mutex<Vec<f32>>>,
+    partials: Vec<f32>,
 }
 
 impl Attention {
@@ -104,31 +113,55 @@ impl Attention {
         assert_eq!(queries.len(), out.len(), "as many rows out as in");
         assert!(are_apart(sequences), "each row belongs to one sequence");
         scratch.threads.resize_with(cpu.threads().max(scratch.threads.len()), Mutex::default);
-        let parts_of = |sequence: &Sequence<'_>| self.kv_heads * sequence.count.div_ceil(TOKENS);
-        let parts = sequences.iter().map(parts_of).sum();
+        let parts: usize = sequences.iter().map(|sequence| self.parts(sequence)).sum();
+        let Scratch { threads, partials } = scratch;
+        // Whatever an earlier part left there is written over.
+        let room = |thread: usize| threads[thread].lock().unwrap_or_else(PoisonError::into_inner);
         let out = Disjoint::new(out);
-        cpu.run(parts, |thread, part| {
-            let mut part = part;
-            for sequence in sequences {
-                if part >= parts_of(sequence) {
-                    part -= parts_of(sequence);
-                    continue;
-                }
-                // The last tokens see most: they come first, so that no thread is left with a long part at the end.
-                let chunk = sequence.count.div_ceil(TOKENS) - 1 - part / self.kv_heads;
-                let rows = Rows {
-                    attention: self,
-                    sequence,
-                    layer,
-                    head: part % self.kv_heads,
-                    tokens: chunk * TOKENS..((chunk + 1) * TOKENS).min(sequence.count),
-                };
-                // Whatever an earlier part left there is written over.
-                let mut scratch = scratch.threads[thread].lock().unwrap_or_else(PoisonError::into_inner);
-                rows.attend(queries, &mut scratch, &out, cpu.isa());
-                return;
+        let rows_of = |part| self.rows(sequences, layer, part);
+        let runs =
+            sequences.iter().map(|sequence| (sequence.position + sequence.count).div_ceil(RUN * BLOCK));
+        let runs = runs.max().unwrap_or(0);
+        if runs <= 1 || parts >= PARTS * cpu.threads() || cpu.threads() == 1 {
+            cpu.run(parts, |thread, part| {
+                let Some(rows) = rows_of(part) else { return };
+                rows.attend(queries, &mut room(thread), Target::Whole(&out), cpu.isa());
+            });
+            return;
+        }
+        partials.resize(queries.len() / self.head_dim * runs * (self.head_dim + 2), 0.0);
+        let numbers = Disjoint::new(partials);
+        let all = Partials { numbers: &numbers, runs };
+        cpu.run(parts * runs, |thread, part| {
+            let (part, run) = (part / runs, part % runs);
+            if let Some(rows) = rows_of(part).filter(|rows| rows.runs().contains(&run)) {
+                rows.attend(queries, &mut room(thread), Target::Run(run, all), cpu.isa());
             }
         });
+        cpu.run(parts, |thread, part| {
+            let Some(rows) = rows_of(part) else { return };
+            rows.merge(partials, runs, &mut room(thread), &out, cpu.isa());
+        });
+    }
+
+    /// Returns how many parts a sequence has.
+    fn parts(&self, sequence: &Sequence<'_>) -> usize {
+        self.kv_heads * sequence.count.div_ceil(TOKENS)
+    }
+
+    /// Returns the rows of a part, counted through all sequences.
+    fn rows<'a>(&'a self, sequences: &'a [Sequence<'a>], layer: usize, mut part: usize) -> Option<Rows<'a>> {
+        for sequence in sequences {
+            if part >= self.parts(sequence) {
+                part -= self.parts(sequence);
+                continue;
+            }
+            // The last tokens see most: they come first, so that no thread is left with a long part at the end.
+            let chunk = sequence.count.div_ceil(TOKENS) - 1 - part / self.kv_heads;
+            let tokens = chunk * TOKENS..((chunk + 1) * TOKENS).min(sequence.count);
+            return Some(Rows { attention: self, sequence, layer, head: part % self.kv_heads, tokens });
+        }
+        None
     }
 }
 

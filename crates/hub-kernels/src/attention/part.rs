@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    Attention, BLOCK, Sequence,
+    Attention, BLOCK, RUN, Sequence,
     cache::{Element, Numbers, Part},
 };
 use crate::{
@@ -26,6 +26,31 @@ pub(super) struct Rows<'a> {
     pub(super) head: usize,
     /// Which rows of the sequence's.
     pub(super) tokens: Range<usize>,
+}
+
+/// Where results go.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// Of all blocks, each row at its place.
+    Whole(&'a Disjoint<'a, f32>),
+    /// Of one run of blocks, to be merged with the others of [`Partials`].
+    Run(usize, Partials<'a>),
+}
+
+/// Room for what each run of blocks makes of each row, `[rows, heads, runs, head_dim + 2]`: the largest score, the sum of
+/// the weights, and what they sum up.
+#[derive(Clone, Copy)]
+pub(super) struct Partials<'a> {
+    pub(super) numbers: &'a Disjoint<'a, f32>,
+    pub(super) runs: usize,
+}
+
+impl Partials<'_> {
+    /// Returns where the numbers of a row are that begins at `place` among results.
+    fn range(&self, place: usize, head_dim: usize, run: usize) -> Range<usize> {
+        let start = (place / head_dim * self.runs + run) * (head_dim + 2);
+        start..start + head_dim + 2
+    }
 }
 
 /// What is kept of each set of rows between blocks.
@@ -70,11 +95,23 @@ impl Rows<'_> {
         self.attention.window.map_or(0, |window| end.saturating_sub(window))..end
     }
 
-    pub(super) fn attend(&self, queries: &[f32], scratch: &mut Vec<f32>, out: &Disjoint<'_, f32>, isa: Isa) {
+    /// Returns which positions some of the rows see.
+    fn positions(&self) -> Range<usize> {
+        let first = (0..self.len()).map(|row| self.seen(row).start).min().unwrap_or(0);
+        first..(0..self.len()).map(|row| self.seen(row).end).max().unwrap_or(0)
+    }
+
+    /// Returns which runs of blocks some of the rows see.
+    pub(super) fn runs(&self) -> Range<usize> {
+        let Range { start, end } = self.positions();
+        start / (RUN * BLOCK)..end.div_ceil(RUN * BLOCK)
+    }
+
+    pub(super) fn attend(&self, queries: &[f32], scratch: &mut Vec<f32>, target: Target<'_>, isa: Isa) {
         if isa.vectors() == Isa::Avx512 && self.len() > SET {
-            self.attend_by::<WIDE_SET>(queries, scratch, out, isa);
+            self.attend_by::<WIDE_SET>(queries, scratch, target, isa);
         } else {
-            self.attend_by::<SET>(queries, scratch, out, isa);
+            self.attend_by::<SET>(queries, scratch, target, isa);
         }
     }
 
@@ -83,17 +120,19 @@ impl Rows<'_> {
         &self,
         queries: &[f32],
         scratch: &mut Vec<f32>,
-        out: &Disjoint<'_, f32>,
+        target: Target<'_>,
         isa: Isa,
     ) {
         let dim = self.attention.head_dim;
         let wide = dim.div_ceil(LANES);
         let sets = self.len().div_ceil(N);
         let (query_size, sum_size) = (dim * N, N * wide * LANES);
+        let total_size = self.len() * (dim + 2);
         scratch.clear();
-        scratch.resize(sets * (query_size + sum_size + 2 * N), 0.0);
+        scratch.resize(sets * (query_size + sum_size + 2 * N) + total_size, 0.0);
         let (all_queries, rest) = scratch.split_at_mut(sets * query_size);
-        let (all_sums, all_softmax) = rest.split_at_mut(sets * sum_size);
+        let (sums, rest) = rest.split_at_mut(sets * sum_size);
+        let (softmax, totals) = rest.split_at_mut(sets * 2 * N);
         for row in 0..self.len() {
             let from = &queries[self.place(row)..self.place(row) + dim];
             let to = all_queries[row / N * query_size..].as_chunks_mut::<N>().0;
@@ -101,17 +140,57 @@ impl Rows<'_> {
                 to[row % N] = from * self.attention.scale;
             }
         }
-        let softmax = all_softmax.as_chunks_mut::<N>().0.as_chunks_mut::<2>().0;
-        softmax.iter_mut().for_each(|[largest, _]| *largest = [LOW; N]);
+        totals.chunks_exact_mut(dim + 2).for_each(|total| total[0] = LOW);
 
-        let first = (0..self.len()).map(|row| self.seen(row).start).min().unwrap_or(0);
-        let end = (0..self.len()).map(|row| self.seen(row).end).max().unwrap_or(0);
-        for block in first / BLOCK..end.div_ceil(BLOCK) {
+        let softmax = softmax.as_chunks_mut::<N>().0.as_chunks_mut::<2>().0;
+        let runs = match target {
+            Target::Whole(_) => self.runs(),
+            Target::Run(run, _) => run..run + 1,
+        };
+        for run in runs {
+            sums.fill(0.0);
+            softmax.fill([[LOW; N], [0.0; N]]);
+            self.attend_run(run, all_queries, sums, softmax, isa);
+            for (row, total) in totals.chunks_exact_mut(dim + 2).enumerate() {
+                let sums = &sums[row / N * sum_size + row % N * wide * LANES..][..dim];
+                let [largest, sum] = softmax[row / N].map(|numbers| numbers[row % N]);
+                isa.run(Merge { total, largest, sum, sums });
+            }
+        }
+        for (row, total) in totals.chunks_exact(dim + 2).enumerate() {
+            match target {
+                Target::Whole(out) => self.write(row, total, out),
+                Target::Run(run, partials) => {
+                    let range = partials.range(self.place(row), dim, run);
+                    #[expect(unsafe_code, reason = "threads write parts of one buffer")]
+                    // SAFETY: each row belongs to one sequence, as `attend` asserts, and each run of each of its heads to
+                    // one part: no two write the same numbers.
+                    let to = unsafe { partials.numbers.part(range) };
+                    to.copy_from_slice(total);
+                }
+            }
+        }
+    }
+
+    /// Lets all sets of rows pass the blocks of one run.
+    fn attend_run<const N: usize>(
+        &self,
+        run: usize,
+        queries: &[f32],
+        sums: &mut [f32],
+        softmax: &mut [[[f32; N]; 2]],
+        isa: Isa,
+    ) {
+        let sets = softmax.len();
+        let (query_size, sum_size) = (queries.len() / sets, sums.len() / sets);
+        let Range { start, end } = self.positions();
+        let blocks = (start / BLOCK).max(run * RUN)..end.div_ceil(BLOCK).min((run + 1) * RUN);
+        for block in blocks {
             let part = self.sequence.blocks[block - self.sequence.dropped].read(self.layer, self.head);
             for (index, softmax) in softmax.iter_mut().enumerate() {
                 let mut set = Set {
-                    queries: all_queries[index * query_size..(index + 1) * query_size].as_chunks().0,
-                    sums: all_sums[index * sum_size..(index + 1) * sum_size].as_chunks_mut().0,
+                    queries: queries[index * query_size..(index + 1) * query_size].as_chunks().0,
+                    sums: sums[index * sum_size..(index + 1) * sum_size].as_chunks_mut().0,
                     softmax,
                     seen: std::array::from_fn(|row| within(&self.seen(index * N + row), block)),
                 };
@@ -123,15 +202,68 @@ impl Rows<'_> {
                 }
             }
         }
+    }
+
+    /// Merges what runs left in `partials`, in the order of their positions, as one part would have.
+    pub(super) fn merge(
+        &self,
+        partials: &[f32],
+        runs: usize,
+        scratch: &mut Vec<f32>,
+        out: &Disjoint<'_, f32>,
+        isa: Isa,
+    ) {
+        let size = self.attention.head_dim + 2;
         for row in 0..self.len() {
-            let sums = &all_sums[row / N * sum_size + row % N * wide * LANES..][..dim];
-            let weight = 1.0 / softmax[row / N][1][row % N];
-            #[expect(unsafe_code, reason = "threads write columns of one matrix")]
-            // SAFETY: each row belongs to one sequence, as `attend` asserts, and each head of it to one part: no two write
-            // the same numbers.
-            let out = unsafe { out.part(self.place(row)..self.place(row) + dim) };
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * weight);
+            scratch.clear();
+            scratch.resize(size, 0.0);
+            scratch[0] = LOW;
+            let first = self.place(row) / self.attention.head_dim * runs;
+            for run in self.runs() {
+                let partial = &partials[(first + run) * size..][..size];
+                let [largest, sum, sums @ ..] = partial else { continue };
+                isa.run(Merge { total: scratch, largest: *largest, sum: *sum, sums });
+            }
+            self.write(row, scratch, out);
         }
+    }
+
+    /// Writes the mean of a row.
+    fn write(&self, row: usize, total: &[f32], out: &Disjoint<'_, f32>) {
+        let [_, sum, sums @ ..] = total else { return };
+        let weight = 1.0 / sum;
+        #[expect(unsafe_code, reason = "threads write columns of one matrix")]
+        // SAFETY: each row belongs to one sequence, as `attend` asserts, and each head of it to one part: no two write
+        // the same numbers.
+        let out = unsafe { out.part(self.place(row)..self.place(row) + sums.len()) };
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * weight);
+    }
+}
+
+/// Adds what a run of blocks made of a row to what those before it made.
+struct Merge<'a> {
+    /// The largest score, the sum of the weights, and what they sum up.
+    total: &'a mut [f32],
+    largest: f32,
+    sum: f32,
+    sums: &'a [f32],
+}
+
+impl Op for Merge<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let [largest, sum, sums @ ..] = self.total else { return };
+        let most = if self.largest > *largest { self.largest } else { *largest };
+        let mut measures = [0.0; LANES];
+        (measures[0], measures[1]) = (*largest - most, self.largest - most);
+        // The exponential of zero is one, so what sees nothing of a run stays as it was.
+        simd.store(simd.exp(simd.load(&measures)), &mut measures);
+        let [before, here, ..] = measures;
+        *largest = most;
+        *sum = *sum * before + self.sum * here;
+        sums.iter_mut().zip(self.sums).for_each(|(total, sum)| *total = *total * before + sum * here);
     }
 }
 

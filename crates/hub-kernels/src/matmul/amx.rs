@@ -62,7 +62,8 @@ impl Amx<'_> {
     fn kind<S: Dots, const K: usize>(self, simd: S) {
         let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
         let Self { weights, tile, x, first, sums } = self;
-        // SAFETY: activations have tiles only for a processor that has them, and this thread's others were dropped.
+        // SAFETY: activations have tiles only where a `Cpu` found them, which asks the system for the whole process:
+        // it does not matter whose team this thread is of. This thread's others were dropped.
         let tiles = unsafe { Tiles::new() };
         let blocks = CHUNK / kind.block();
         let mut chunk = Chunk { planes: [[[0; STEP]; STEPS * LINES]; 2], tile: &[], at: 0 };

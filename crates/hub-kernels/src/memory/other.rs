@@ -13,6 +13,8 @@ use crate::Error;
 #[derive(Debug)]
 pub(crate) struct Buffer {
     start: NonNull<u8>,
+    len: usize,
+    /// What was allocated: a byte at least.
     layout: Layout,
 }
 
@@ -33,7 +35,7 @@ impl Buffer {
         let layout = Layout::from_size_align(bytes, LINE).map_err(|_| Error::Memory { bytes })?;
         // SAFETY: the layout's size is not zero.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Error::Memory { bytes })?;
-        Ok(Self { start, layout })
+        Ok(Self { start, len, layout })
     }
 }
 
@@ -41,15 +43,15 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the bytes were allocated with this size, are all initialised, and live as long as `self`.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
+        // SAFETY: at least so many bytes were allocated, are all initialised, and live as long as `self`.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`, and `self` is borrowed for writing.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 

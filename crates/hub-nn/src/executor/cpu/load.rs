@@ -231,11 +231,13 @@ impl<'a> Loader<'a> {
                     round_to_bytes(&self.numbers(&part)?, out);
                     Ok::<_, Error>(())
                 })?,
-                Packs::Widened => {
-                    let numbers = self.numbers(tensor)?;
-                    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-                    Packed::pack(Kind::F32, rows.len(), cols, &bytes)?
-                }
+                Packs::Widened => Packed::pack_with(Kind::F32, rows.len(), cols, self.cpu, |part, out| {
+                    let part = TensorRef { name: name.to_owned(), rows: Some(place(part)) };
+                    for (out, number) in out.as_chunks_mut().0.iter_mut().zip(self.numbers(&part)?) {
+                        *out = number.to_le_bytes();
+                    }
+                    Ok::<_, Error>(())
+                })?,
             },
         };
         let packed = Arc::new(packed);

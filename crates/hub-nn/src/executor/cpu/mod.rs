@@ -1,6 +1,6 @@
 //! The executor for processors, on hub-kernels.
 //!
-//! A layer is eight pieces of work that the threads share: each norm, gate or residual is computed on the way into the
+//! A layer is a few pieces of work that the threads share: each norm, gate or residual is computed on the way into the
 //! product that follows it, which takes its inputs row by row, rounded as its weights ask for.
 
 mod layer;
