@@ -4,7 +4,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Isa {
-    /// Plain Rust, for every processor: what the others are compared with.
+    /// Plain Rust, one number at a time: what the others are compared with.
+    Scalar,
+    /// Plain Rust that compilers turn into vectors, for every processor.
     Portable,
     /// AVX2 with FMA and F16C: desktop processors since 2013.
     Avx2,
@@ -18,7 +20,8 @@ pub enum Isa {
 
 impl Isa {
     /// Every set, the plainest first.
-    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
+    pub const ALL: [Self; 6] =
+        [Self::Scalar, Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
 
     /// Returns the best that this processor has, of those that were run and measured on a processor that has them: all
     /// but [`Amx`](Self::Amx).
@@ -29,7 +32,7 @@ impl Isa {
     /// Whether this processor has it.
     pub fn is_here(self) -> bool {
         match self {
-            Self::Portable => true,
+            Self::Scalar | Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 is_x86_feature_detected!("avx2")
@@ -57,6 +60,7 @@ impl Isa {
     /// Returns its name in settings and reports: `"avx2"`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Scalar => "scalar",
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avx-vnni",

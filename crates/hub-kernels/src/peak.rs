@@ -8,13 +8,12 @@ use std::{
 use crate::{
     Cpu, Error, Isa,
     memory::Buffer,
-    simd::{LANES, Op, Simd},
+    packed::STEP,
+    simd::{Dots, DotsOp, LANES, Op, Simd},
 };
 #[cfg(target_arch = "x86_64")]
 use crate::{
     activations::{ROWS, TILE_BYTES},
-    packed::STEP,
-    simd::{Dots, DotsOp},
     tiles::{Sums, Tiles},
 };
 
@@ -148,7 +147,6 @@ fn chains(isa: Isa) -> usize {
 /// Multiplications of bytes in a round of [`multiply_bytes`].
 fn bytes_a_round(isa: Isa) -> usize {
     match isa {
-        Isa::Portable => 64,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::CHAINS * 32,
         #[cfg(target_arch = "x86_64")]
@@ -173,17 +171,9 @@ fn multiply_tiles() -> i64 {
 
 /// Multiplies and adds bytes that stay in registers, for [`ROUNDS`] rounds.
 fn multiply_bytes(isa: Isa) -> i64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if isa == Isa::Amx && isa.is_here() {
-            return multiply_tiles();
-        }
-        let mut sum = 0;
-        if isa.run_dots(Bytes { sum: &mut sum }) {
-            return sum;
-        }
-    }
     match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx if isa.is_here() => multiply_tiles(),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 if isa.is_here() => {
             // SAFETY: the processor has these instructions.
@@ -193,25 +183,18 @@ fn multiply_bytes(isa: Isa) -> i64 {
             }
         }
         _ => {
-            let factor = black_box(3_i32);
-            let mut sums = [1_i32; 64];
-            for _ in 0..ROUNDS {
-                for sum in &mut sums {
-                    *sum = sum.wrapping_mul(factor).wrapping_add(1);
-                }
-            }
-            sums.iter().map(|sum| i64::from(*sum)).sum()
+            let mut sum = 0;
+            isa.run_dots(Bytes { sum: &mut sum });
+            sum
         }
     }
 }
 
-/// What products of weights of few bits do most where there is VNNI.
-#[cfg(target_arch = "x86_64")]
+/// What products of weights of few bits do most where there is [`Dots`].
 struct Bytes<'a> {
     sum: &'a mut i64,
 }
 
-#[cfg(target_arch = "x86_64")]
 impl DotsOp for Bytes<'_> {
     #[inline(always)]
     fn run<S: Dots>(self, simd: S) {
@@ -219,7 +202,6 @@ impl DotsOp for Bytes<'_> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn dots<S: Dots, const N: usize>(simd: S) -> i64 {
     let factor = simd.whole(black_box(0x0303_0303));

@@ -1,4 +1,4 @@
-//! AMX: whole tiles of 16 tokens and 16 rows at once. What comes out are the whole numbers that [`super::vnni`] sums
+//! AMX: whole tiles of 16 tokens and 16 rows at once. What comes out are the whole numbers that [`super::dots`] sums
 //! up, so that a token gets the same bits however many others share its step.
 //!
 //! An instruction takes 64 columns and multiplies them all alike, but scales change every 16 or 32. Blocks of 256 have
@@ -9,8 +9,8 @@
 
 use super::{
     Sums,
+    dots::{Factors, ask_ahead, number, sixteen},
     inputs::{CHUNK, Inputs, ahead, kind_of},
-    vnni::{Factors, ask_ahead, number, sixteen},
 };
 use crate::{
     Activations, Isa, Kind, Packed, TILE,

@@ -8,13 +8,11 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-#[cfg(target_arch = "x86_64")]
+mod dots;
 mod inputs;
 mod plain;
-mod portable;
+mod scalar;
 mod transposed;
-#[cfg(target_arch = "x86_64")]
-mod vnni;
 
 use std::ops::Range;
 
@@ -152,14 +150,14 @@ impl Job<'_> {
     /// Adds what a tile of bytes gives for the tokens from `first` on.
     fn add(&self, isa: Isa, tile: usize, first: usize, sums: &mut Sums) {
         let Self { weights, x, .. } = *self;
-        #[cfg(target_arch = "x86_64")]
         match isa {
-            Isa::Portable => {}
-            Isa::Avx2 => return avx2::add(weights, tile, x, first, sums),
-            _ if x.tiled => return amx::add(isa, weights, tile, x, first, sums),
-            _ => return vnni::add(isa, weights, tile, x, first, sums),
+            Isa::Scalar => scalar::add(weights, tile, x, first, sums),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::add(weights, tile, x, first, sums),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx if x.tiled => amx::add(isa, weights, tile, x, first, sums),
+            _ => dots::add(isa, weights, tile, x, first, sums),
         }
-        portable::add(weights, tile, x, first, sums);
     }
 
     fn write(&self, tile: usize, first: usize, sums: &Sums) {

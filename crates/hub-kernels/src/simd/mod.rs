@@ -16,9 +16,7 @@ mod portable;
 pub(crate) use math::Math;
 pub(crate) use portable::Portable;
 
-use crate::Isa;
-#[cfg(target_arch = "x86_64")]
-use crate::packed::STEP;
+use crate::{Isa, packed::STEP};
 
 /// How many numbers lie side by side.
 pub(crate) const LANES: usize = 16;
@@ -68,11 +66,9 @@ pub(crate) trait Simd: Copy {
 }
 
 /// Four columns of all 16 rows, a byte each; or the bits of several such.
-#[cfg(target_arch = "x86_64")]
 pub(crate) type Line = [u8; STEP];
 
-/// The instructions of a set that multiplies bytes and adds the products in 32 bits, on 64 bytes at a time: VNNI.
-#[cfg(target_arch = "x86_64")]
+/// The instructions of a set that multiplies bytes and adds the products in 32 bits, on 64 bytes at a time.
 pub(crate) trait Dots: Simd {
     /// 64 bytes; or sixteen whole numbers of 32 bits.
     type I: Copy;
@@ -107,7 +103,6 @@ pub(crate) trait Dots: Simd {
 }
 
 /// A computation that is compiled for every set of instructions that has [`Dots`].
-#[cfg(target_arch = "x86_64")]
 pub(crate) trait DotsOp {
     /// Must be `#[inline(always)]`.
     fn run<S: Dots>(self, simd: S);
@@ -125,7 +120,7 @@ impl Isa {
     /// Runs `op` with these instructions, or plain ones if the processor lacks them.
     pub(crate) fn run<O: Op>(self, op: O) -> O::Output {
         match self.vectors().checked() {
-            Self::Portable => op.run(Portable),
+            Self::Scalar | Self::Portable => op.run(Portable),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::AvxVnni => avx2::run(op),
             #[cfg(target_arch = "x86_64")]
@@ -135,14 +130,14 @@ impl Isa {
         }
     }
 
-    /// Runs `op` if these instructions are here and have [`Dots`]; says whether it did.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn run_dots<O: DotsOp>(self, op: O) -> bool {
+    /// Runs `op` with these instructions, or plain ones if the processor lacks them or they have no [`Dots`].
+    pub(crate) fn run_dots<O: DotsOp>(self, op: O) {
         match self.vectors().checked() {
+            #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => avx2::run_dots(op),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 | Self::Amx => avx512::run_dots(op),
-            _ => return false,
+            _ => op.run(Portable),
         }
-        true
     }
 }

@@ -1,4 +1,4 @@
-//! The reference: the same whole numbers, block by block, in plain Rust.
+//! The reference: the same whole numbers, block by block and one at a time.
 
 use super::Sums;
 use crate::{

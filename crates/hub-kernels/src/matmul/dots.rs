@@ -1,8 +1,10 @@
-//! VNNI: `vpdpbusd` multiplies unsigned weights with signed activations and adds four products in 32 bits. Sixteen rows
-//! lie side by side, so nothing is summed across a vector. Bytes with a sign have 128 added first, which the sums of the
-//! activations take back.
+//! Products of bytes for every set with [`Dots`]: unsigned weights are multiplied with signed activations, and four
+//! products added in 32 bits (VNNI's `vpdpbusd`, or plain Rust that compilers turn into vectors). Sixteen rows lie side by
+//! side, so nothing is summed across a vector. Bytes with a sign have 128 added first, which the sums of the activations
+//! take back.
 //!
-//! All sums of a block are whole numbers, and what follows them rounds as AVX2's kernels do: both give the same bits.
+//! All sums of a block are whole numbers, and what follows them rounds as AVX2's kernels do: all sets with vectors give the
+//! same bits.
 
 use super::{
     Sums,
@@ -20,13 +22,13 @@ use crate::{
 /// instruction asks for.
 const PANELS: usize = 2;
 
-/// Adds what a tile gives for the tokens from `first` on, with instructions that the processor was found to have.
+/// Adds what a tile gives for the tokens from `first` on, with a set that has [`Dots`].
 pub(super) fn add(isa: Isa, weights: &Packed, tile: usize, x: &Activations, first: usize, sums: &mut Sums) {
-    isa.run_dots(Vnni { weights, tile, x, first, sums });
+    isa.run_dots(Tile { weights, tile, x, first, sums });
 }
 
 /// What a tile gives for the tokens from `first` on, added to `sums`.
-struct Vnni<'a> {
+struct Tile<'a> {
     weights: &'a Packed,
     tile: usize,
     x: &'a Activations,
@@ -34,7 +36,7 @@ struct Vnni<'a> {
     sums: &'a mut Sums,
 }
 
-impl DotsOp for Vnni<'_> {
+impl DotsOp for Tile<'_> {
     #[inline(always)]
     fn run<S: Dots>(self, simd: S) {
         /// Calls the code of one kind.
@@ -51,7 +53,7 @@ impl DotsOp for Vnni<'_> {
     }
 }
 
-impl Vnni<'_> {
+impl Tile<'_> {
     #[inline(always)]
     fn kind<S: Dots, const K: usize>(self, simd: S) {
         let Self { weights, tile, x, first, sums } = self;
