@@ -25,7 +25,7 @@ pub enum Error {
         found: usize,
     },
     /// The operating system gives no memory.
-    #[error("the system gives no {bytes} bytes of memory")]
+    #[error("the system gives no {} MiB of memory; end other programs or raise their limit, or take a smaller model", bytes.div_ceil(1 << 20))]
     Memory {
         /// What was asked for.
         bytes: usize,

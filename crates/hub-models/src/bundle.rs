@@ -85,6 +85,7 @@ impl Bundle {
             file_bytes: self.weights.total_bytes(),
             files: self.weights.files().map(str::to_owned).collect(),
             weight_kinds,
+            mix: self.weights.metadata().u64("general.file_type").and_then(mix),
             context_tokens: context,
             vocab_size: spec.vocab_size,
             hidden_size: spec.hidden_size,
@@ -211,6 +212,31 @@ impl Bundle {
 
 /// Refuses a GGUF file whose tokenizer has another number of tokens than its embedding has rows: its converter writes
 /// one text for each row, so one of the two belongs to another model. (In folders the embedding is often longer.)
+/// Returns what llama.cpp calls a mix of kinds (`llama_ftype` in its `llama.h`).
+fn mix(file_type: u64) -> Option<&'static str> {
+    Some(match file_type {
+        0 => "F32",
+        1 => "F16",
+        2 => "Q4_0",
+        3 => "Q4_1",
+        7 => "Q8_0",
+        8 => "Q5_0",
+        9 => "Q5_1",
+        10 => "Q2_K",
+        11 => "Q3_K_S",
+        12 => "Q3_K_M",
+        13 => "Q3_K_L",
+        14 => "Q4_K_S",
+        15 => "Q4_K_M",
+        16 => "Q5_K_S",
+        17 => "Q5_K_M",
+        18 => "Q6_K",
+        21 => "Q2_K_S",
+        32 => "BF16",
+        _ => return None,
+    })
+}
+
 fn check_vocabulary(weights: &Weights, spec: &ModelSpec) -> Result<(), Error> {
     match weights.metadata().strings("tokenizer.ggml.tokens") {
         Some(tokens) if tokens.len() != spec.vocab_size => Err(Error::ModelFile {

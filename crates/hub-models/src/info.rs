@@ -28,6 +28,8 @@ pub struct ModelInfo {
     pub files: Vec<String>,
     /// Number of tensors per kind of weight: `{"Q8_0": 43, "F32": 13}`.
     pub weight_kinds: BTreeMap<&'static str, usize>,
+    /// What a GGUF file says of all its weights together: `"Q4_K_M"`.
+    pub mix: Option<&'static str>,
     /// The longest sequence it was made for, in tokens.
     pub context_tokens: usize,
     /// Number of tokens it knows.

@@ -1,7 +1,7 @@
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
 use hub_base::{CancelToken, ProgressSink};
-use hub_nn::{Device, Priority, executor::ExecutorOptions};
+use hub_nn::{Device, Priority, executor::ExecutorOptions, weights::PackedPlace};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Preset};
@@ -28,7 +28,7 @@ pub struct LoadOptions {
     /// What is said of the model's use beside its files.
     pub preset: Preset,
     /// A file that keeps the model's packed weights, so that the next load need not pack them again; none if `None`.
-    pub packed_file: Option<PathBuf>,
+    pub packed_file: Option<PackedPlace>,
     /// Where progress of loading is sent.
     pub progress: ProgressSink,
     /// Stops the loading.
@@ -103,8 +103,8 @@ impl LoadOptions {
     }
 
     /// Keeps the model's packed weights in a file, which is written if it is not there or no longer fits.
-    pub fn packed_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.packed_file = Some(path.into());
+    pub fn packed_file(mut self, place: PackedPlace) -> Self {
+        self.packed_file = Some(place);
         self
     }
 

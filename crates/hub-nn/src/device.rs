@@ -63,6 +63,9 @@ impl Device {
     /// [`Error::Device`] if the name is unknown, or this build or machine has no such device.
     pub fn open(name: &str, account: Account, options: DeviceOptions) -> Result<Self, Error> {
         let fail = |reason: String| Error::Device { name: name.to_owned(), reason };
+        if let Some(isa) = options.isa.filter(|isa| !isa.is_here()) {
+            return Err(Error::Instructions { isa, best: Isa::best() });
+        }
         let candle = match (name, name.strip_prefix("cuda:")) {
             ("cpu", _) => return Ok(Self::cpu_with(account, options)),
             ("auto", _) => {

@@ -283,6 +283,10 @@ impl Hub {
         keep_alive: Option<KeepAlive>,
         is_last: bool,
     ) -> Result<Placed> {
+        // What cannot be answered need not be loaded for.
+        if matches!(**prompt, Prompt::Chat(_)) && installed.purpose() == "completion" {
+            return Err(hub_models::Error::NoTemplate.into());
+        }
         let lease = Arc::new(self.registry().get(installed, keep_alive, ProgressSink::default()).await?);
         let model = lease.text()?.clone();
         let prepared = {

@@ -45,6 +45,7 @@ impl Hub {
         let budget = budget_bytes(config.memory.budget)?;
         let account = Account::new(budget);
         let puller = Puller::new(&config, &home.path().join("models"), budget);
+        config.compute.ignored().iter().for_each(|note| tracing::warn!("{note}"));
         let name = config.compute.device.clone();
         // Opening a card takes its driver a while.
         let options = config.compute.device_options();

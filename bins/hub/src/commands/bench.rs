@@ -14,7 +14,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "512")]
     prompt_tokens: NonZeroUsize,
     /// Length of an answer, in tokens; at least 2
-    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = two_or_more)]
     gen_tokens: NonZeroUsize,
     /// How many requests run at once, one figure each
     #[arg(long, value_name = "N,…", default_value = "1,4,8,16,32", value_delimiter = ',')]
@@ -59,6 +59,16 @@ impl Args {
             ));
         }
         session.output.emit(&report, text)
+    }
+}
+
+/// Reads the length of an answer: the first token comes out of the prompt, so one has no speed.
+fn two_or_more(text: &str) -> Result<NonZeroUsize, String> {
+    let number: NonZeroUsize = text.parse().map_err(|_| "this is no number over 1".to_owned())?;
+    if number.get() < 2 {
+        Err("an answer of one token has no speed; at least 2".to_owned())
+    } else {
+        Ok(number)
     }
 }
 

@@ -33,10 +33,12 @@ impl Args {
 
 fn check(session: &Session) -> Result<(), Failure> {
     let path = session.config_path();
-    let notes = match session.settings(Vec::new())?.config.aliases.is_empty() {
-        true => Vec::new(),
-        false => session.with_hub(Vec::new(), async |hub| Ok(notes(&hub.aliases().await?)))?,
-    };
+    let config = session.settings(Vec::new())?.config;
+    config.compute.check()?;
+    let mut notes = config.compute.ignored();
+    if !config.aliases.is_empty() {
+        notes.extend(session.with_hub(Vec::new(), async |hub| Ok(self::notes(&hub.aliases().await?)))?);
+    }
     let exists = path.exists();
     session.output.emit(&json!({ "ok": true, "file": path, "exists": exists, "notes": notes }), |_| {
         let place = path.display();

@@ -19,7 +19,7 @@ impl Args {
             let row = |model: &hub::Installed| {
                 [
                     model.name.to_string(),
-                    model.task.to_string(),
+                    model.purpose().to_owned(),
                     count(model.parameters),
                     model.weights.clone(),
                     model.context_tokens.to_string(),

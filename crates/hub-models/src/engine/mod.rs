@@ -42,8 +42,8 @@ pub(crate) fn executor_loader(bundle: Bundle, device: Device, options: LoadOptio
     Box::new(move || {
         let LoadOptions { executor, packed_file, progress, cancel, .. } = &options;
         let mut weights = bundle.weights.clone();
-        if let Some(path) = packed_file {
-            weights = weights.packed_at(path.clone());
+        if let Some(place) = packed_file {
+            weights = weights.packed_at(place.clone());
         }
         Ok(executor.load(bundle.spec.clone(), &weights, &device, progress, cancel)?)
     })

@@ -8,14 +8,14 @@ use hub_models::spec_of;
 use hub_nn::{
     Device,
     executor::{Executor, ExecutorOptions},
-    weights::Weights,
+    weights::{PackedPlace, Weights},
 };
 
 use crate::parity::logits;
 
 /// Loads a model with its packed weights in `kept`; returns logits, and whether `kept` was written.
 fn load(folder: &Path, kept: &Path) -> (Vec<Vec<f32>>, bool) {
-    let weights = Weights::open(folder).unwrap().packed_at(kept.to_owned());
+    let weights = Weights::open(folder).unwrap().packed_at(PackedPlace::new(kept));
     let config = serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
     let spec = spec_of(&weights, Some(&config)).unwrap();
     let (sender, events) = std::sync::mpsc::channel();

@@ -15,18 +15,14 @@ mod safetensors;
 mod source;
 mod tensor;
 
-use std::{
-    borrow::Cow,
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
 
 pub use error::Error;
 pub use gguf::{GgufWriter, write_gguf};
 use indexmap::{IndexMap, map::Entry};
 pub use kind::WeightKind;
 pub use metadata::{Array, Metadata, Value};
+pub use packed::PackedPlace;
 pub(crate) use packed::{PackedFile, Stamp};
 pub use tensor::{RawTensor, TensorInfo};
 
@@ -40,7 +36,7 @@ use self::{
 pub struct Weights {
     opened: Arc<Opened>,
     /// Where [`CpuExecutor`](crate::executor::CpuExecutor) keeps what it packed.
-    packed: Option<PathBuf>,
+    packed: Option<PackedPlace>,
 }
 
 /// What kind of files weights come from.
@@ -96,18 +92,18 @@ impl Weights {
         Self::from_gguf(Source::memory("the GGUF file in memory", bytes.into()))
     }
 
-    /// Keeps what [`CpuExecutor`](crate::executor::CpuExecutor) packs in the file `path`: a load writes it if it is not
+    /// Keeps what [`CpuExecutor`](crate::executor::CpuExecutor) packs in a file: a load writes it if it is not
     /// there or not of these files, and the next one reads it instead of packing again. Nothing is kept of bytes in
     /// memory.
     #[must_use]
-    pub fn packed_at(mut self, path: PathBuf) -> Self {
-        self.packed = Some(path);
+    pub fn packed_at(mut self, place: PackedPlace) -> Self {
+        self.packed = Some(place);
         self
     }
 
     /// Returns where packed matrices are kept, if they are.
-    pub(crate) fn packed_path(&self) -> Option<&Path> {
-        self.packed.as_deref()
+    pub(crate) fn packed_place(&self) -> Option<&PackedPlace> {
+        self.packed.as_ref()
     }
 
     /// Returns what kind of files the weights come from.

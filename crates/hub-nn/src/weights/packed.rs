@@ -6,9 +6,11 @@
 //! use.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -18,6 +20,38 @@ use serde::{Deserialize, Serialize};
 
 use super::source::Source;
 use crate::spec::TensorRef;
+
+/// Where a model's packed weights are kept.
+#[derive(Clone)]
+pub struct PackedPlace {
+    path: PathBuf,
+    make_room: Arc<dyn Fn(u64) -> bool + Send + Sync>,
+}
+
+impl PackedPlace {
+    /// A file that may be as long as it needs to be.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), make_room: Arc::new(|_| true) }
+    }
+
+    /// Asks `make_room` before so many bytes are written; nothing is if it returns false.
+    #[must_use]
+    pub fn make_room(mut self, make_room: impl Fn(u64) -> bool + Send + Sync + 'static) -> Self {
+        self.make_room = Arc::new(make_room);
+        self
+    }
+
+    /// Returns the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl fmt::Debug for PackedPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PackedPlace").field("path", &self.path).finish_non_exhaustive()
+    }
+}
 
 const MAGIC: &[u8; 8] = b"HUBPACK1";
 /// Before the header: the magic, the layout, the header's length.
@@ -77,8 +111,23 @@ impl Stamp {
 }
 
 impl PackedFile {
-    /// Opens a packed file; `None` if there is none, or its header is damaged, or it is cut short, or not of these files.
+    /// Opens a packed file; `None` if there is none, or it is not of these files, or its header is damaged or it is cut
+    /// short, which the log says.
     pub(crate) fn open(path: &Path, files: &[Stamp]) -> Option<Self> {
+        // A pipe would be waited for.
+        if !fs::metadata(path).ok()?.is_file() {
+            tracing::warn!(path = %path.display(), "packed weights are not kept: this is no file");
+            return None;
+        }
+        let opened = Self::read_header(path);
+        if opened.is_none() {
+            tracing::warn!(path = %path.display(), "packed weights are damaged or of another version, and packed again");
+        }
+        let (source, header, data) = opened?;
+        (header.files == files).then_some(Self { source, matrices: header.matrices, data })
+    }
+
+    fn read_header(path: &Path) -> Option<(Source, Header, u64)> {
         let source = Source::open(path).ok()?;
         let start = source.read(0, START).ok()?;
         let (magic, numbers) = start.split_first_chunk()?;
@@ -88,14 +137,11 @@ impl PackedFile {
             return None;
         }
         let header: Header = serde_json::from_slice(&source.read(START as u64, length).ok()?).ok()?;
-        if header.files != files {
-            return None;
-        }
         let data = (START + length) as u64;
         let end = |matrix: &Matrix| data.checked_add(matrix.offset)?.checked_add(matrix.bytes);
         let is_whole =
             header.matrices.iter().all(|matrix| end(matrix).is_some_and(|end| end <= source.len()));
-        is_whole.then_some(Self { source, matrices: header.matrices, data })
+        is_whole.then_some((source, header, data))
     }
 
     /// Reads a matrix on all threads of `cpu`; `None` if it is not among these.
@@ -130,34 +176,66 @@ impl PackedFile {
         Packed::read_with(kind, rows, cols, cpu, read).map(Some)
     }
 
-    /// Writes one, under another name until it is whole. Matrices lie in the order they are given in.
+    /// Writes one, under another name until it is whole; false if its place has no room. Matrices lie in the order they
+    /// are given in.
+    ///
+    /// What a killed process leaves unfinished is told from what is being written by its lock.
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::Interrupted`] once `cancel` is set. Nothing is left behind then.
     pub(crate) fn write(
-        path: &Path,
+        place: &PackedPlace,
         files: Vec<Stamp>,
         matrices: &[(&TensorRef, &Packed)],
         cancel: &CancelToken,
         report: impl FnMut(usize),
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
+        let path = place.path();
+        let header = Header::of(files, matrices)?;
+        let packed: usize = matrices.iter().map(|(_, packed)| packed.bytes()).sum();
+        if !(place.make_room)((START + header.len() + packed) as u64) {
+            return Ok(false);
+        }
         // Models of the same files may be loaded at once, by this process or another.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let unfinished = path.with_extension(format!("part-{}-{now}", std::process::id()));
         let out = File::create_new(&unfinished)?;
-        let written = Self::write_to(out, files, matrices, cancel, report);
+        // Where there are no locks, it is told by its age.
+        drop(out.try_lock());
+        let written = Self::write_to(&out, &header, matrices, cancel, report);
         written
             .and_then(|()| fs::rename(&unfinished, path))
+            .map(|()| true)
             .inspect_err(|_| drop(fs::remove_file(&unfinished)))
     }
 
     fn write_to(
-        out: File,
-        files: Vec<Stamp>,
+        out: &File,
+        header: &[u8],
         matrices: &[(&TensorRef, &Packed)],
         cancel: &CancelToken,
         mut report: impl FnMut(usize),
     ) -> io::Result<()> {
+        let length = u32::try_from(header.len()).map_err(io::Error::other)?;
+        let mut out = BufWriter::new(out);
+        out.write_all(MAGIC)?;
+        out.write_all(&Packed::LAYOUT.to_le_bytes())?;
+        out.write_all(&length.to_le_bytes())?;
+        out.write_all(header)?;
+        for piece in matrices.iter().flat_map(|(_, packed)| packed.as_bytes().chunks(Packed::PIECE)) {
+            if cancel.is_cancelled() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            out.write_all(piece)?;
+            report(piece.len());
+        }
+        out.into_inner()?.sync_all()
+    }
+}
+
+impl Header {
+    /// Describes matrices that lie in this order, as it is written.
+    fn of(files: Vec<Stamp>, matrices: &[(&TensorRef, &Packed)]) -> io::Result<Vec<u8>> {
         let mut offset = 0;
         let entry = |(tensor, packed): &(&TensorRef, &Packed)| {
             let bytes = packed.as_bytes().len() as u64;
@@ -173,22 +251,8 @@ impl PackedFile {
                 crc32: packed.as_bytes().chunks(Packed::PIECE).map(crc32fast::hash).collect(),
             }
         };
-        let header = Header { files, matrices: matrices.iter().map(entry).collect() };
-        let header = serde_json::to_vec(&header)?;
-        let length = u32::try_from(header.len()).map_err(io::Error::other)?;
-        let mut out = BufWriter::new(out);
-        out.write_all(MAGIC)?;
-        out.write_all(&Packed::LAYOUT.to_le_bytes())?;
-        out.write_all(&length.to_le_bytes())?;
-        out.write_all(&header)?;
-        for piece in matrices.iter().flat_map(|(_, packed)| packed.as_bytes().chunks(Packed::PIECE)) {
-            if cancel.is_cancelled() {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            out.write_all(piece)?;
-            report(piece.len());
-        }
-        out.into_inner()?.sync_all()
+        let header = Self { files, matrices: matrices.iter().map(entry).collect() };
+        Ok(serde_json::to_vec(&header)?)
     }
 }
 

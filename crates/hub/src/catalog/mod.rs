@@ -121,6 +121,14 @@ fn is_zero(bytes: &u64) -> bool {
 }
 
 impl Installed {
+    /// Returns what it does, in a word: its task, or `completion` for a model that continues texts and answers no
+    /// conversation.
+    pub fn purpose(&self) -> &str {
+        // Rows of older versions say no capabilities.
+        let is_chat = self.capabilities.is_empty() || self.capabilities.iter().any(|word| word == "chat");
+        if self.task == Task::Chat && !is_chat { "completion" } else { self.task.as_str() }
+    }
+
     /// Returns where its files are.
     pub fn files_source(&self) -> Source {
         match &self.path {

@@ -5,12 +5,14 @@
 //! settings allow none, none is read or written, and what is there leaves with its model.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
 
+use hub_base::{ModelId, Size};
+use hub_nn::weights::PackedPlace;
 use sha2::{Digest, Sha256};
 
 use super::Installed;
@@ -42,9 +44,18 @@ impl Entry {
         name.and_then(|name| name.strip_prefix(digits)).is_some_and(|rest| rest.starts_with('-'))
     }
 
+    fn is_whole(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "pack")
+    }
+
+    /// Whether a process is writing it: it holds its lock, or may do without one where there are none.
     fn is_being_written(&self) -> bool {
-        let is_whole = self.path.extension().is_some_and(|extension| extension == "pack");
-        !is_whole && self.used.elapsed().is_ok_and(|age| age < UNFINISHED)
+        let Ok(file) = File::open(&self.path) else { return false };
+        match file.try_lock() {
+            Ok(()) => false,
+            Err(TryLockError::WouldBlock) => true,
+            Err(TryLockError::Error(_)) => self.used.elapsed().is_ok_and(|age| age < UNFINISHED),
+        }
     }
 }
 
@@ -53,24 +64,38 @@ impl PackedCache {
         Self { folder, limit, form }
     }
 
-    /// Returns the file for a model's packed weights, with room made for it; `None` if none are kept, or not these.
-    pub(crate) fn file_for(&self, model: &Installed) -> Option<PathBuf> {
+    /// Returns the place for a model's packed weights; `None` if none are kept, or not these.
+    pub(crate) fn place_for(&self, model: &Installed) -> Option<PackedPlace> {
         let path = self.folder.join(format!("{}-{}.pack", digest(model)?, self.form));
         if self.limit == 0 {
             return None;
         }
-        if let Ok(file) = File::options().append(true).open(&path) {
-            // Says that it was used; if that fails, it leaves earlier.
-            drop(file.set_modified(SystemTime::now()));
-            return Some(path);
-        }
-        // Scales of few bits become bytes: Q2_K grows most, by a fifth.
-        let needed = model.bytes.saturating_add(model.bytes / 5);
-        if needed > self.limit || create_private_dir(&self.folder).is_err() {
+        if let Err(error) = create_private_dir(&self.folder) {
+            tracing::warn!(path = %self.folder.display(), %error, "packed weights are not kept");
             return None;
         }
-        self.trim_to(self.limit - needed);
-        Some(path)
+        // A pipe in its place would be waited for.
+        if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file())
+            && let Ok(file) = File::options().append(true).open(&path)
+        {
+            // Says that it was used; if that fails, it leaves earlier.
+            drop(file.set_modified(SystemTime::now()));
+        }
+        let (cache, name) = (self.clone(), model.name.clone());
+        Some(PackedPlace::new(path).make_room(move |bytes| cache.make_room(&name, bytes)))
+    }
+
+    /// Deletes who was not used for longest until there is room for so many bytes, if there can be.
+    fn make_room(&self, name: &ModelId, bytes: u64) -> bool {
+        let Some(left) = self.limit.checked_sub(bytes) else {
+            let (needed, room) = (Size(bytes), Size(self.limit));
+            tracing::warn!(
+                "packed weights of {name} are not kept: {needed}, and models.packed_cache is {room}"
+            );
+            return false;
+        };
+        self.trim_to(left);
+        true
     }
 
     /// Deletes who was not used for longest until all take what they may.
@@ -85,8 +110,11 @@ impl PackedCache {
         let entries = self.entries();
         for model in models.iter_mut().filter(|_| !entries.is_empty()) {
             let Some(digits) = digest(model) else { continue };
-            model.packed_bytes =
-                entries.iter().filter(|entry| entry.is_of(&digits)).map(|entry| entry.bytes).sum();
+            model.packed_bytes = entries
+                .iter()
+                .filter(|entry| entry.is_of(&digits) && entry.is_whole())
+                .map(|entry| entry.bytes)
+                .sum();
         }
     }
 
@@ -108,9 +136,12 @@ impl PackedCache {
     }
 
     fn trim_to(&self, limit: u64) {
-        // What is being written leaves only if nobody can be writing it any more.
-        let mut entries = self.entries();
-        entries.retain(|entry| !entry.is_being_written());
+        // What a killed process left unfinished is of no use; what is being written counts when it is whole.
+        let (mut entries, unfinished): (Vec<_>, Vec<_>) =
+            self.entries().into_iter().partition(|entry| entry.is_whole());
+        for entry in unfinished.iter().filter(|entry| !entry.is_being_written()) {
+            drop(fs::remove_file(&entry.path));
+        }
         entries.sort_by_key(|entry| entry.used);
         let mut all: u64 = entries.iter().map(|entry| entry.bytes).sum();
         for entry in entries {
@@ -143,4 +174,50 @@ fn digest(model: &Installed) -> Option<String> {
     hasher.update(model.path.as_ref()?.to_string_lossy().as_bytes());
     model.files.iter().for_each(|file| hasher.update(&file.sha256));
     Some(hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &std::path::Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn room_is_made_by_who_was_not_used_for_longest_and_no_more_than_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        for (age, name) in ["new.pack", "middle.pack", "old.pack"].into_iter().enumerate() {
+            let path = folder.path().join(name);
+            fs::write(&path, [0; 100]).unwrap();
+            let used = SystemTime::now() - Duration::from_secs(age as u64);
+            File::options().append(true).open(path).unwrap().set_modified(used).unwrap();
+        }
+        let cache = PackedCache::new(folder.path().to_owned(), 400, "stored");
+        let name = ModelId::new("it").unwrap();
+        assert!(!cache.make_room(&name, 401), "more than there may be of all");
+        assert!(cache.make_room(&name, 100));
+        assert_eq!(names(folder.path()), ["middle.pack", "new.pack", "old.pack"]);
+        assert!(cache.make_room(&name, 150));
+        assert_eq!(names(folder.path()), ["middle.pack", "new.pack"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_what_is_being_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.pack", "a.part-1-1", "a.part-2-2"] {
+            fs::write(folder.path().join(name), [0; 10]).unwrap();
+        }
+        let held = File::open(folder.path().join("a.part-2-2")).unwrap();
+        held.lock().unwrap();
+        let cache = PackedCache::new(folder.path().to_owned(), 1_000, "stored");
+        cache.trim();
+        assert_eq!(names(folder.path()), ["a.pack", "a.part-2-2"]);
+        drop(held);
+        cache.trim();
+        assert_eq!(names(folder.path()), ["a.pack"]);
+    }
 }

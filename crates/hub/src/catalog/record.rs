@@ -111,8 +111,12 @@ impl Installed {
     }
 }
 
-/// Returns the kind that most tensors have; of two that tie, the one later in the alphabet.
+/// Returns what the file calls its weights, else the kind that most tensors have; of two that tie, the one later in the
+/// alphabet.
 pub(super) fn main_kind(info: &ModelInfo) -> String {
+    if let Some(mix) = info.mix {
+        return mix.to_owned();
+    }
     let most = info.weight_kinds.iter().max_by_key(|(_, tensors)| **tensors);
     most.map(|(kind, _)| (*kind).to_owned()).unwrap_or_default()
 }

@@ -188,6 +188,25 @@ impl ComputeOptions {
         ExecutorOptions::default().kind(kind).kv(kv).encoder_weights(encoder_weights)
     }
 
+    /// Opens the device that is asked for, to find out whether it is here.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) if it is not, or lacks the instructions that are asked for.
+    pub fn check(&self) -> crate::Result<()> {
+        Device::open(&self.device, hub_base::Account::unlimited(), self.device_options())?;
+        Ok(())
+    }
+
+    /// Says which settings change nothing beside others.
+    pub fn ignored(&self) -> Vec<String> {
+        let defaults = Self::default();
+        let settings =
+            [("encoders", self.encoders != defaults.encoders), ("cache", self.cache != defaults.cache)];
+        let is_candle = self.executor == ExecutorChoice::Candle;
+        let ignored = settings.into_iter().filter(|(_, is_set)| is_candle && *is_set);
+        ignored.map(|(name, _)| format!("compute.{name} changes nothing with the executor candle")).collect()
+    }
+
     /// Returns how the device computes.
     pub fn device_options(&self) -> DeviceOptions {
         let isa = match self.instructions {
@@ -255,7 +274,8 @@ pub struct ModelsOptions {
     pub context_tokens: Option<NonZeroUsize>,
     /// How many sequences share one step at most.
     pub max_sequences: NonZeroUsize,
-    /// How many requests may wait in front of a model.
+    /// How many requests may wait in front of a model; 65,536 at most.
+    #[serde(deserialize_with = "queue")]
     pub queue: NonZeroUsize,
     /// How many prompt tokens one step computes at most.
     pub prefill_tokens: NonZeroUsize,
@@ -391,13 +411,19 @@ impl HubConfig {
 
 /// Reads a number of threads that a machine can start.
 fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroUsize>, D::Error> {
-    const MOST: usize = 1_024;
-    match Option::<NonZeroUsize>::deserialize(deserializer)? {
-        Some(threads) if threads.get() > MOST => {
-            Err(serde::de::Error::custom(format_args!("must be at most {MOST}, not {threads}")))
-        }
-        threads => Ok(threads),
+    Option::<NonZeroUsize>::deserialize(deserializer)?.map(|threads| at_most(threads, 1_024)).transpose()
+}
+
+/// Reads a number of requests that a machine can hold.
+fn queue<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroUsize, D::Error> {
+    at_most(NonZeroUsize::deserialize(deserializer)?, 65_536)
+}
+
+fn at_most<E: serde::de::Error>(number: NonZeroUsize, most: usize) -> Result<NonZeroUsize, E> {
+    if number.get() > most {
+        return Err(E::custom(format_args!("must be at most {most}, not {number}")));
     }
+    Ok(number)
 }
 
 /// Reads a switch, which variables write as a number.

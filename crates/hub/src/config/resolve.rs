@@ -142,8 +142,10 @@ fn read_file(path: &Path, text: &str, values: &mut Values) -> Result<(), ConfigE
 fn set_text(key: String, text: &str, at: Origin, values: &mut Values) -> Result<(), ConfigError> {
     let as_toml = ValueDeserializer::parse(text).ok().and_then(|value| Value::deserialize(value).ok());
     let as_string = Value::String(text.to_owned());
+    // A number that the setting cannot have is wrong as a number.
+    let meant = as_toml.clone().unwrap_or_else(|| as_string.clone());
     let as_list = || text.split(',').map(|item| Value::String(item.trim().to_owned())).collect();
-    let value = [as_toml, Some(as_string.clone()), Some(Value::Array(as_list()))]
+    let value = [as_toml, Some(as_string), Some(Value::Array(as_list()))]
         .into_iter()
         .flatten()
         .find(|value| check(&key, value, &at).is_ok());
@@ -152,7 +154,7 @@ fn set_text(key: String, text: &str, at: Origin, values: &mut Values) -> Result<
             values.insert(key, (value, at));
             Ok(())
         }
-        None => check(&key, &as_string, &at),
+        None => check(&key, &meant, &at),
     }
 }
 

@@ -136,7 +136,7 @@ impl Registry {
     /// Loads a model, unloading idle ones, least recently used first, for as long as the budget is too small.
     fn open(&self, installed: &Installed, loading: &Loading, progress: ProgressSink) -> Result<Loaded> {
         let mut options = self.0.options.clone().progress(loading.watch(&installed.name, progress));
-        options.packed_file = self.0.packed.file_for(installed);
+        options.packed_file = self.0.packed.place_for(installed);
         loop {
             let gone = self.0.departures.gone();
             let opened = Loaded::open(installed, options.clone());

@@ -5,6 +5,9 @@ use std::{
 
 use hub_models::Usage;
 
+/// How much what was measured before counts beside a request: a model's speed is that of its last requests.
+const FADE: f64 = 0.8;
+
 /// What a model has done since it was loaded.
 #[derive(Debug, Default)]
 pub(super) struct Tally(Mutex<Sum>);
@@ -16,11 +19,11 @@ struct Sum {
     answer: Part,
 }
 
-/// Tokens, and the time they took.
+/// Tokens and the seconds they took, those of earlier requests in part.
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
-    tokens: usize,
-    time: Duration,
+    tokens: f64,
+    seconds: f64,
 }
 
 /// What a tally comes to.
@@ -58,12 +61,35 @@ impl Tally {
 
 impl Part {
     fn add(&mut self, tokens: usize, time: Duration) {
-        self.tokens += tokens;
-        self.time += time;
+        // A request that was not computed says nothing of the speed.
+        if tokens > 0 && !time.is_zero() {
+            self.tokens = FADE * self.tokens + tokens as f64;
+            self.seconds = FADE * self.seconds + time.as_secs_f64();
+        }
     }
 
     fn rate(self) -> Option<f64> {
-        let seconds = self.time.as_secs_f64();
-        (self.tokens > 0 && seconds > 0.0).then(|| self.tokens as f64 / seconds)
+        (self.seconds > 0.0).then(|| self.tokens / self.seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_speed_is_that_of_the_last_requests() {
+        let mut part = Part::default();
+        assert_eq!(part.rate(), None);
+        part.add(0, Duration::from_secs(1));
+        assert_eq!(part.rate(), None);
+        for _ in 0..100 {
+            part.add(3, Duration::from_secs(1));
+        }
+        for _ in 0..20 {
+            part.add(100, Duration::from_secs(1));
+        }
+        let rate = part.rate().unwrap_or_default();
+        assert!((98.0..100.0).contains(&rate), "{rate}");
     }
 }

@@ -1,7 +1,6 @@
 use std::{
     collections::HashMap,
     ops::Range,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +18,7 @@ use crate::{
         self, Activation, AttentionSpec, Head, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RopeSpec,
         TensorRef, TensorUse,
     },
-    weights::{PackedFile, RawTensor, Stamp, TensorInfo, WeightKind, Weights},
+    weights::{PackedFile, PackedPlace, RawTensor, Stamp, TensorInfo, WeightKind, Weights},
 };
 
 /// Reads and packs what a specification names, checks it, and pays for it first.
@@ -106,7 +105,7 @@ impl<'a> Loader<'a> {
 
     /// Writes what was packed to the file that it is to be kept in. A disk that is full costs the file, not the model.
     fn keep(&self) -> Result<(), Error> {
-        let Some(Kept { path, stamps, file: None }) = &self.kept else { return Ok(()) };
+        let Some(Kept { place, stamps, file: None }) = &self.kept else { return Ok(()) };
         // What changed meanwhile may have been read half before and half after.
         if Stamp::of_all(self.weights.files()).as_ref() != Some(stamps) {
             return Ok(());
@@ -119,13 +118,13 @@ impl<'a> Loader<'a> {
             done += bytes as u64;
             self.progress.report(Progress { stage: "keeping packed weights", done, total });
         };
-        match PackedFile::write(path, stamps.clone(), &matrices, self.cancel, report) {
+        match PackedFile::write(place, stamps.clone(), &matrices, self.cancel, report) {
             Err(_) if self.cancel.is_cancelled() => Err(Error::Cancelled),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "packed weights are not kept");
+                tracing::warn!(path = %place.path().display(), %error, "packed weights are not kept");
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
         }
     }
 
@@ -253,11 +252,11 @@ impl<'a> Loader<'a> {
         kind: Kind,
         shape: (usize, usize),
     ) -> Result<Option<Packed>, Error> {
-        let Some(Kept { path, file: Some(file), .. }) = &self.kept else { return Ok(None) };
+        let Some(Kept { place, file: Some(file), .. }) = &self.kept else { return Ok(None) };
         let found = match file.read(tensor, kind, shape, self.cpu, || self.check_cancelled()) {
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "packed weights are packed again");
+                tracing::warn!(path = %place.path().display(), %error, "packed weights are packed again");
                 None
             }
             Ok(found) => found,
@@ -317,7 +316,7 @@ fn function(activation: Activation) -> Function {
 
 /// Where a model's packed matrices are kept.
 struct Kept<'a> {
-    path: &'a Path,
+    place: &'a PackedPlace,
     /// What its files were when the load began.
     stamps: Vec<Stamp>,
     /// What an earlier load wrote of these files.
@@ -326,10 +325,10 @@ struct Kept<'a> {
 
 impl<'a> Kept<'a> {
     fn of(weights: &'a Weights) -> Option<Self> {
-        let path = weights.packed_path()?;
+        let place = weights.packed_place()?;
         let stamps = Stamp::of_all(weights.files())?;
-        let file = PackedFile::open(path, &stamps);
-        Some(Self { path, stamps, file })
+        let file = PackedFile::open(place.path(), &stamps);
+        Some(Self { place, stamps, file })
     }
 }
 
