@@ -31,11 +31,8 @@ impl Args {
             })
         })?;
         session.output.emit(&model, |model| {
-            let mut lines = vec![format!(
-                "{} is ready for {}; its files stay where they are",
-                model.name,
-                model.purpose()
-            )];
+            let mut lines =
+                vec![format!("{} can {} now; its files stay where they are", model.name, model.purpose())];
             lines.extend(model.notes.iter().map(|note| format!("note: {note}")));
             lines.join("\n")
         })

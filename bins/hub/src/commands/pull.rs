@@ -52,7 +52,7 @@ impl Args {
         })?;
         bar.clear();
         session.output.emit(&model, |model| {
-            let mut lines = vec![format!("{} is ready for {}", model.name, model.purpose())];
+            let mut lines = vec![format!("{} can {} now", model.name, model.verb())];
             lines.extend(model.notes.iter().map(|note| format!("note: {note}")));
             lines.join("\n")
         })

@@ -129,6 +129,14 @@ impl Installed {
         if self.task == Task::Chat && !is_chat { "completion" } else { self.task.as_str() }
     }
 
+    /// Returns what it can do: `chat`, `continue texts`, `embed`, `rerank`.
+    pub fn verb(&self) -> &str {
+        match self.purpose() {
+            "completion" => "continue texts",
+            task => task,
+        }
+    }
+
     /// Returns where its files are.
     pub fn files_source(&self) -> Source {
         match &self.path {
