@@ -1,6 +1,6 @@
 //! `cargo xtask compare-embeddings`: texts a second beside three engines, over the real MiniLM.
 
-use super::engine::LlamaCpp;
+use super::engine::{Instructions, LlamaCpp};
 use crate::{
     fixtures::REFERENCES,
     run::{Error, cache, command, root, run},
@@ -18,7 +18,7 @@ const ROUNDS: &str = "5";
 pub(crate) fn compare() -> Result<(), Error> {
     let python = tools::python("embeddings", &[REFERENCES, ONNX])?;
     let (_, model) = tools::clients()?;
-    let program = LlamaCpp::built()?.path("llama-embedding");
+    let program = LlamaCpp::built(Instructions::All)?.path("llama-embedding");
     let convert = tools::llama_cpp()?.join("convert_hf_to_gguf.py");
     let folder = cache()?.join("compare");
     std::fs::create_dir_all(&folder)?;

@@ -38,19 +38,20 @@ impl Setting<'_> {
 pub(super) struct Hub {
     program: PathBuf,
     home: PathBuf,
+    instructions: Instructions,
 }
 
 impl Hub {
-    /// Builds it.
+    /// Builds it, to be run with these instructions.
     ///
     /// # Errors
     /// If it cannot be built.
-    pub(super) fn built() -> Result<Self, Error> {
+    pub(super) fn built(instructions: Instructions) -> Result<Self, Error> {
         run(command("cargo", &["build", "--release", "--quiet", "--bin", "hub"]))?;
         let program = root().join(format!("target/release/hub{}", std::env::consts::EXE_SUFFIX));
         let home = std::env::temp_dir().join(format!("hub-compare-{}", std::process::id()));
         std::fs::create_dir_all(&home)?;
-        Ok(Self { program, home })
+        Ok(Self { program, home, instructions })
     }
 
     /// Measures every figure once.
@@ -101,6 +102,7 @@ impl Hub {
     fn hub(&self, args: &[&str]) -> Command {
         let mut command = command(&self.program, args);
         command.env("HUB_HOME", &self.home).env("HUB_OFFLINE", "1");
+        command.env("HUB_COMPUTE__INSTRUCTIONS", self.instructions.hub());
         command
     }
 }
@@ -112,18 +114,68 @@ impl Drop for Hub {
     }
 }
 
+/// What both engines may use of the processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Instructions {
+    /// All that each makes use of.
+    All,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// What every processor of the kind has.
+    Portable,
+}
+
+impl Instructions {
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        [Self::All, Self::Avx2, Self::Portable].into_iter().find(|known| known.hub() == name)
+    }
+
+    /// Returns what the hub calls them.
+    fn hub(self) -> &'static str {
+        match self {
+            Self::All => "auto",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
+    fn folder(self) -> String {
+        match self {
+            Self::All => "llama.cpp".to_owned(),
+            other => format!("llama.cpp-{}", other.hub()),
+        }
+    }
+
+    /// Returns what llama.cpp is built with.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::All => &["-DGGML_NATIVE=ON"],
+            Self::Avx2 => &["-DGGML_NATIVE=OFF"],
+            Self::Portable => &[
+                "-DGGML_NATIVE=OFF",
+                "-DGGML_SSE42=OFF",
+                "-DGGML_AVX=OFF",
+                "-DGGML_AVX2=OFF",
+                "-DGGML_FMA=OFF",
+                "-DGGML_F16C=OFF",
+                "-DGGML_BMI2=OFF",
+            ],
+        }
+    }
+}
+
 /// llama.cpp's programs.
 pub(super) struct LlamaCpp {
     folder: PathBuf,
 }
 
 impl LlamaCpp {
-    /// Builds them for this machine at the first call, which takes minutes.
+    /// Builds them at the first call for these instructions, which takes minutes.
     ///
     /// # Errors
     /// If the source cannot be fetched, or cannot be built.
-    pub(super) fn built() -> Result<Self, Error> {
-        let folder = cache()?.join("llama.cpp");
+    pub(super) fn built(instructions: Instructions) -> Result<Self, Error> {
+        let folder = cache()?.join(instructions.folder());
         let done = folder.join("built");
         let programs =
             ["llama-bench", "llama-batched-bench", "llama-quantize", "llama-perplexity", "llama-embedding"];
@@ -135,7 +187,7 @@ impl LlamaCpp {
             let (from, to) = (source.to_string_lossy(), folder.to_string_lossy());
             let ninja = format!("-DCMAKE_MAKE_PROGRAM={}", bin.join("ninja").display());
             let mut configure = command(bin.join("cmake"), &["-G", "Ninja", "-S", &from, "-B", &to, &ninja]);
-            configure.args(["-DGGML_NATIVE=ON", "-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF"]);
+            configure.args(["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF"]).args(instructions.flags());
             configure.args([
                 "-DLLAMA_BUILD_TESTS=OFF",
                 "-DLLAMA_BUILD_SERVER=OFF",

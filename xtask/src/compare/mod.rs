@@ -9,7 +9,7 @@ mod models;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use self::engine::{Hub, LlamaCpp, Setting};
+use self::engine::{Hub, Instructions, LlamaCpp, Setting};
 use crate::run::Error;
 
 /// What was measured: a figure for each name, such as `prefill`.
@@ -20,19 +20,21 @@ struct Options {
     rounds: usize,
     threads: Vec<usize>,
     parallel: Vec<usize>,
+    instructions: Instructions,
     files: Vec<PathBuf>,
 }
 
-const USAGE: &str = "usage: cargo xtask compare [--rounds N] [--threads N,…] [--parallel N,…] [FILE.gguf…]";
+const USAGE: &str = "usage: cargo xtask compare [--rounds N] [--threads N,…] [--parallel N,…] \
+                     [--instructions auto|avx2|portable] [FILE.gguf…]";
 
 /// Compares, and prints a table for each file and number of threads.
 ///
 /// # Errors
 /// If an engine cannot be built, or ends with an error.
 pub(crate) fn compare(args: &[String]) -> Result<(), Error> {
-    let Options { rounds, threads, parallel, files } = Options::parse(args)?;
+    let Options { rounds, threads, parallel, instructions, files } = Options::parse(args)?;
     let files = if files.is_empty() { models::made()? } else { files };
-    let (hub, peer) = (Hub::built()?, LlamaCpp::built()?);
+    let (hub, peer) = (Hub::built(instructions)?, LlamaCpp::built(instructions)?);
     println!("processor: {}", processor());
     for file in &files {
         for &threads in &threads {
@@ -53,9 +55,20 @@ impl Options {
     fn parse(args: &[String]) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if cores > 1 { vec![1, cores] } else { vec![1] };
-        let mut options = Self { rounds: 3, threads, parallel: vec![4, 8, 16, 32], files: Vec::new() };
+        let mut options = Self {
+            rounds: 3,
+            threads,
+            parallel: vec![4, 8, 16, 32],
+            instructions: Instructions::All,
+            files: Vec::new(),
+        };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
+            if arg == "--instructions" {
+                let name = args.next().ok_or(USAGE)?;
+                options.instructions = Instructions::parse(name).ok_or(USAGE)?;
+                continue;
+            }
             let mut numbers = || -> Result<Vec<usize>, Error> {
                 let value = args.next().ok_or(USAGE)?;
                 value.split(',').map(|number| Ok(number.parse().map_err(|_| USAGE)?)).collect()

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::engine::LlamaCpp;
+use super::engine::{Instructions, LlamaCpp};
 use crate::{
     run::{Error, cache, command, root, run},
     tools,
@@ -11,7 +11,7 @@ use crate::{
 const SHAPES: [&str; 2] = ["llama-3.2-1b", "qwen2.5-0.5b"];
 const KINDS: [&str; 2] = ["Q4_K_M", "Q8_0"];
 
-/// Returns the files, made at the first call: 5 GB with the ones they are made of.
+/// Returns the files, made at the first call: 6 GB, those with F16 weights among them.
 ///
 /// # Errors
 /// If Python's packages cannot be fetched, or a program fails.
@@ -21,16 +21,17 @@ pub(super) fn made() -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for shape in SHAPES {
         let source = folder.join(format!("{shape}-f16.gguf"));
+        if !source.exists() {
+            write(shape, &source)?;
+        }
         for kind in KINDS {
             let file = folder.join(format!("{shape}-{kind}.gguf"));
             if !file.exists() {
-                if !source.exists() {
-                    write(shape, &source)?;
-                }
-                LlamaCpp::built()?.quantize(&source, &file, kind)?;
+                LlamaCpp::built(Instructions::All)?.quantize(&source, &file, kind)?;
             }
             files.push(file);
         }
+        files.push(source);
     }
     Ok(files)
 }
