@@ -32,7 +32,7 @@ impl Args {
         })?;
         session.output.emit(&model, |model| {
             let mut lines =
-                vec![format!("{} can {} now; its files stay where they are", model.name, model.purpose())];
+                vec![format!("{} can {} now; its files stay where they are", model.name, model.verb())];
             lines.extend(model.notes.iter().map(|note| format!("note: {note}")));
             lines.join("\n")
         })
