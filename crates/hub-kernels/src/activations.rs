@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// How many tokens lie side by side where there are several.
-pub(crate) const PANEL: usize = 4;
+pub const PANEL: usize = 4;
 
 /// Tokens of a tile, as AMX multiplies them at once.
 pub(crate) const ROWS: usize = 16;
@@ -119,6 +119,67 @@ impl Activations {
         self.fill_beside(forms, tokens, cols, cpu, &mut [(); 0], |token, _, out| row(token, out));
     }
 
+    /// As [`fill`](Self::fill), with each token on its own as if it were the only one: for products that take one of them
+    /// each.
+    ///
+    /// # Panics
+    /// As [`fill`](Self::fill).
+    pub fn fill_apart(
+        &mut self,
+        forms: Forms,
+        tokens: usize,
+        cols: usize,
+        cpu: &Cpu,
+        row: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.shape(forms, (tokens, 1), cols, cpu);
+        self.write(cpu, &mut [(); 0], |token, _, out| row(token, out));
+    }
+
+    /// As [`fill`](Self::fill), with tokens side by side even if there is only one.
+    ///
+    /// # Panics
+    /// As [`fill`](Self::fill).
+    pub fn fill_side_by_side(
+        &mut self,
+        forms: Forms,
+        tokens: usize,
+        cols: usize,
+        cpu: &Cpu,
+        row: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.shape(forms, (tokens, PANEL), cols, cpu);
+        self.write(cpu, &mut [(); 0], |token, _, out| row(token, out));
+    }
+
+    /// Takes rows of `from`, in this order and as they were rounded there. A place without a row holds anything.
+    ///
+    /// # Panics
+    /// If `from` has no such row.
+    pub fn gather(&mut self, from: &Self, rows: &[Option<usize>], is_apart: bool, cpu: &Cpu) {
+        let lanes = if is_apart { 1 } else { PANEL };
+        self.shape(from.forms, (rows.len(), lanes), from.cols, cpu);
+        self.tiled = false;
+        let cols = self.cols;
+        let places = Places { rows, lanes, from_lanes: from.lanes };
+        if self.forms.numbers {
+            places.copy(&from.numbers, &mut self.numbers, cols, cpu);
+        }
+        for (to, from, block, is_wanted) in [
+            (&mut self.small, &from.small, 32, self.forms.small),
+            (&mut self.large, &from.large, 256, self.forms.large),
+        ] {
+            if is_wanted {
+                places.copy(from.q.as_chunks::<4>().0, to.q.as_chunks_mut::<4>().0, cols / 4, cpu);
+                places.copy(&from.scales, &mut to.scales, cols / block, cpu);
+                places.copy(&from.sums, &mut to.sums, cols / 32, cpu);
+                if block == 256 {
+                    places.copy(&from.pairs, &mut to.pairs, cols / 64, cpu);
+                }
+            }
+        }
+    }
+
     /// The same, where making a row also changes the token's part of `beside`, which is `[tokens, any]`: the residual.
     ///
     /// # Panics
@@ -132,8 +193,19 @@ impl Activations {
         beside: &mut [T],
         row: impl Fn(usize, &mut [T], &mut [f32]) + Sync,
     ) {
-        self.shape(forms, tokens, cols, cpu);
-        let lanes = self.lanes;
+        let lanes = if tokens == 1 { 1 } else { PANEL };
+        self.shape(forms, (tokens, lanes), cols, cpu);
+        self.write(cpu, beside, row);
+    }
+
+    /// Writes every row in every form.
+    fn write<T: Send>(
+        &mut self,
+        cpu: &Cpu,
+        beside: &mut [T],
+        row: impl Fn(usize, &mut [T], &mut [f32]) + Sync,
+    ) {
+        let Self { tokens, cols, lanes, forms, .. } = *self;
         let width = beside.len() / tokens.max(1);
         let beside = Disjoint::new(beside);
         let rows = Disjoint::new(&mut self.rows);
@@ -159,12 +231,11 @@ impl Activations {
         });
     }
 
-    fn shape(&mut self, forms: Forms, tokens: usize, cols: usize, cpu: &Cpu) {
-        let lanes = if tokens == 1 { 1 } else { PANEL };
+    fn shape(&mut self, forms: Forms, (tokens, lanes): (usize, usize), cols: usize, cpu: &Cpu) {
         (self.tokens, self.cols, self.lanes, self.forms) = (tokens, cols, lanes, forms);
         let all = tokens.div_ceil(lanes) * lanes * cols;
         grow(&mut self.rows, cpu.threads() * cols);
-        self.tiled = cpu.isa() == Isa::Amx && tokens >= TILED;
+        self.tiled = cpu.isa() == Isa::Amx && lanes > 1 && tokens >= TILED;
         let tiles = if self.tiled { tiles_in(cols) * tokens.div_ceil(ROWS) * TILE_BYTES } else { 0 };
         if forms.numbers {
             grow(&mut self.numbers, all);
@@ -197,6 +268,29 @@ impl Bytes {
         grow(&mut self.q, all);
         grow(&mut self.scales, all / block);
         grow(&mut self.sums, all / 32);
+    }
+}
+
+/// Where rows go that are gathered.
+struct Places<'a> {
+    rows: &'a [Option<usize>],
+    lanes: usize,
+    from_lanes: usize,
+}
+
+impl Places<'_> {
+    /// Copies what each row has `count` of.
+    fn copy<T: Copy + Send + Sync>(&self, from: &[T], to: &mut [T], count: usize, cpu: &Cpu) {
+        let Self { rows, lanes, from_lanes } = *self;
+        let to = &mut to[..rows.len().div_ceil(lanes) * lanes * count];
+        cpu.each_chunk(to, (lanes * count).max(1), |panel, to| {
+            for (lane, row) in rows[panel * lanes..].iter().take(lanes).enumerate() {
+                let Some(row) = row else { continue };
+                let from = &from[row / from_lanes * from_lanes * count..][..from_lanes * count];
+                let from = from.iter().skip(row % from_lanes).step_by(from_lanes);
+                to.iter_mut().skip(lane).step_by(lanes).zip(from).for_each(|(to, from)| *to = *from);
+            }
+        });
     }
 }
 

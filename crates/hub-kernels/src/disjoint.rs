@@ -4,6 +4,7 @@
 use std::{marker::PhantomData, ops::Range, slice};
 
 /// A slice borrowed for writing, of which several threads take parts.
+#[derive(Debug)]
 pub(crate) struct Disjoint<'a, T> {
     start: *mut T,
     len: usize,
@@ -13,6 +14,8 @@ pub(crate) struct Disjoint<'a, T> {
 // SAFETY: it hands out `&mut [T]` to other threads, which is what `T: Send` allows; who takes parts sees to it that they
 // do not overlap.
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
+// SAFETY: as a `&mut [T]`, which it was made of.
+unsafe impl<T: Send> Send for Disjoint<'_, T> {}
 
 impl<'a, T> Disjoint<'a, T> {
     pub(crate) fn new(all: &'a mut [T]) -> Self {

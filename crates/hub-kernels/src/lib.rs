@@ -43,7 +43,7 @@ mod team;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
-pub use activations::{Activations, Forms};
+pub use activations::{Activations, Forms, PANEL};
 pub use attention::{Attention, BLOCK, KvBlock, KvKind, Scratch, Sequence};
 pub use blocks::round_to_bytes;
 pub use cpu::Cpu;

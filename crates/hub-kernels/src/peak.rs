@@ -204,17 +204,17 @@ impl DotsOp for Bytes<'_> {
 
 #[inline(always)]
 fn dots<S: Dots, const N: usize>(simd: S) -> i64 {
-    let factor = simd.whole(black_box(0x0303_0303));
-    let mut chains = [simd.whole(1); N];
+    let factor = simd.splat_i32(black_box(0x0303_0303));
+    let mut chains = [simd.splat_i32(1); N];
     for _ in 0..ROUNDS {
         for chain in &mut chains {
-            *chain = simd.dot_bytes(*chain, factor, factor);
+            *chain = simd.dot_i8(*chain, factor, factor);
         }
     }
     let mut line = [0; STEP];
     let mut sum = 0;
     for chain in chains {
-        simd.keep(chain, &mut line);
+        simd.store_line(chain, &mut line);
         // All of it: nothing of the work may be left out.
         sum += line.iter().map(|&byte| i64::from(byte)).sum::<i64>();
     }

@@ -9,7 +9,7 @@
 
 use super::{
     Sums,
-    dots::{Factors, ask_ahead, number, sixteen},
+    dots::{Factors, number, prefetch_ahead, sixteen},
     inputs::{CHUNK, Inputs, ahead, kind_of},
 };
 use crate::{
@@ -69,7 +69,7 @@ impl Amx<'_> {
         let mut chunk = Chunk { planes: [[[0; STEP]; STEPS * LINES]; 2], tile: &[], at: 0 };
         for (at, bytes) in weights.tile(tile).chunks(blocks * layout.bytes).enumerate() {
             (chunk.tile, chunk.at) = (bytes, at);
-            chunk.take_apart::<S, K>(simd);
+            chunk.unpack_block::<S, K>(simd);
             for (pair, sums) in sums.chunks_mut(2 * ROWS).enumerate() {
                 let first = first + pair * 2 * ROWS;
                 chunk.multiply::<S, K>(simd, &tiles, x, first, sums);
@@ -89,7 +89,7 @@ struct Chunk<'a> {
 impl Chunk<'_> {
     /// Writes both planes.
     #[inline(always)]
-    fn take_apart<S: Dots, const K: usize>(&mut self, simd: S) {
+    fn unpack_block<S: Dots, const K: usize>(&mut self, simd: S) {
         let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
         if !kind.is_super() {
             // A chunk that is cut short leaves no numbers of the last one behind.
@@ -99,15 +99,15 @@ impl Chunk<'_> {
             let lines = block[layout.planes..].as_chunks::<STEP>().0;
             for unit in 0..kind.block() / 32 {
                 for step in 0..8 {
-                    ask_ahead::<S, K>(simd, block, const { ahead(kind_of(K)) }, unit, step);
+                    prefetch_ahead::<S, K>(simd, block, const { ahead(kind_of(K)) }, unit, step);
                     let q = number::<S, K>(simd, lines, unit, step);
                     if kind.is_super() {
                         let scale = sixteen(&block[layout.scales..], (32 * unit + 4 * step) / kind.group());
-                        let [low, high] = scaled(simd, q, simd.signed_pairs(scale, scale));
-                        simd.keep(low, &mut self.planes[0][8 * unit + step]);
-                        simd.keep(high, &mut self.planes[1][8 * unit + step]);
+                        let [low, high] = scaled(simd, q, simd.widen_i8_pairs(scale, scale));
+                        simd.store_line(low, &mut self.planes[0][8 * unit + step]);
+                        simd.store_line(high, &mut self.planes[1][8 * unit + step]);
                     } else {
-                        simd.keep(q, &mut self.planes[at % 2][8 * at + step]);
+                        simd.store_line(q, &mut self.planes[at % 2][8 * at + step]);
                     }
                 }
             }
@@ -136,8 +136,8 @@ impl Chunk<'_> {
             tiles.multiply_signed(x_tiles, planes, STEPS, &mut out);
             let factors = self.factors::<S, K>(simd, 0);
             for (token, sum) in sums.iter_mut().enumerate() {
-                let [low, high] = [0, 1].map(|plane| simd.line(&out[plane][token / ROWS][token % ROWS]));
-                let dot = simd.plus(simd.shift_left(high, 7), low);
+                let [low, high] = [0, 1].map(|plane| simd.load_line(&out[plane][token / ROWS][token % ROWS]));
+                let dot = simd.add_i32(simd.shift_left(high, 7), low);
                 self.finish::<S, K>(simd, &factors, x, (0, first + token), dot, sum);
             }
             return;
@@ -149,7 +149,7 @@ impl Chunk<'_> {
             for (block, out) in (2 * step..blocks).zip(&out) {
                 let factors = self.factors::<S, K>(simd, block);
                 for (token, sum) in sums.iter_mut().enumerate() {
-                    let dot = simd.line(&out[token / ROWS][token % ROWS]);
+                    let dot = simd.load_line(&out[token / ROWS][token % ROWS]);
                     self.finish::<S, K>(simd, &factors, x, (block, first + token), dot, sum);
                 }
             }
@@ -185,10 +185,10 @@ impl Chunk<'_> {
 /// and the eight above.
 #[inline(always)]
 fn scaled<S: Dots>(simd: S, q: S::I, scale: S::I) -> [S::I; 2] {
-    let bytes = simd.whole(0x00ff_00ff);
-    let seven = simd.whole(0x007f_007f);
-    let even = simd.times_words(simd.and(q, bytes), scale);
-    let odd = simd.times_words(simd.and(simd.shift_right(q, 8), bytes), scale);
+    let bytes = simd.splat_i32(0x00ff_00ff);
+    let seven = simd.splat_i32(0x007f_007f);
+    let even = simd.mul_i16(simd.and(q, bytes), scale);
+    let odd = simd.mul_i16(simd.and(simd.shift_right(q, 8), bytes), scale);
     let both = |even, odd| simd.or(even, simd.shift_left(odd, 8));
     [
         both(simd.and(even, seven), simd.and(odd, seven)),

@@ -41,7 +41,7 @@ fn add_kind<const K: usize>(weights: &Packed, tile: usize, x: &Activations, firs
     let tile = weights.tile(tile);
     if x.lanes == 1 {
         if let Some(sums) = sums.first_chunk_mut() {
-            few::<K, 1>(tile, x, 0, sums);
+            few::<K, 1>(tile, x, first, sums);
         }
         return;
     }
@@ -69,11 +69,11 @@ fn few<const K: usize, const T: usize>(
         let lines = block[layout.planes..].as_chunks::<STEP>().0;
         let factors = |group: usize, half: usize| scales::<K>(&block[layout.scales..], group, half);
         let dots = if matches!(kind, Kind::Q8_0) {
-            signed::<T>(lines, x.q, |step| ask_ahead::<K>(block, ahead, 0, step))
+            signed::<T>(lines, x.q, |step| prefetch_ahead::<K>(block, ahead, 0, step))
         } else {
             let number = |unit: usize, step: usize, half: usize| {
                 if half == 0 {
-                    ask_ahead::<K>(block, ahead, unit, step);
+                    prefetch_ahead::<K>(block, ahead, unit, step);
                 }
                 number::<K>(lines, unit, step, half)
             };
@@ -105,7 +105,7 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
         // Bytes need no taking apart.
         let packed = bytes.chunks_exact(layout.bytes).filter(|_| !matches!(kind, Kind::Q8_0));
         for (block, lines) in packed.zip(lines.chunks_exact_mut(kind.block() / 4)) {
-            take_apart::<K>(block, blocks * layout.bytes, lines);
+            unpack_block::<K>(block, blocks * layout.bytes, lines);
         }
         if kind.is_super() {
             for half in 0..2 {
@@ -124,7 +124,9 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
                 let lines = &lines[at * kind.block() / 4..][..const { kind_of(K).block() / 4 }];
                 let dots = if matches!(kind, Kind::Q8_0) {
                     let lines = block[layout.planes..].as_chunks().0;
-                    signed::<PANEL>(lines, x.q, |step| ask_ahead::<K>(block, blocks * layout.bytes, 0, step))
+                    signed::<PANEL>(lines, x.q, |step| {
+                        prefetch_ahead::<K>(block, blocks * layout.bytes, 0, step)
+                    })
                 } else {
                     let number = |unit: usize, step: usize, half| load(&lines[8 * unit + step], half);
                     unsigned::<K, PANEL>(number, x.q, |group, half| load_i32(&factors[group][half]))
@@ -287,11 +289,11 @@ fn number<const K: usize>(lines: &[Line], unit: usize, step: usize, half: usize)
 /// Writes the numbers of a block as bytes, step by step, and asks for what lies `ahead`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn take_apart<const K: usize>(block: &[u8], ahead: usize, out: &mut [Line]) {
+fn unpack_block<const K: usize>(block: &[u8], ahead: usize, out: &mut [Line]) {
     let lines = block[const { Layout::of(kind_of(K)).planes }..].as_chunks().0;
     for (unit, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         for (step, out) in out.iter_mut().enumerate() {
-            ask_ahead::<K>(block, ahead, unit, step);
+            prefetch_ahead::<K>(block, ahead, unit, step);
             store(out, 0, number::<K>(lines, unit, step, 0));
             store(out, 1, number::<K>(lines, unit, step, 1));
         }
@@ -328,7 +330,7 @@ fn mins<const K: usize>(block: &[u8], pair: usize, half: usize) -> __m256i {
 /// processor can keep, where a whole block's would hold it up.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn ask_ahead<const K: usize>(block: &[u8], ahead: usize, unit: usize, step: usize) {
+fn prefetch_ahead<const K: usize>(block: &[u8], ahead: usize, unit: usize, step: usize) {
     let each = const { Layout::of(kind_of(K)).bytes / (kind_of(K).block() / 32) };
     if step < each.div_ceil(64) {
         let line = block.as_ptr().wrapping_add(ahead + unit * each + step * 64);

@@ -61,7 +61,7 @@ impl Tile<'_> {
         if x.lanes == 1 {
             let sums = sums.as_chunks_mut().0;
             if let Some(sums) = sums.as_mut_array() {
-                few::<S, K, 1, 1>(simd, tile, x, 0, sums);
+                few::<S, K, 1, 1>(simd, tile, x, first, sums);
             }
             return;
         }
@@ -149,7 +149,7 @@ fn several<S: Dots, const K: usize, const P: usize>(
     let blocks = CHUNK / kind.block();
     for (chunk, bytes) in tile.chunks(blocks * layout.bytes).enumerate() {
         for (block, lines) in bytes.chunks_exact(layout.bytes).zip(lines.chunks_exact_mut(kind.block() / 4)) {
-            take_apart::<S, K>(simd, block, blocks * layout.bytes, lines);
+            unpack_block::<S, K>(simd, block, blocks * layout.bytes, lines);
         }
         let part = Part { tile: bytes, lines: &lines, first: chunk * blocks };
         let mut panel = first;
@@ -217,7 +217,7 @@ struct Whole<'a> {
 impl Numbers for Whole<'_> {
     #[inline(always)]
     fn step<S: Dots, const K: usize>(&self, simd: S, unit: usize, step: usize) -> S::I {
-        ask_ahead::<S, K>(simd, self.block, self.ahead, unit, step);
+        prefetch_ahead::<S, K>(simd, self.block, self.ahead, unit, step);
         let planes = const { Layout::of(kind_of(K)).planes };
         number::<S, K>(simd, self.block[planes..].as_chunks().0, unit, step)
     }
@@ -229,7 +229,7 @@ struct Apart<'a>(&'a [Line]);
 impl Numbers for Apart<'_> {
     #[inline(always)]
     fn step<S: Dots, const K: usize>(&self, simd: S, unit: usize, step: usize) -> S::I {
-        simd.line(&self.0[8 * unit + step])
+        simd.load_line(&self.0[8 * unit + step])
     }
 }
 
@@ -243,7 +243,7 @@ fn dots<S: Dots, const K: usize, const T: usize, const P: usize>(
 ) -> [[S::I; T]; P] {
     let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
     let steps = const { kind_of(K).group() / 4 };
-    let zero = [[simd.whole(0); T]; P];
+    let zero = [[simd.splat_i32(0); T]; P];
     let mut all = zero;
     for unit in 0..kind.block() / 32 {
         for part in 0..8 / steps {
@@ -253,8 +253,8 @@ fn dots<S: Dots, const K: usize, const T: usize, const P: usize>(
                 for p in 0..P {
                     let q = &x[p].q[(8 * unit + step) * T..][..T];
                     for lane in 0..T {
-                        let q = simd.whole(i32::from_ne_bytes(q[lane].map(i8::cast_unsigned)));
-                        group[p][lane] = simd.dot_bytes(group[p][lane], weights, q);
+                        let q = simd.splat_i32(i32::from_ne_bytes(q[lane].map(i8::cast_unsigned)));
+                        group[p][lane] = simd.dot_i8(group[p][lane], weights, q);
                     }
                 }
             }
@@ -262,10 +262,10 @@ fn dots<S: Dots, const K: usize, const T: usize, const P: usize>(
                 return group;
             }
             let at = (32 * unit + 4 * part * steps) / kind.group();
-            let scale = simd.signed(sixteen(&block[layout.scales..], at));
+            let scale = simd.widen_i8(sixteen(&block[layout.scales..], at));
             for p in 0..P {
                 for lane in 0..T {
-                    all[p][lane] = simd.plus(all[p][lane], simd.times(group[p][lane], scale));
+                    all[p][lane] = simd.add_i32(all[p][lane], simd.mul_i32(group[p][lane], scale));
                 }
             }
         }
@@ -287,7 +287,7 @@ impl<S: Dots> Factors<S> {
     pub(super) fn of<const K: usize>(simd: S, block: &[u8]) -> Self {
         let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
         let zero = simd.splat(0.0);
-        let mut mins = [simd.whole(0); 8];
+        let mut mins = [simd.splat_i32(0); 8];
         if kind.is_super() {
             for (pair, mins) in mins.iter_mut().enumerate().take(kind.groups() / 2) {
                 *mins = pair_of_mins::<S, K>(simd, block, pair);
@@ -308,22 +308,22 @@ impl<S: Dots> Factors<S> {
         sum: S::F,
     ) -> S::F {
         let kind = const { kind_of(K) };
-        let mut offset = simd.whole(0);
+        let mut offset = simd.splat_i32(0);
         if kind.is_super() {
             for pair in 0..kind.groups() / 2 {
-                offset = simd.dot_words(offset, self.mins[pair], simd.whole(x.sums[pair * T + lane]));
+                offset = simd.dot_i16(offset, self.mins[pair], simd.splat_i32(x.sums[pair * T + lane]));
             }
         } else {
-            offset = simd.whole(x.sums[lane]);
+            offset = simd.splat_i32(x.sums[lane]);
         }
         let scale = simd.splat(x.scales[lane]);
         let d = simd.mul(self.d, scale);
         if kind.has_min() {
-            let sum = simd.fma(simd.floats(dot), d, sum);
-            return simd.fma(simd.floats(offset), simd.mul(self.m, scale), sum);
+            let sum = simd.fma(simd.to_f32(dot), d, sum);
+            return simd.fma(simd.to_f32(offset), simd.mul(self.m, scale), sum);
         }
-        let dot = simd.minus(dot, simd.shift_left(offset, const { shift(kind_of(K)) }));
-        simd.fma(simd.floats(dot), d, sum)
+        let dot = simd.sub_i32(dot, simd.shift_left(offset, const { shift(kind_of(K)) }));
+        simd.fma(simd.to_f32(dot), d, sum)
     }
 }
 
@@ -341,7 +341,7 @@ pub(super) fn number<S: Dots, const K: usize>(simd: S, lines: &[Line], unit: usi
     let planes = const { kind_of(K).planes() };
     let lines = &lines[unit * planes.bytes() / STEP..(unit + 1) * planes.bytes() / STEP];
     match planes {
-        Planes::Eight => simd.xor(simd.line(&lines[step]), simd.whole(i32::from_ne_bytes([128; 4]))),
+        Planes::Eight => simd.xor(simd.load_line(&lines[step]), simd.splat_i32(i32::from_ne_bytes([128; 4]))),
         Planes::Four => four(simd, lines, step),
         Planes::FourOne => simd.or(four(simd, lines, step), bits(simd, &lines[4], step, 1, 4)),
         Planes::FourTwo => {
@@ -351,7 +351,7 @@ pub(super) fn number<S: Dots, const K: usize>(simd: S, lines: &[Line], unit: usi
         Planes::TwoOne => {
             simd.or(bits(simd, &lines[step / 4], step % 4 * 2, 3, 0), bits(simd, &lines[2], step, 1, 2))
         }
-        Planes::None => simd.whole(0),
+        Planes::None => simd.splat_i32(0),
     }
 }
 
@@ -365,18 +365,18 @@ fn four<S: Dots>(simd: S, lines: &[Line], step: usize) -> S::I {
 #[inline(always)]
 fn bits<S: Dots>(simd: S, line: &Line, from: usize, mask: u8, to: u32) -> S::I {
     // Shifts move bits across bytes; the mask takes away what came from the neighbour.
-    let bits = simd.shift_right(simd.line(line), from as u32);
-    simd.shift_left(simd.and(bits, simd.whole(i32::from_ne_bytes([mask; 4]))), to)
+    let bits = simd.shift_right(simd.load_line(line), from as u32);
+    simd.shift_left(simd.and(bits, simd.splat_i32(i32::from_ne_bytes([mask; 4]))), to)
 }
 
 /// Writes the numbers of a block as bytes, step by step, and asks for what lies `ahead`.
 #[inline(always)]
-fn take_apart<S: Dots, const K: usize>(simd: S, block: &[u8], ahead: usize, out: &mut [Line]) {
+fn unpack_block<S: Dots, const K: usize>(simd: S, block: &[u8], ahead: usize, out: &mut [Line]) {
     let lines = block[const { Layout::of(kind_of(K)).planes }..].as_chunks().0;
     for (unit, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         for (step, out) in out.iter_mut().enumerate() {
-            ask_ahead::<S, K>(simd, block, ahead, unit, step);
-            simd.keep(number::<S, K>(simd, lines, unit, step), out);
+            prefetch_ahead::<S, K>(simd, block, ahead, unit, step);
+            simd.store_line(number::<S, K>(simd, lines, unit, step), out);
         }
     }
 }
@@ -387,15 +387,15 @@ fn pair_of_mins<S: Dots, const K: usize>(simd: S, block: &[u8], pair: usize) -> 
     let (kind, layout) = const { (kind_of(K), Layout::of(kind_of(K))) };
     if kind.has_min() {
         let mins = &block[layout.mins..];
-        return simd.unsigned_pairs(sixteen(mins, 2 * pair), sixteen(mins, 2 * pair + 1));
+        return simd.widen_u8_pairs(sixteen(mins, 2 * pair), sixteen(mins, 2 * pair + 1));
     }
     let scales = &block[layout.scales..];
-    simd.signed_pairs(sixteen(scales, 2 * pair), sixteen(scales, 2 * pair + 1))
+    simd.widen_i8_pairs(sixteen(scales, 2 * pair), sixteen(scales, 2 * pair + 1))
 }
 
 /// Asks for the weights that follow those of a unit, one line of the cache a step.
 #[inline(always)]
-pub(super) fn ask_ahead<S: Dots, const K: usize>(
+pub(super) fn prefetch_ahead<S: Dots, const K: usize>(
     simd: S,
     block: &[u8],
     ahead: usize,
@@ -404,7 +404,7 @@ pub(super) fn ask_ahead<S: Dots, const K: usize>(
 ) {
     let each = const { Layout::of(kind_of(K)).bytes / (kind_of(K).block() / 32) };
     if step < each.div_ceil(64) {
-        simd.ask(block.as_ptr().wrapping_add(ahead + unit * each + step * 64));
+        simd.prefetch(block.as_ptr().wrapping_add(ahead + unit * each + step * 64));
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Plain<'a> {
 /// What is multiplied at once.
 pub(super) enum Work {
     /// Several tiles for one token.
-    One { tiles: Range<usize> },
+    One { tiles: Range<usize>, token: usize },
     /// Some columns of one tile for the tokens from `first` on.
     Many { tile: usize, first: usize, columns: Range<usize> },
 }
@@ -54,7 +54,9 @@ impl Plain<'_> {
     ) {
         let Self { weights, x, work, sums } = self;
         match work {
-            Work::One { tiles } => one(simd, load, weights, tiles, x, sums),
+            Work::One { tiles, token } => {
+                one(simd, load, weights, tiles, &x.numbers[token * x.cols..][..x.cols], sums)
+            }
             Work::Many { tile, first, columns } => {
                 let numbers = weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
                 many(simd, load_ahead, &numbers[columns.clone()], (first, columns.start), x, sums);
@@ -69,10 +71,9 @@ fn one<S: Simd, const SIZE: usize>(
     load: impl Fn(S, &[[u8; SIZE]; TILE]) -> S::F + Copy,
     weights: &Packed,
     tiles: Range<usize>,
-    x: &Activations,
+    x: &[f32],
     sums: &mut Sums,
 ) {
-    let x = &x.numbers[..x.cols];
     let columns = |tile: usize| weights.tile(tile).as_chunks::<SIZE>().0.as_chunks::<TILE>().0;
     let mut groups = sums.chunks_mut(ABREAST);
     let mut tile = tiles.start;
@@ -178,7 +179,7 @@ macro_rules! loads {
 
         #[inline(always)]
         fn $ahead<S: Simd>(simd: S, column: &[[u8; $size]; TILE]) -> S::F {
-            simd.ask(column.as_ptr().cast::<u8>().wrapping_add(AHEAD));
+            simd.prefetch(column.as_ptr().cast::<u8>().wrapping_add(AHEAD));
             $name(simd, column)
         }
     };

@@ -50,7 +50,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const IS_WIDE: bool = false;
 
     #[inline(always)]
-    fn ask(self, address: *const u8) {
+    fn prefetch(self, address: *const u8) {
         // SAFETY: asking for memory that is not there does nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
@@ -237,14 +237,14 @@ impl Dots for Avx2<true> {
     type I = Whole;
 
     #[inline(always)]
-    fn line(self, line: &Line) -> Whole {
+    fn load_line(self, line: &Line) -> Whole {
         let [low, high]: [&[_; 32]; 2] = halves(line);
         // SAFETY: 32 bytes are there in each half, and an `Avx2` is the proof of the instruction.
         unsafe { Whole(_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())) }
     }
 
     #[inline(always)]
-    fn keep(self, v: Whole, out: &mut Line) {
+    fn store_line(self, v: Whole, out: &mut Line) {
         let (low, high) = out.split_at_mut(32);
         // SAFETY: 32 bytes are there in each half, and an `Avx2` is the proof of the instruction.
         unsafe {
@@ -254,7 +254,7 @@ impl Dots for Avx2<true> {
     }
 
     #[inline(always)]
-    fn whole(self, x: i32) -> Whole {
+    fn splat_i32(self, x: i32) -> Whole {
         // SAFETY: an `Avx2` is the proof that the instruction is there.
         unsafe { Whole(_mm256_set1_epi32(x), _mm256_set1_epi32(x)) }
     }
@@ -293,37 +293,37 @@ impl Dots for Avx2<true> {
     }
 
     #[inline(always)]
-    fn plus(self, a: Whole, b: Whole) -> Whole {
+    fn add_i32(self, a: Whole, b: Whole) -> Whole {
         both_whole!(_mm256_add_epi32, a, b)
     }
 
     #[inline(always)]
-    fn minus(self, a: Whole, b: Whole) -> Whole {
+    fn sub_i32(self, a: Whole, b: Whole) -> Whole {
         both_whole!(_mm256_sub_epi32, a, b)
     }
 
     #[inline(always)]
-    fn times(self, a: Whole, b: Whole) -> Whole {
+    fn mul_i32(self, a: Whole, b: Whole) -> Whole {
         both_whole!(_mm256_mullo_epi32, a, b)
     }
 
     #[inline(always)]
-    fn times_words(self, a: Whole, b: Whole) -> Whole {
+    fn mul_i16(self, a: Whole, b: Whole) -> Whole {
         both_whole!(_mm256_mullo_epi16, a, b)
     }
 
     #[inline(always)]
-    fn dot_bytes(self, sum: Whole, unsigned: Whole, signed: Whole) -> Whole {
+    fn dot_i8(self, sum: Whole, unsigned: Whole, signed: Whole) -> Whole {
         both_whole!(_mm256_dpbusd_avx_epi32, sum, unsigned, signed)
     }
 
     #[inline(always)]
-    fn dot_words(self, sum: Whole, a: Whole, b: Whole) -> Whole {
+    fn dot_i16(self, sum: Whole, a: Whole, b: Whole) -> Whole {
         both_whole!(_mm256_dpwssd_avx_epi32, sum, a, b)
     }
 
     #[inline(always)]
-    fn signed(self, x: &[u8; LANES]) -> Whole {
+    fn widen_i8(self, x: &[u8; LANES]) -> Whole {
         // SAFETY: 16 bytes are there, and an `Avx2` is the proof of the instructions.
         unsafe {
             let bytes = _mm_loadu_si128(x.as_ptr().cast());
@@ -332,7 +332,7 @@ impl Dots for Avx2<true> {
     }
 
     #[inline(always)]
-    fn signed_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Whole {
+    fn widen_i8_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Whole {
         // SAFETY: 16 bytes are there in each, and an `Avx2` is the proof of the instructions.
         unsafe {
             let (even, odd) = (_mm_loadu_si128(even.as_ptr().cast()), _mm_loadu_si128(odd.as_ptr().cast()));
@@ -344,7 +344,7 @@ impl Dots for Avx2<true> {
     }
 
     #[inline(always)]
-    fn unsigned_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Whole {
+    fn widen_u8_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Whole {
         // SAFETY: 16 bytes are there in each, and an `Avx2` is the proof of the instructions.
         unsafe {
             let (even, odd) = (_mm_loadu_si128(even.as_ptr().cast()), _mm_loadu_si128(odd.as_ptr().cast()));
@@ -356,7 +356,7 @@ impl Dots for Avx2<true> {
     }
 
     #[inline(always)]
-    fn floats(self, v: Whole) -> Sixteen {
+    fn to_f32(self, v: Whole) -> Sixteen {
         // SAFETY: an `Avx2` is the proof that the instruction is there.
         unsafe { Sixteen(_mm256_cvtepi32_ps(v.0), _mm256_cvtepi32_ps(v.1)) }
     }

@@ -76,7 +76,7 @@ impl Simd for Avx512 {
     const IS_WIDE: bool = true;
 
     #[inline(always)]
-    fn ask(self, address: *const u8) {
+    fn prefetch(self, address: *const u8) {
         // SAFETY: asking for memory that is not there does nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
@@ -199,17 +199,17 @@ impl Dots for Avx512 {
     type I = __m512i;
 
     #[inline(always)]
-    fn line(self, line: &Line) -> __m512i {
+    fn load_line(self, line: &Line) -> __m512i {
         load!(_mm512_loadu_si512, line)
     }
 
     #[inline(always)]
-    fn keep(self, v: __m512i, out: &mut Line) {
+    fn store_line(self, v: __m512i, out: &mut Line) {
         store!(_mm512_storeu_si512, out, v);
     }
 
     #[inline(always)]
-    fn whole(self, x: i32) -> __m512i {
+    fn splat_i32(self, x: i32) -> __m512i {
         call!(_mm512_set1_epi32, x)
     }
 
@@ -239,52 +239,52 @@ impl Dots for Avx512 {
     }
 
     #[inline(always)]
-    fn plus(self, a: __m512i, b: __m512i) -> __m512i {
+    fn add_i32(self, a: __m512i, b: __m512i) -> __m512i {
         call!(_mm512_add_epi32, a, b)
     }
 
     #[inline(always)]
-    fn minus(self, a: __m512i, b: __m512i) -> __m512i {
+    fn sub_i32(self, a: __m512i, b: __m512i) -> __m512i {
         call!(_mm512_sub_epi32, a, b)
     }
 
     #[inline(always)]
-    fn times(self, a: __m512i, b: __m512i) -> __m512i {
+    fn mul_i32(self, a: __m512i, b: __m512i) -> __m512i {
         call!(_mm512_mullo_epi32, a, b)
     }
 
     #[inline(always)]
-    fn times_words(self, a: __m512i, b: __m512i) -> __m512i {
+    fn mul_i16(self, a: __m512i, b: __m512i) -> __m512i {
         call!(_mm512_mullo_epi16, a, b)
     }
 
     #[inline(always)]
-    fn dot_bytes(self, sum: __m512i, unsigned: __m512i, signed: __m512i) -> __m512i {
+    fn dot_i8(self, sum: __m512i, unsigned: __m512i, signed: __m512i) -> __m512i {
         call!(_mm512_dpbusd_epi32, sum, unsigned, signed)
     }
 
     #[inline(always)]
-    fn dot_words(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    fn dot_i16(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
         call!(_mm512_dpwssd_epi32, sum, a, b)
     }
 
     #[inline(always)]
-    fn signed(self, x: &[u8; LANES]) -> __m512i {
+    fn widen_i8(self, x: &[u8; LANES]) -> __m512i {
         call!(_mm512_cvtepi8_epi32, load!(_mm_loadu_si128, x))
     }
 
     #[inline(always)]
-    fn signed_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> __m512i {
+    fn widen_i8_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> __m512i {
         call!(_mm512_cvtepi8_epi16, side_by_side(even, odd))
     }
 
     #[inline(always)]
-    fn unsigned_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> __m512i {
+    fn widen_u8_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> __m512i {
         call!(_mm512_cvtepu8_epi16, side_by_side(even, odd))
     }
 
     #[inline(always)]
-    fn floats(self, v: __m512i) -> __m512 {
+    fn to_f32(self, v: __m512i) -> __m512 {
         call!(_mm512_cvtepi32_ps, v)
     }
 }

@@ -30,7 +30,7 @@ pub(crate) trait Simd: Copy {
     const IS_WIDE: bool;
 
     /// Asks for a line of the cache, wherever that is.
-    fn ask(self, address: *const u8);
+    fn prefetch(self, address: *const u8);
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;
     fn store(self, v: Self::F, out: &mut [f32; LANES]);
@@ -73,10 +73,10 @@ pub(crate) trait Dots: Simd {
     /// 64 bytes; or sixteen whole numbers of 32 bits.
     type I: Copy;
 
-    fn line(self, line: &Line) -> Self::I;
-    fn keep(self, v: Self::I, out: &mut Line);
+    fn load_line(self, line: &Line) -> Self::I;
+    fn store_line(self, v: Self::I, out: &mut Line);
     /// Sixteen times the same 32 bits.
-    fn whole(self, x: i32) -> Self::I;
+    fn splat_i32(self, x: i32) -> Self::I;
     fn and(self, a: Self::I, b: Self::I) -> Self::I;
     fn or(self, a: Self::I, b: Self::I) -> Self::I;
     fn xor(self, a: Self::I, b: Self::I) -> Self::I;
@@ -84,22 +84,22 @@ pub(crate) trait Dots: Simd {
     fn shift_left(self, v: Self::I, bits: u32) -> Self::I;
     /// Shifts numbers of 32 bits; zeros follow.
     fn shift_right(self, v: Self::I, bits: u32) -> Self::I;
-    fn plus(self, a: Self::I, b: Self::I) -> Self::I;
-    fn minus(self, a: Self::I, b: Self::I) -> Self::I;
-    fn times(self, a: Self::I, b: Self::I) -> Self::I;
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I;
     /// Multiplies numbers of 16 bits.
-    fn times_words(self, a: Self::I, b: Self::I) -> Self::I;
+    fn mul_i16(self, a: Self::I, b: Self::I) -> Self::I;
     /// Adds the products of four bytes to each number of `sum`.
-    fn dot_bytes(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I;
+    fn dot_i8(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I;
     /// Adds the products of two signed numbers of 16 bits to each number of `sum`.
-    fn dot_words(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    fn dot_i16(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// Widens signed bytes.
-    fn signed(self, x: &[u8; LANES]) -> Self::I;
+    fn widen_i8(self, x: &[u8; LANES]) -> Self::I;
     /// Widens signed bytes to 16 bits, two side by side.
-    fn signed_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I;
+    fn widen_i8_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I;
     /// Widens unsigned bytes to 16 bits, two side by side.
-    fn unsigned_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I;
-    fn floats(self, v: Self::I) -> Self::F;
+    fn widen_u8_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I;
+    fn to_f32(self, v: Self::I) -> Self::F;
 }
 
 /// A computation that is compiled for every set of instructions that has [`Dots`].

@@ -27,7 +27,7 @@ impl Simd for Portable {
     const IS_WIDE: bool = false;
 
     #[inline(always)]
-    fn ask(self, _: *const u8) {}
+    fn prefetch(self, _: *const u8) {}
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -169,17 +169,17 @@ impl Dots for Portable {
     type I = [i32x4; 4];
 
     #[inline(always)]
-    fn line(self, line: &Line) -> Self::I {
+    fn load_line(self, line: &Line) -> Self::I {
         bytemuck::cast(*line)
     }
 
     #[inline(always)]
-    fn keep(self, v: Self::I, out: &mut Line) {
+    fn store_line(self, v: Self::I, out: &mut Line) {
         *out = bytemuck::cast(v);
     }
 
     #[inline(always)]
-    fn whole(self, x: i32) -> Self::I {
+    fn splat_i32(self, x: i32) -> Self::I {
         [i32x4::splat(x); 4]
     }
 
@@ -209,27 +209,27 @@ impl Dots for Portable {
     }
 
     #[inline(always)]
-    fn plus(self, a: Self::I, b: Self::I) -> Self::I {
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
         each_four!(a, b, |a, b| a + b)
     }
 
     #[inline(always)]
-    fn minus(self, a: Self::I, b: Self::I) -> Self::I {
+    fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I {
         each_four!(a, b, |a, b| a - b)
     }
 
     #[inline(always)]
-    fn times(self, a: Self::I, b: Self::I) -> Self::I {
+    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I {
         each_four!(a, b, |a, b| a * b)
     }
 
     #[inline(always)]
-    fn times_words(self, a: Self::I, b: Self::I) -> Self::I {
+    fn mul_i16(self, a: Self::I, b: Self::I) -> Self::I {
         each_four!(a, b, |a, b| bytemuck::cast(words(a) * words(b)))
     }
 
     #[inline(always)]
-    fn dot_bytes(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I {
+    fn dot_i8(self, sum: Self::I, unsigned: Self::I, signed: Self::I) -> Self::I {
         // Every other byte as a number of 16 bits: products of those are what most processors add in pairs.
         let mut sum = sum;
         for (sum, (unsigned, signed)) in sum.iter_mut().zip(unsigned.into_iter().zip(signed)) {
@@ -242,30 +242,30 @@ impl Dots for Portable {
     }
 
     #[inline(always)]
-    fn dot_words(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+    fn dot_i16(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
         let products = each_four!(a, b, |a, b| words(a).dot(words(b)));
-        self.plus(sum, products)
+        self.add_i32(sum, products)
     }
 
     #[inline(always)]
-    fn signed(self, x: &[u8; LANES]) -> Self::I {
+    fn widen_i8(self, x: &[u8; LANES]) -> Self::I {
         bytemuck::cast(x.map(|x| i32::from(x.cast_signed())))
     }
 
     #[inline(always)]
-    fn signed_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I {
+    fn widen_i8_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I {
         let pair = |at: usize| [i16::from(even[at].cast_signed()), i16::from(odd[at].cast_signed())];
         bytemuck::cast(std::array::from_fn::<_, LANES, _>(pair))
     }
 
     #[inline(always)]
-    fn unsigned_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I {
+    fn widen_u8_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I {
         let pair = |at: usize| [i16::from(even[at]), i16::from(odd[at])];
         bytemuck::cast(std::array::from_fn::<_, LANES, _>(pair))
     }
 
     #[inline(always)]
-    fn floats(self, v: Self::I) -> Self::F {
+    fn to_f32(self, v: Self::I) -> Self::F {
         bytemuck::cast(v.map(i32x4::round_float))
     }
 }

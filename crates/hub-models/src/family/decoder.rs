@@ -7,6 +7,7 @@ use hub_nn::spec::{
 
 use super::{
     FamilyError, Files, Keys,
+    experts::Mixture,
     names::{Names, Part},
     rope,
 };
@@ -35,6 +36,8 @@ pub(super) struct Decoder {
     /// The window and the rotation of each layer.
     pub(super) layers: Vec<(Option<usize>, RopeSpec)>,
     pub(super) activation: Activation,
+    /// What stands in place of the MLP in some layers.
+    pub(super) experts: Option<Mixture>,
     /// Whether one tensor holds query, key and value, and one gate and up.
     pub(super) is_fused: bool,
     pub(super) biases: Biases,
@@ -155,6 +158,7 @@ impl Decoder {
             sizes,
             layers: vec![(window, rope); sizes.layers],
             activation: Activation::Silu,
+            experts: None,
             is_fused: false,
             biases: Biases::default(),
             has_head_norms: false,
@@ -249,6 +253,10 @@ impl Decoder {
 
     fn mlp(&self, layer: usize) -> Mlp {
         let Sizes { hidden, inner, .. } = self.sizes;
+        let mixture = self.experts.as_ref().and_then(|experts| experts.mlp(layer, hidden, self.activation));
+        if let Some(mixture) = mixture {
+            return mixture;
+        }
         let projection = |part, start| match self.is_fused {
             true => self.rows(layer, Part::GateUp, start, hidden, inner),
             false => self.linear(layer, part, hidden, inner, self.biases.mlp),

@@ -19,8 +19,11 @@ const WITHOUT_EFFECT: &[&str] = &[
     "hidden_dropout_prob",
     "initializer_range",
     "mlp_dropout",
+    "output_router_logits",
     "problem_type",
     "resid_pdrop",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
     "tf_legacy_loss",
     // About how `transformers` runs the same arithmetic, and what it returns beside it.
     "_attn_implementation",
@@ -225,6 +228,18 @@ impl<'a> Keys<'a> {
             None => return Err(self.missing(key)),
         };
         numbers.ok_or_else(|| self.bad(key, "a list of at most 4096 numbers"))
+    }
+
+    /// Reads a list of whole numbers; an empty one if the key is missing.
+    pub(crate) fn sizes(&self, key: &str) -> Result<Vec<usize>, FamilyError> {
+        let numbers: Option<Vec<usize>> = match self.find(key) {
+            None => return Ok(Vec::new()),
+            Some(Found::Json(Value::Array(values))) if values.len() <= MAX_NUMBERS => {
+                values.iter().map(|value| usize::try_from(value.as_u64()?).ok()).collect()
+            }
+            Some(_) => None,
+        };
+        numbers.ok_or_else(|| self.bad(key, "a list of whole numbers"))
     }
 
     /// Returns a list of texts.

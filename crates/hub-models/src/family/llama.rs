@@ -5,6 +5,7 @@ use hub_nn::spec::{ModelSpec, Pairing};
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Biases, Decoder, Sizes, activation},
+    experts::Mixture,
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
@@ -41,13 +42,12 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
     let rope = rope::from_gguf(keys, files, Pairing::Interleaved, RopeShape::of(&sizes))?;
-    if keys.maybe_size("expert_count")?.unwrap_or(0) > 0 {
-        return Err(keys.unsupported("expert_count", "a model without experts"));
-    }
-    keys.skip("expert_used_count");
+    // Mixtral's files go under this name.
+    let experts = Mixture::from_gguf(keys, &sizes)?;
     let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
     let decoder = Decoder {
         biases: Biases::in_gguf(files),
+        experts,
         is_tied: !files.has(Names::Gguf.head()),
         ..Decoder::new(Names::Gguf, sizes, window, rope)
     };

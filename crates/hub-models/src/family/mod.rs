@@ -6,16 +6,19 @@
 mod bert;
 mod decoder;
 mod error;
+mod experts;
 mod gemma2;
 mod gemma3;
 mod granite;
 mod keys;
 mod llama;
 mod mistral;
+mod mixtral;
 mod names;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3_moe;
 mod rope;
 mod xlm_roberta;
 
@@ -39,9 +42,11 @@ static FAMILIES: &[&FamilySpec] = &[
     &granite::SPEC,
     &llama::SPEC,
     &mistral::SPEC,
+    &mixtral::SPEC,
     &phi3::SPEC,
     &qwen2::SPEC,
     &qwen3::SPEC,
+    &qwen3_moe::SPEC,
     &xlm_roberta::SPEC,
 ];
 

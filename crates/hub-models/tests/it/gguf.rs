@@ -50,7 +50,10 @@ fn folders_in_half_precision_compute_the_same() {
 }
 
 /// Writes the matrices of the wide Qwen2 as `kind`, and once more as the F32 numbers that those blocks mean.
-fn quantized_and_dequantized(kind: WeightKind, folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+pub(crate) fn quantized_and_dequantized(
+    kind: WeightKind,
+    folder: &Path,
+) -> (std::path::PathBuf, std::path::PathBuf) {
     let source = TinyModel::new("qwen2-wide").write();
     let weights = Weights::open(source.path()).unwrap();
     let config: serde_json::Value =

@@ -1,6 +1,6 @@
 //! Every family against `transformers`: the same tiny weights, the same tokens, the same logits.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, path::Path};
 
 use hub_base::{Account, CancelToken, ProgressSink};
 use hub_fixtures::{ConfigForm, TinyModel, expected_text};
@@ -9,8 +9,10 @@ use hub_nn::{
     Device, DeviceOptions, Priority,
     executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
     state::SequenceState,
-    weights::Weights,
+    weights::{WeightKind, Weights},
 };
+
+use crate::gguf::quantized_and_dequantized;
 
 /// The most that a logit may differ in `f32`.
 const TOLERANCE: f32 = 1e-3;
@@ -27,9 +29,13 @@ const DECODERS: &[&str] = &[
     "smollm",
     "mistral",
     "mistral-head-dim",
+    "mixtral",
+    "mixtral-window",
     "qwen2",
     "qwen2-window",
     "qwen3",
+    "qwen3-moe",
+    "qwen3-moe-dense",
     "gemma2",
     "gemma3",
     "phi3",
@@ -42,18 +48,18 @@ const DECODERS: &[&str] = &[
 pub(crate) const EXECUTORS: [ExecutorKind; 2] = [ExecutorKind::Candle, ExecutorKind::Cpu];
 
 /// Loads a model from a folder or a GGUF file into an executor, without an engine around it.
-pub(crate) fn load(path: &std::path::Path, kind: ExecutorKind) -> Box<dyn Executor> {
+pub(crate) fn load(path: &Path, kind: ExecutorKind) -> Box<dyn Executor> {
     load_with(path, ExecutorOptions::default().kind(kind).kv(KvKind::F32))
 }
 
-pub(crate) fn load_with(path: &std::path::Path, options: ExecutorOptions) -> Box<dyn Executor> {
+pub(crate) fn load_with(path: &Path, options: ExecutorOptions) -> Box<dyn Executor> {
     // `cargo xtask cuda` names a card.
     let name = std::env::var("HUB_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
     let device = Device::open(&name, Account::unlimited(), DeviceOptions::default()).unwrap();
     load_on(path, options, &device)
 }
 
-fn load_on(path: &std::path::Path, options: ExecutorOptions, device: &Device) -> Box<dyn Executor> {
+fn load_on(path: &Path, options: ExecutorOptions, device: &Device) -> Box<dyn Executor> {
     let weights = Weights::open(path).unwrap();
     let config = std::fs::read(path.join("config.json")).ok();
     let config = config.map(|bytes| serde_json::from_slice(&bytes).unwrap());
@@ -117,7 +123,7 @@ pub(crate) fn distance(left: &[f32], right: &[f32]) -> f32 {
 
 /// Compares logits and greedy tokens with the expected ones, on every executor.
 #[track_caller]
-pub(crate) fn check(name: &str, path: &std::path::Path, tolerance: f32) {
+pub(crate) fn check(name: &str, path: &Path, tolerance: f32) {
     for kind in EXECUTORS {
         check_on(&format!("{name} on {kind:?}"), name, load(path, kind).as_mut(), tolerance);
     }
@@ -164,7 +170,7 @@ fn shards_hold_the_same_model() {
 
 #[test]
 fn a_prompt_read_in_pieces_gives_the_same_logits() {
-    for name in ["llama", "mistral", "gemma3", "qwen3"] {
+    for name in ["llama", "mistral", "gemma3", "qwen3", "qwen3-moe", "mixtral-window"] {
         let folder = TinyModel::new(name).write();
         for kind in EXECUTORS {
             let mut executor = load(folder.path(), kind);
@@ -225,29 +231,41 @@ fn together(executor: &mut dyn Executor, prompts: &[&[u32]], next: u32) -> Vec<V
 
 #[test]
 fn sequences_get_the_same_bits_whatever_shares_their_steps() {
-    for name in ["llama", "mistral", "gemma3", "qwen3"] {
+    for name in ["llama", "mistral", "gemma3", "qwen3", "qwen3-moe", "mixtral-window"] {
         let folder = TinyModel::new(name).write();
-        let prompt = &expected_text(name).prompts[1].ids;
-        let prompts: Vec<&[u32]> =
-            [1, 2, 5, 7, 3, 4, 6].map(|short| &prompt[..prompt.len() - short]).to_vec();
         for kv in [KvKind::F32, KvKind::F16, KvKind::Q8] {
-            let mut found: Vec<Vec<Vec<Vec<f32>>>> = Vec::new();
-            for threads in [1, 3] {
-                let mut options = DeviceOptions::default();
-                options.threads = NonZeroUsize::new(threads);
-                let device = Device::open("cpu", Account::unlimited(), options).unwrap();
-                let executor = ExecutorOptions::default().kind(ExecutorKind::Cpu).kv(kv);
-                let mut executor = load_on(folder.path(), executor, &device);
-                found.push(together(executor.as_mut(), &prompts, 3));
-                let alone = prompts.iter().enumerate().map(|(at, prompt)| {
-                    // Alone, a sequence of the first half has a step of its own for its last token.
-                    let tokens =
-                        if at < prompts.len() / 2 { [*prompt, &[3]].concat() } else { prompt.to_vec() };
-                    logits(executor.as_mut(), &tokens, 4)
-                });
-                found.push(alone.collect());
-            }
-            assert!(found.iter().all(|logits| *logits == found[0]), "{name}, cache {kv:?}");
+            check_bits(name, folder.path(), kv);
         }
     }
+}
+
+#[test]
+fn quantized_models_give_the_same_bits_whatever_shares_their_steps() {
+    for kind in [WeightKind::Q4K, WeightKind::Q6K, WeightKind::Q8_0, WeightKind::Q4_0] {
+        let folder = tempfile::tempdir().unwrap();
+        let (blocks, _) = quantized_and_dequantized(kind, folder.path());
+        check_bits("qwen2-wide", &blocks, KvKind::F16);
+    }
+}
+
+/// Runs sequences together and alone, on one thread and on several: the logits must be the same bits.
+fn check_bits(name: &str, model: &Path, kv: KvKind) {
+    let prompt = &expected_text(name).prompts[1].ids;
+    let prompts: Vec<&[u32]> = [1, 2, 5, 7, 3, 4, 6].map(|short| &prompt[..prompt.len() - short]).to_vec();
+    let mut found: Vec<Vec<Vec<Vec<f32>>>> = Vec::new();
+    for threads in [1, 3] {
+        let mut options = DeviceOptions::default();
+        options.threads = NonZeroUsize::new(threads);
+        let device = Device::open("cpu", Account::unlimited(), options).unwrap();
+        let executor = ExecutorOptions::default().kind(ExecutorKind::Cpu).kv(kv);
+        let mut executor = load_on(model, executor, &device);
+        found.push(together(executor.as_mut(), &prompts, 3));
+        let alone = prompts.iter().enumerate().map(|(at, prompt)| {
+            // Alone, a sequence of the first half has a step of its own for its last token.
+            let tokens = if at < prompts.len() / 2 { [*prompt, &[3]].concat() } else { prompt.to_vec() };
+            logits(executor.as_mut(), &tokens, 4)
+        });
+        found.push(alone.collect());
+    }
+    assert!(found.iter().all(|logits| *logits == found[0]), "{name}, cache {kv:?}");
 }

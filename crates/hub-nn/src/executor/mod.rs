@@ -4,6 +4,7 @@ mod candle;
 mod cpu;
 mod places;
 mod rope;
+mod routing;
 mod store;
 mod work;
 

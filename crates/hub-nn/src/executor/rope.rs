@@ -21,7 +21,7 @@ enum Frequencies {
 
 /// Cosines and sines of some rows, each `[rows, dims / 2]`.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct Rotations {
     pub(super) cos: Vec<f32>,
     pub(super) sin: Vec<f32>,
 }
@@ -80,7 +80,11 @@ impl Rope {
     /// Computes the angles of rows, given as first position, count and span of each segment.
     ///
     /// Angles are products in `f32`, as in `transformers`.
-    pub(super) fn turns(&self, segments: impl Iterator<Item = (usize, usize, usize)>, out: &mut Turns) {
+    pub(super) fn rotations(
+        &self,
+        segments: impl Iterator<Item = (usize, usize, usize)>,
+        out: &mut Rotations,
+    ) {
         let factor = self.spec.attention_factor();
         out.cos.clear();
         out.sin.clear();

@@ -2,13 +2,17 @@ use std::collections::{HashMap, HashSet};
 
 use hub_base::ErrorKind;
 
-use super::{AttentionSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec, RopeSpec};
+use super::{
+    AttentionSpec, ExpertSpec, ExpertsSpec, GroupsSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec,
+    RopeSpec, RoutingSpec, SharedSpec,
+};
 
 /// The most layers, and the largest width, a specification may have.
 ///
 /// Far above any real model: they keep absurd numbers of a hostile file from turning into absurd work.
 const MAX_LAYERS: usize = 4_096;
 const MAX_WIDTH: usize = 1 << 24;
+const MAX_EXPERTS: usize = 4_096;
 
 /// Why a specification cannot be run, or does not fit the files it was made for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,9 +150,16 @@ impl ModelSpec {
 impl LayerSpec {
     fn check(&self, hidden_size: usize, index: usize) -> Result<(), SpecError> {
         self.mixer.check(hidden_size, index)?;
-        let (ups, down) = match &self.mlp {
-            Mlp::Gated { gate, up, down, .. } => (vec![gate, up], down),
-            Mlp::Plain { up, down, .. } => (vec![up], down),
+        self.mlp.check(hidden_size, index)
+    }
+}
+
+impl Mlp {
+    fn check(&self, hidden_size: usize, index: usize) -> Result<(), SpecError> {
+        let (ups, down) = match self {
+            Self::Gated { gate, up, down, .. } => (vec![gate, up], down),
+            Self::Plain { up, down, .. } => (vec![up], down),
+            Self::Experts(experts) => return experts.check(hidden_size, index),
         };
         rule("the inner width is positive and sane", sane(&[down.inputs]), || {
             format!("layer {index}: {}", down.inputs)
@@ -157,6 +168,40 @@ impl LayerSpec {
             width("MLP", up, hidden_size, down.inputs)?;
         }
         width("MLP", down, down.inputs, hidden_size)
+    }
+}
+
+impl ExpertsSpec {
+    fn check(&self, hidden_size: usize, layer: usize) -> Result<(), SpecError> {
+        let (count, RoutingSpec { chosen, groups, scale, .. }) = (self.experts.len(), &self.routing);
+        let numbers = || format!("layer {layer}: {chosen} of {count} experts, {groups:?}, scale {scale}");
+        rule("some of the experts are chosen", (1..=count).contains(chosen), numbers)?;
+        rule("there are no more experts than can be", count <= MAX_EXPERTS, numbers)?;
+        rule("the scale of experts is a number", scale.is_finite(), numbers)?;
+        if let Some(GroupsSpec { count: all, chosen: some, best }) = *groups {
+            let size = count.checked_div(all).unwrap_or(0);
+            let fits =
+                size > 0 && size * all == count && (1..=all).contains(&some) && (1..=size).contains(&best);
+            rule("groups divide the experts", fits && *chosen <= some * size, numbers)?;
+        }
+        width("router", &self.router, hidden_size, count)?;
+        let inner = self.experts.first().map_or(0, |expert| expert.down.inputs);
+        rule("the inner width is positive and sane", sane(&[inner]), || format!("layer {layer}: {inner}"))?;
+        for ExpertSpec { gate, up, down } in &self.experts {
+            width("expert", gate, hidden_size, inner)?;
+            width("expert", up, hidden_size, inner)?;
+            width("expert", down, inner, hidden_size)?;
+            let alike = |one: &LinearSpec, first: &LinearSpec| one.bias.is_some() == first.bias.is_some();
+            let is_alike = self.experts.first().is_none_or(|first| {
+                alike(gate, &first.gate) && alike(up, &first.up) && alike(down, &first.down)
+            });
+            rule("experts have the same parts", is_alike, numbers)?;
+        }
+        let Some(SharedSpec { mlp, gate }) = &self.shared else { return Ok(()) };
+        let is_plain = !matches!(**mlp, Mlp::Experts(_));
+        rule("what experts share is no mixture itself", is_plain, numbers)?;
+        mlp.check(hidden_size, layer)?;
+        gate.as_ref().map_or(Ok(()), |gate| width("gate of what experts share", gate, hidden_size, 1))
     }
 }
 

@@ -2,7 +2,8 @@ use std::ops::Range;
 
 /// A tensor of the files, or some of its rows.
 ///
-/// Rows count along the first axis, so one fused tensor (Phi-3's `qkv_proj`) serves several parts of a layer.
+/// Rows count along the first axis, so one fused tensor (Phi-3's `qkv_proj`) serves several parts of a layer. A stack of
+/// matrices, as of experts, counts as one with all their rows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TensorRef {
     /// Its name in the files.
@@ -68,6 +69,13 @@ impl<'a> TensorUse<'a> {
         let (found, has_width) = match (shape, self.width) {
             (&[len], None) => (len, true),
             (&[rows, width], Some(wanted)) => (rows, width == wanted),
+            (&[count, rows, width], Some(wanted)) => (count.saturating_mul(rows), width == wanted),
+            // What is added to a matrix of a stack.
+            (&[count, len], None) => {
+                let is_one =
+                    self.tensor.rows.as_ref().is_some_and(|rows| rows.len() == 1 && rows.end <= count);
+                return is_one && self.rows.is_none_or(|rows| rows == len);
+            }
             _ => return false,
         };
         let has_rows = match &self.tensor.rows {

@@ -1,4 +1,4 @@
-use super::{LinearSpec, TensorUse};
+use super::{ExpertsSpec, LinearSpec, TensorUse};
 
 /// What works on each row alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub enum Mlp {
         /// Applied between the two.
         activation: Activation,
     },
+    /// Several MLPs, of which each row goes through a few.
+    Experts(Box<ExpertsSpec>),
 }
 
 /// A function of one number.
@@ -45,6 +47,7 @@ impl Mlp {
                 [gate, up, down].into_iter().for_each(|linear| linear.collect(all))
             }
             Self::Plain { up, down, .. } => [up, down].into_iter().for_each(|linear| linear.collect(all)),
+            Self::Experts(experts) => experts.collect(all),
         }
     }
 }

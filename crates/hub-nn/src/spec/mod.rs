@@ -4,6 +4,7 @@
 //! `ModelSpec` into arithmetic and knows no family. Whatever two families do differently is a field here.
 
 mod check;
+mod experts;
 mod linear;
 mod mixer;
 mod mlp;
@@ -11,6 +12,7 @@ mod norm;
 mod position;
 
 pub use check::SpecError;
+pub use experts::{ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};
 pub use linear::{LinearSpec, TensorRef, TensorUse};
 pub use mixer::AttentionSpec;
 pub use mlp::{Activation, Mlp};

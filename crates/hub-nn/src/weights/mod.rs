@@ -151,14 +151,14 @@ impl Weights {
         if rows.start > rows.end || rows.end > info.rows() {
             return Err(refuse());
         }
-        let mut shape = info.shape.clone();
-        match shape.as_mut_slice() {
+        let shape = match info.shape.as_slice() {
             // Steps along the only axis of a quantized vector would cut through its blocks.
             [_] if info.kind.is_quantized() => return Err(refuse()),
-            [first, ..] => *first = rows.len(),
-            [] if rows.len() == 1 => {}
+            [] if rows.len() == 1 => Vec::new(),
             [] => return Err(refuse()),
-        }
+            [_] => vec![rows.len()],
+            [.., width] => vec![rows.len(), *width],
+        };
         // The parser has checked that all rows together take `len` bytes; a tensor without rows was refused above.
         let row = info.len / info.rows().max(1);
         let bytes = self.source(info)?.read(info.offset + (rows.start * row) as u64, rows.len() * row)?;

@@ -35,7 +35,11 @@ impl TensorInfo {
 
     /// Returns the length of the first axis, 1 for a scalar.
     pub fn rows(&self) -> usize {
-        self.shape.first().copied().unwrap_or(1)
+        match self.shape.as_slice() {
+            [] => 1,
+            [len] => *len,
+            [rows @ .., _] => rows.iter().product(),
+        }
     }
 }
 

@@ -25,8 +25,16 @@ pub(super) fn summary(spec: &ModelSpec) -> String {
     let windowed = spec.layers.iter().filter(|layer| layer.mixer.window.is_some()).count();
     let window = spec.layers.iter().find_map(|layer| layer.mixer.window).unwrap_or(0);
     fact(windowed > 0, format!("window {window} in {windowed}"));
-    let (Mlp::Gated { down, activation, .. } | Mlp::Plain { down, activation, .. }) = &first.mlp;
+    let (down, activation) = match &first.mlp {
+        Mlp::Gated { down, activation, .. } | Mlp::Plain { down, activation, .. } => (down, activation),
+        Mlp::Experts(experts) => (&experts.experts[0].down, &experts.activation),
+    };
     fact(true, format!("{activation:?} {}", down.inputs).to_lowercase());
+    if let Mlp::Experts(experts) = &first.mlp {
+        fact(true, format!("{} of {} experts", experts.routing.chosen, experts.experts.len()));
+    }
+    let dense = spec.layers.iter().filter(|layer| !matches!(layer.mlp, Mlp::Experts(_))).count();
+    fact((1..spec.layers.len()).contains(&dense), format!("none in {dense}"));
     fact(mixer.query.bias.is_some(), "query bias".to_owned());
     fact(mixer.output.bias.is_some(), "output bias".to_owned());
     fact(down.bias.is_some(), "mlp bias".to_owned());

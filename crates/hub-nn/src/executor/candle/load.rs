@@ -6,15 +6,17 @@ use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
 use super::{
     Layer, Model, ModelHead,
     attention::Attention,
+    experts::Experts,
     matrix::{Linear, Matrix},
     mlp::Mlp,
     norm::{Norm, Norms},
 };
 use crate::{
     Device, Error,
-    executor::rope::Ropes,
+    executor::{rope::Ropes, routing::Routing},
     spec::{
-        self, AttentionSpec, Head, LayerSpec, LinearSpec, ModelSpec, NormSpec, RopeSpec, TensorRef, TensorUse,
+        self, AttentionSpec, ExpertSpec, ExpertsSpec, Head, LayerSpec, LinearSpec, ModelSpec, NormSpec,
+        RopeSpec, SharedSpec, TensorRef, TensorUse,
     },
     weights::{RawTensor, WeightKind, Weights},
 };
@@ -88,7 +90,17 @@ impl<'a> Loader<'a> {
     }
 
     fn layer(&mut self, layer: &LayerSpec) -> Result<Layer, Error> {
-        let mlp = match &layer.mlp {
+        Ok(Layer {
+            mixer: self.attention(&layer.mixer)?,
+            mixer_norms: self.norms(&layer.mixer_norms)?,
+            mlp: self.mlp(&layer.mlp)?,
+            mlp_norms: self.norms(&layer.mlp_norms)?,
+            residual_scale: layer.residual_scale,
+        })
+    }
+
+    fn mlp(&mut self, mlp: &spec::Mlp) -> Result<Mlp, Error> {
+        Ok(match mlp {
             spec::Mlp::Gated { gate, up, down, activation } => Mlp::Gated {
                 gate: self.linear(gate)?,
                 up: self.linear(up)?,
@@ -98,14 +110,36 @@ impl<'a> Loader<'a> {
             spec::Mlp::Plain { up, down, activation } => {
                 Mlp::Plain { up: self.linear(up)?, down: self.linear(down)?, activation: *activation }
             }
-        };
-        Ok(Layer {
-            mixer: self.attention(&layer.mixer)?,
-            mixer_norms: self.norms(&layer.mixer_norms)?,
-            mlp,
-            mlp_norms: self.norms(&layer.mlp_norms)?,
-            residual_scale: layer.residual_scale,
+            spec::Mlp::Experts(experts) => Mlp::Experts(self.experts(experts)?),
         })
+    }
+
+    fn experts(&mut self, spec: &ExpertsSpec) -> Result<Experts, Error> {
+        let correction = spec.routing.correction.as_ref().map(|tensor| self.vector(tensor)).transpose()?;
+        let mut experts = Vec::with_capacity(spec.experts.len());
+        for ExpertSpec { gate, up, down } in &spec.experts {
+            experts.push(Mlp::Gated {
+                gate: self.linear(gate)?,
+                up: self.linear(up)?,
+                down: self.linear(down)?,
+                activation: spec.activation,
+            });
+        }
+        let shared = match &spec.shared {
+            Some(SharedSpec { mlp, gate }) => {
+                let gate = gate.as_ref().map(|gate| self.linear(gate)).transpose()?;
+                Some((Box::new(self.mlp(mlp)?), gate))
+            }
+            None => None,
+        };
+        let routing = Routing { spec: spec.routing.clone(), correction: correction.unwrap_or_default() };
+        Ok(Experts { router: self.linear(&spec.router)?, routing, experts, shared })
+    }
+
+    /// Reads a few numbers for the processor.
+    fn vector(&mut self, tensor: &TensorRef) -> Result<Vec<f32>, Error> {
+        let raw = self.raw(tensor)?;
+        self.numbers(tensor, &raw)
     }
 
     fn attention(&mut self, attention: &AttentionSpec) -> Result<Attention, Error> {

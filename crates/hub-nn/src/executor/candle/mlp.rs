@@ -1,6 +1,6 @@
 use candle_core::{Result, Tensor};
 
-use super::matrix::Linear;
+use super::{experts::Experts, matrix::Linear};
 use crate::spec::Activation;
 
 /// What works on each row alone, with its weights; [`spec::Mlp`](crate::spec::Mlp) says what each part is.
@@ -8,6 +8,7 @@ use crate::spec::Activation;
 pub(super) enum Mlp {
     Gated { gate: Linear, up: Linear, down: Linear, activation: Activation },
     Plain { up: Linear, down: Linear, activation: Activation },
+    Experts(Experts),
 }
 
 impl Mlp {
@@ -18,6 +19,7 @@ impl Mlp {
                 down.forward(&gated)
             }
             Self::Plain { up, down, activation } => down.forward(&activate(*activation, &up.forward(x)?)?),
+            Self::Experts(experts) => experts.forward(x),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The reference executor, on candle: every device candle knows, no kernel of ours.
 
 mod attention;
+mod experts;
 mod load;
 mod matrix;
 mod mlp;

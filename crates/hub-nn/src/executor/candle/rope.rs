@@ -1,7 +1,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::{
-    executor::rope::{Rope, Turns},
+    executor::rope::{Rope, Rotations},
     spec::{Pairing, RopeSpec},
 };
 
@@ -16,15 +16,15 @@ impl Angles {
     pub(super) fn of(rope: &Rope, segments: &[(usize, usize, usize)], device: &Device) -> Result<Self> {
         let pairs = rope.spec().dims / 2;
         let rows = segments.iter().map(|(_, count, _)| count).sum::<usize>();
-        let mut turns = Turns::default();
-        rope.turns(segments.iter().copied(), &mut turns);
+        let mut rotations = Rotations::default();
+        rope.rotations(segments.iter().copied(), &mut rotations);
         Ok(Self {
-            cos: Tensor::from_vec(turns.cos, (rows, pairs), device)?,
-            sin: Tensor::from_vec(turns.sin, (rows, pairs), device)?,
+            cos: Tensor::from_vec(rotations.cos, (rows, pairs), device)?,
+            sin: Tensor::from_vec(rotations.sin, (rows, pairs), device)?,
         })
     }
 
-    /// Turns `x`, `[rows, heads, head_dim]`, and returns the same shape.
+    /// Rotations `x`, `[rows, heads, head_dim]`, and returns the same shape.
     pub(super) fn rotate(&self, x: &Tensor, rope: &RopeSpec) -> Result<Tensor> {
         let head_dim = x.dim(2)?;
         let dims = rope.dims;

@@ -1,8 +1,8 @@
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use hub_kernels::{Attention, Forms, Function, Isa, Packed, add_scaled, layer_norm, rms_norm};
+use hub_kernels::{Attention, Forms, Function, Isa, Kind, Packed, TILE, add_scaled, layer_norm, rms_norm};
 
-use crate::spec::NormKind;
+use crate::{executor::routing::Routing, spec::NormKind};
 
 /// The weights of one layer.
 #[derive(Debug)]
@@ -24,12 +24,74 @@ pub(super) struct Layer {
 
 /// What works on each row alone.
 #[derive(Debug)]
-pub(super) struct Mlp {
+pub(super) enum Mlp {
+    Dense(Dense),
+    Experts(Box<Experts>),
+}
+
+/// One MLP.
+#[derive(Debug)]
+pub(super) struct Dense {
     /// What goes through the function; `up` of an MLP without a gate.
     pub(super) gate: Linear,
     pub(super) up: Option<Linear>,
     pub(super) down: Linear,
     pub(super) function: Function,
+}
+
+/// Several gated MLPs, of which each row goes through a few.
+#[derive(Debug)]
+pub(super) struct Experts {
+    pub(super) router: Linear,
+    pub(super) routing: Routing,
+    pub(super) gate: Stack,
+    pub(super) up: Stack,
+    pub(super) down: Stack,
+    pub(super) function: Function,
+    /// What every row goes through besides, and what tells how much of it counts.
+    pub(super) shared: Option<(Dense, Option<Linear>)>,
+}
+
+/// Matrices of one shape, packed as one: each begins with a tile.
+#[derive(Debug)]
+pub(super) struct Stack {
+    pub(super) matrix: Arc<Packed>,
+    /// How many rows each has.
+    pub(super) rows: usize,
+    /// `[count, rows]`
+    pub(super) bias: Option<Vec<f32>>,
+}
+
+impl Stack {
+    /// Returns the rows of one matrix among all, and what is added to its product.
+    pub(super) fn part(&self, index: usize) -> (Range<usize>, Option<&[f32]>) {
+        let start = index * self.rows.next_multiple_of(TILE);
+        let bias = self.bias.as_ref().map(|bias| &bias[index * self.rows..(index + 1) * self.rows]);
+        (start..start + self.rows, bias)
+    }
+}
+
+impl Mlp {
+    /// Returns the matrices that rows of the residual are multiplied with.
+    pub(super) fn inputs(&self) -> Forms {
+        match self {
+            Self::Dense(dense) => Forms::of(dense.kinds()),
+            Self::Experts(experts) => {
+                let shared = experts.shared.iter();
+                let shared = shared.flat_map(|(dense, gate)| {
+                    dense.kinds().chain(gate.iter().map(|gate| gate.matrix.kind()))
+                });
+                let own = [&experts.router.matrix, &experts.gate.matrix, &experts.up.matrix];
+                Forms::of(own.into_iter().map(|matrix| matrix.kind()).chain(shared))
+            }
+        }
+    }
+}
+
+impl Dense {
+    fn kinds(&self) -> impl Iterator<Item = Kind> {
+        [&self.gate].into_iter().chain(&self.up).map(|linear| linear.matrix.kind())
+    }
 }
 
 /// A matrix and what is added to its product.

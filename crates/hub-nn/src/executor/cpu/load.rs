@@ -8,15 +8,18 @@ use std::{
 };
 
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
-use hub_kernels::{Attention, Cpu, Function, Kind, Packed, round_to_bytes};
+use hub_kernels::{Attention, Cpu, Function, Kind, Packed, TILE, round_to_bytes};
 
-use super::{Layer, Linear, Model, ModelHead, Norm, Table, Widths, layer};
+use super::{
+    Layer, Linear, Model, ModelHead, Norm, Table, Widths,
+    layer::{self, Experts, Stack},
+};
 use crate::{
     Device, Error,
-    executor::{EncoderWeights, ExecutorOptions, rope::Ropes},
+    executor::{EncoderWeights, ExecutorOptions, rope::Ropes, routing::Routing},
     spec::{
-        self, Activation, AttentionSpec, Head, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RopeSpec,
-        TensorRef, TensorUse,
+        self, Activation, AttentionSpec, ExpertSpec, ExpertsSpec, Head, LayerSpec, LinearSpec, Mask,
+        ModelSpec, NormSpec, RopeSpec, SharedSpec, TensorRef, TensorUse,
     },
     weights::{PackedFile, PackedPlace, RawTensor, Stamp, TensorInfo, WeightKind, Weights},
 };
@@ -135,16 +138,6 @@ impl<'a> Loader<'a> {
     }
 
     fn layer(&mut self, layer: &LayerSpec, mask: Mask) -> Result<Layer, Error> {
-        let (gate, up, down, activation) = match &layer.mlp {
-            spec::Mlp::Gated { gate, up, down, activation } => (gate, Some(up), down, activation),
-            spec::Mlp::Plain { up, down, activation } => (up, None, down, activation),
-        };
-        let mlp = layer::Mlp {
-            gate: self.linear(gate)?,
-            up: up.map(|up| self.linear(up)).transpose()?,
-            down: self.linear(down)?,
-            function: function(*activation),
-        };
         let mixer = &layer.mixer;
         Ok(Layer {
             attention: attention(mixer, mask),
@@ -156,10 +149,90 @@ impl<'a> Loader<'a> {
             key_norm: self.maybe_norm(mixer.key_norm.as_ref())?,
             rope: self.rope(mixer.rope.as_ref())?,
             mixer_norms: self.norms(&layer.mixer_norms)?,
-            mlp,
+            mlp: self.mlp(&layer.mlp)?,
             mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
         })
+    }
+
+    fn mlp(&mut self, mlp: &spec::Mlp) -> Result<layer::Mlp, Error> {
+        let (gate, up, down, activation) = match mlp {
+            spec::Mlp::Gated { gate, up, down, activation } => (gate, Some(up), down, activation),
+            spec::Mlp::Plain { up, down, activation } => (up, None, down, activation),
+            spec::Mlp::Experts(experts) => return Ok(layer::Mlp::Experts(Box::new(self.experts(experts)?))),
+        };
+        Ok(layer::Mlp::Dense(layer::Dense {
+            gate: self.linear(gate)?,
+            up: up.map(|up| self.linear(up)).transpose()?,
+            down: self.linear(down)?,
+            function: function(*activation),
+        }))
+    }
+
+    fn experts(&mut self, spec: &ExpertsSpec) -> Result<Experts, Error> {
+        let correction = spec.routing.correction.as_ref().map(|tensor| self.numbers(tensor)).transpose()?;
+        let shared = match &spec.shared {
+            None => None,
+            Some(SharedSpec { mlp, gate }) => match self.mlp(mlp)? {
+                layer::Mlp::Dense(dense) => {
+                    Some((dense, gate.as_ref().map(|gate| self.linear(gate)).transpose()?))
+                }
+                // Refused by the check of the specification.
+                layer::Mlp::Experts(_) => None,
+            },
+        };
+        Ok(Experts {
+            router: self.linear(&spec.router)?,
+            routing: Routing { spec: spec.routing.clone(), correction: correction.unwrap_or_default() },
+            gate: self.stack(&spec.experts, |expert| &expert.gate)?,
+            up: self.stack(&spec.experts, |expert| &expert.up)?,
+            down: self.stack(&spec.experts, |expert| &expert.down)?,
+            function: function(spec.activation),
+            shared,
+        })
+    }
+
+    /// Packs one matrix of each expert as one: they lie in one tensor, or in one each.
+    fn stack(
+        &mut self,
+        experts: &[ExpertSpec],
+        part: impl Fn(&ExpertSpec) -> &LinearSpec + Sync,
+    ) -> Result<Stack, Error> {
+        let Some(first) = experts.first().map(&part) else { return Err(missing("experts")) };
+        let (name, rows, cols) = (first.weight.name.as_str(), first.outputs, first.inputs);
+        let packs = self.packing.kind(self.weights.info(name).ok_or_else(|| missing(name))?);
+        let each = rows.next_multiple_of(TILE);
+        let shape = (each * experts.len(), cols);
+        let key = TensorRef::new(format!("{name}, {} experts", experts.len()));
+        let kept = self.kept_matrix(&key, packs.kind(), shape)?;
+        let read = |range: Range<usize>, out: &mut [u8]| {
+            let row_bytes = out.len() / range.len().max(1);
+            let mut at = range.start;
+            while at < range.end {
+                let (expert, row) = (at / each, at % each);
+                let end = range.end.min((expert + 1) * each);
+                let out = &mut out[(at - range.start) * row_bytes..(end - range.start) * row_bytes];
+                let (own, padding) = out.split_at_mut((rows.saturating_sub(row)).min(end - at) * row_bytes);
+                let count = own.len() / row_bytes.max(1);
+                self.read_rows(&part(&experts[expert]).weight, row..row + count, &packs, own)?;
+                padding.fill(0);
+                at = end;
+            }
+            Ok::<_, Error>(())
+        };
+        let packed = match kept {
+            Some(packed) => packed,
+            None => Packed::pack_with(packs.kind(), shape.0, cols, self.cpu, read)?,
+        };
+        let mut bias = first.bias.is_some().then(Vec::new);
+        for expert in experts {
+            if let (Some(all), Some(bias)) = (&mut bias, &part(expert).bias) {
+                all.extend(self.numbers(bias)?);
+            }
+        }
+        let matrix = Arc::new(packed);
+        self.matrices.insert(key, Arc::clone(&matrix));
+        Ok(Stack { matrix, rows, bias })
     }
 
     /// Returns the index of a layer's rotation among the model's.
@@ -206,42 +279,51 @@ impl<'a> Loader<'a> {
             return Ok(Arc::clone(known));
         }
         let name = tensor.name.as_str();
-        let missing = || crate::weights::Error::Missing { file: String::new(), name: name.to_owned() };
-        let info = self.weights.info(name).ok_or_else(missing)?;
-        let rows = tensor.rows.clone().unwrap_or(0..info.rows());
-        let cols = info.shape.get(1).copied().unwrap_or(1);
-        let place = |part: Range<usize>| rows.start + part.start..rows.start + part.end;
+        let info = self.weights.info(name).ok_or_else(|| missing(name))?;
+        let rows = tensor.rows.as_ref().map_or_else(|| info.rows(), |rows| rows.len());
+        let cols = info.shape.last().copied().filter(|_| info.shape.len() > 1).unwrap_or(1);
         let packs = self.packing.kind(info);
-        let packed = match self.kept_matrix(tensor, packs.kind(), (rows.len(), cols))? {
+        let packed = match self.kept_matrix(tensor, packs.kind(), (rows, cols))? {
             Some(packed) => {
                 // Progress counts bytes of the model's own files.
-                self.report(info.bytes() as usize / info.rows().max(1) * rows.len());
+                self.report(info.bytes() as usize / info.rows().max(1) * rows);
                 packed
             }
-            None => match packs {
-                Packs::AsStored(kind) => Packed::pack_with(kind, rows.len(), cols, self.cpu, |part, out| {
-                    self.check_cancelled()?;
-                    self.weights.read_rows_into(name, place(part), out)?;
-                    self.report(out.len());
-                    Ok::<_, Error>(())
-                })?,
-                Packs::Rounded => Packed::pack_with(Kind::Q8_0, rows.len(), cols, self.cpu, |part, out| {
-                    let part = TensorRef { name: name.to_owned(), rows: Some(place(part)) };
-                    round_to_bytes(&self.numbers(&part)?, out);
-                    Ok::<_, Error>(())
-                })?,
-                Packs::Widened => Packed::pack_with(Kind::F32, rows.len(), cols, self.cpu, |part, out| {
-                    let part = TensorRef { name: name.to_owned(), rows: Some(place(part)) };
-                    for (out, number) in out.as_chunks_mut().0.iter_mut().zip(self.numbers(&part)?) {
-                        *out = number.to_le_bytes();
-                    }
-                    Ok::<_, Error>(())
-                })?,
-            },
+            None => Packed::pack_with(packs.kind(), rows, cols, self.cpu, |part, out| {
+                self.read_rows(tensor, part, &packs, out)
+            })?,
         };
         let packed = Arc::new(packed);
         self.matrices.insert(tensor.clone(), Arc::clone(&packed));
         Ok(packed)
+    }
+
+    /// Reads some of a tensor's rows as they are packed.
+    fn read_rows(
+        &self,
+        tensor: &TensorRef,
+        rows: Range<usize>,
+        packs: &Packs,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        self.check_cancelled()?;
+        let start = tensor.rows.as_ref().map_or(0, |rows| rows.start);
+        let rows = start + rows.start..start + rows.end;
+        let name = tensor.name.as_str();
+        if let Packs::AsStored(_) = packs {
+            self.weights.read_rows_into(name, rows, out)?;
+            self.report(out.len());
+            return Ok(());
+        }
+        let numbers = self.numbers(&TensorRef { name: name.to_owned(), rows: Some(rows) })?;
+        if let Packs::Rounded = packs {
+            round_to_bytes(&numbers, out);
+            return Ok(());
+        }
+        for (out, number) in out.as_chunks_mut().0.iter_mut().zip(numbers) {
+            *out = number.to_le_bytes();
+        }
+        Ok(())
     }
 
     /// Reads a matrix that an earlier load packed, if it did. A file that lacks one or cannot be read is given up, and
@@ -314,6 +396,10 @@ fn function(activation: Activation) -> Function {
     }
 }
 
+fn missing(name: &str) -> Error {
+    crate::weights::Error::Missing { file: String::new(), name: name.to_owned() }.into()
+}
+
 /// Where a model's packed matrices are kept.
 struct Kept<'a> {
     place: &'a PackedPlace,
@@ -365,7 +451,7 @@ impl Packing {
     }
 
     fn kind(self, info: &TensorInfo) -> Packs {
-        let cols = info.shape.get(1).copied().unwrap_or(1);
+        let cols = info.shape.last().copied().unwrap_or(1);
         if self.rounds && info.kind.is_float() && cols.is_multiple_of(Kind::Q8_0.block()) {
             return Packs::Rounded;
         }
@@ -392,7 +478,7 @@ impl Packing {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
         let (rows, all_rows) = used.rows_of(info.rows());
         match info.shape.as_slice() {
-            [_, cols] if !used.is_looked_up => {
+            [.., cols] if used.width.is_some() && !used.is_looked_up => {
                 Packed::bytes_of(self.kind(info).kind(), rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
             }
             _ => (info.elements() / all_rows * rows) as u64 * 4,

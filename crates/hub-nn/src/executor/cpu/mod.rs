@@ -3,6 +3,7 @@
 //! A layer is a few pieces of work that the threads share: each norm, gate or residual is computed on the way into the
 //! product that follows it, which takes its inputs row by row, rounded as its weights ask for.
 
+mod experts;
 mod layer;
 mod load;
 mod plan;

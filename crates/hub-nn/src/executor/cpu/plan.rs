@@ -2,10 +2,10 @@
 
 use hub_kernels::{Activations, BLOCK, KvBlock, KvKind, Sequence};
 
-use super::{Layer, Step};
+use super::{Layer, Step, experts::ExpertsRoom, layer::Mlp};
 use crate::{
     Error,
-    executor::{Segment, places::Place, rope::Turns},
+    executor::{Segment, places::Place, rope::Rotations},
 };
 
 /// What a step computes in. Memory is kept from one step to the next, and grows when a step has more rows than any
@@ -23,8 +23,11 @@ pub(super) struct Scratch {
     pub(super) gate: Vec<f32>,
     pub(super) up: Vec<f32>,
     pub(super) inputs: Activations,
-    pub(super) turns: Vec<Turns>,
+    /// What an MLP makes of its inputs.
+    pub(super) inner: Activations,
+    pub(super) rotations: Vec<Rotations>,
     pub(super) attention: hub_kernels::Scratch,
+    pub(super) experts: ExpertsRoom,
     pub(super) lists: Lists,
 }
 
@@ -58,7 +61,10 @@ impl Widths {
             hidden,
             queries: most(|layer| layer.query.rows()),
             keys: most(|layer| layer.key.rows().max(layer.value.rows())),
-            inner: most(|layer| layer.mlp.gate.rows()),
+            inner: most(|layer| match &layer.mlp {
+                Mlp::Dense(dense) => dense.gate.rows(),
+                Mlp::Experts(experts) => experts.shared.as_ref().map_or(0, |(dense, _)| dense.gate.rows()),
+            }),
         }
     }
 }

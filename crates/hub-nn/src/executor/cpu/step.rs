@@ -9,7 +9,7 @@ use hub_kernels::{
 
 use super::{
     CacheBlock, Layer, Linear, Model, ModelHead, Norm,
-    layer::{Norms, maybe},
+    layer::{Dense, Mlp, Norms, maybe},
     plan::{Lists, Scratch, emptied},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     executor::{
         Input, Output, Segment, Want,
         places::Place,
-        rope::{Rope, Turns},
+        rope::{Rope, Rotations},
         store::Store,
     },
     spec::{ModelSpec, Pairing},
@@ -55,7 +55,7 @@ impl Step<'_> {
         let rows = self.places.iter().map(|place| place.count).sum::<usize>();
         scratch.plan(rows, self.model.widths);
         self.enter(&mut scratch.x, &layers)?;
-        self.turn(&mut scratch.turns);
+        self.rotate(&mut scratch.rotations);
         let mut lists = std::mem::take(&mut scratch.lists);
         let Lists { wanted, blocks: kept_blocks, sequences: kept, own } = &mut lists;
         self.find_wanted(wanted);
@@ -93,7 +93,7 @@ impl Step<'_> {
         let mut pending = None;
         for index in layers.clone() {
             let layer = &self.model.layers[index];
-            self.mix(scratch, layer, of_layer(index), rows, pending);
+            self.attention(scratch, layer, of_layer(index), rows, pending);
             if index + 1 == layers.end && wanted.len() < rows {
                 // What follows works on each row alone, and the others are not asked for.
                 keep(&mut scratch.x, self.spec.hidden_size, wanted);
@@ -104,7 +104,7 @@ impl Step<'_> {
                 }
             }
             self.project(scratch, layer, rows);
-            self.think(scratch, layer, rows);
+            self.mlp(scratch, layer, rows);
             pending = Some(Pending { norms: &layer.mlp_norms, scale: layer.residual_scale });
             pass.give_way();
         }
@@ -174,15 +174,18 @@ impl Step<'_> {
     }
 
     /// Computes how the rows turn.
-    fn turn(&self, turns: &mut Vec<Turns>) {
-        turns.resize_with(self.model.ropes.len(), Turns::default);
-        for (rope, turns) in self.model.ropes.iter().zip(turns) {
-            rope.turns(self.places.iter().map(|place| (place.position, place.count, place.span)), turns);
+    fn rotate(&self, rotations: &mut Vec<Rotations>) {
+        rotations.resize_with(self.model.ropes.len(), Rotations::default);
+        for (rope, rotations) in self.model.ropes.iter().zip(rotations) {
+            rope.rotations(
+                self.places.iter().map(|place| (place.position, place.count, place.span)),
+                rotations,
+            );
         }
     }
 
     /// Takes in what the last sublayer returned, and makes the inputs of the next one: residual, norm, rounding.
-    fn take_in(
+    fn norm_in(
         &self,
         scratch: &mut Scratch,
         rows: usize,
@@ -202,7 +205,7 @@ impl Step<'_> {
     }
 
     /// Lets rows look at each other: up to the mean of the values.
-    fn mix(
+    fn attention(
         &self,
         scratch: &mut Scratch,
         layer: &Layer,
@@ -212,39 +215,44 @@ impl Step<'_> {
     ) {
         let Layer { query, key, value, attention, .. } = layer;
         let forms = Linear::forms([query, key, value]);
-        self.take_in(scratch, rows, pending, layer.mixer_norms.before.as_ref(), forms);
-        let Scratch { queries, keys, values, mixed, inputs, turns, attention: memory, .. } = scratch;
+        self.norm_in(scratch, rows, pending, layer.mixer_norms.before.as_ref(), forms);
+        let Scratch { queries, keys, values, mixed, inputs, rotations, attention: memory, .. } = scratch;
         let queries = &mut queries[..rows * query.rows()];
         let keys = &mut keys[..rows * key.rows()];
         let values = &mut values[..rows * value.rows()];
         let mixed = &mut mixed[..rows * query.rows()];
         multiply(
-            [product(query, inputs, queries), product(key, inputs, keys), product(value, inputs, values)],
+            &mut [
+                product(query, inputs, queries),
+                product(key, inputs, keys),
+                product(value, inputs, values),
+            ],
             self.cpu,
         );
-        let rope = layer.rope.map(|rope| (&self.model.ropes[rope], &turns[rope]));
+        let rope = layer.rope.map(|rope| (&self.model.ropes[rope], &rotations[rope]));
         self.prepare(queries, query.rows(), attention.head_dim, layer.query_norm.as_ref(), rope);
         self.prepare(keys, key.rows(), attention.head_dim, layer.key_norm.as_ref(), rope);
         attention.write(keys, values, sequences, within, self.cpu);
         attention.attend(queries, sequences, within, mixed, memory, self.cpu);
     }
 
-    /// Normalises and turns the heads of rows of queries or keys.
+    /// Normalises and rotates the heads of rows of queries or keys.
     fn prepare(
         &self,
         rows: &mut [f32],
         width: usize,
         head_dim: usize,
         norm: Option<&Norm>,
-        rope: Option<(&Rope, &Turns)>,
+        rope: Option<(&Rope, &Rotations)>,
     ) {
         let isa = self.cpu.isa();
         self.cpu.each_chunk(rows, width, |row, heads| {
             for head in heads.chunks_exact_mut(head_dim) {
                 maybe(norm, head, isa);
-                let Some((rope, turns)) = rope else { continue };
+                let Some((rope, rotations)) = rope else { continue };
                 let pairs = rope.spec().dims / 2;
-                let (cos, sin) = (&turns.cos[row * pairs..][..pairs], &turns.sin[row * pairs..][..pairs]);
+                let (cos, sin) =
+                    (&rotations.cos[row * pairs..][..pairs], &rotations.sin[row * pairs..][..pairs]);
                 match rope.spec().pairing {
                     Pairing::Halves => rotate_halves(head, cos, sin, isa),
                     Pairing::Interleaved => rotate_pairs(head, cos, sin),
@@ -261,24 +269,54 @@ impl Step<'_> {
             out.copy_from_slice(&mixed[row * width..(row + 1) * width]);
         });
         let y = &mut y[..rows * self.spec.hidden_size];
-        multiply([product(&layer.output, inputs, y)], self.cpu);
+        multiply(&mut [product(&layer.output, inputs, y)], self.cpu);
     }
 
     /// Runs the MLP.
-    fn think(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
-        let mlp = &layer.mlp;
+    fn mlp(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
         let pending = Pending { norms: &layer.mixer_norms, scale: layer.residual_scale };
-        let forms = Linear::forms([&mlp.gate].into_iter().chain(&mlp.up));
-        self.take_in(scratch, rows, Some(pending), layer.mlp_norms.before.as_ref(), forms);
-        let Scratch { y, gate: gates, up: ups, inputs, .. } = scratch;
-        let width = mlp.gate.rows();
+        self.norm_in(scratch, rows, Some(pending), layer.mlp_norms.before.as_ref(), layer.mlp.inputs());
+        let Scratch { y, gate, up, inputs, inner, experts: room, .. } = scratch;
+        let hidden = self.spec.hidden_size;
+        let y = &mut y[..rows * hidden];
+        let experts = match &layer.mlp {
+            Mlp::Dense(dense) => return self.dense(dense, inputs, (gate, up), inner, y),
+            Mlp::Experts(experts) => experts,
+        };
+        match &experts.shared {
+            None => y.fill(0.0),
+            Some((dense, counts)) => {
+                self.dense(dense, inputs, (gate, up), inner, y);
+                if let Some(counts) = counts {
+                    let shares = &mut gate[..rows];
+                    multiply(&mut [product(counts, inputs, shares)], self.cpu);
+                    for (row, share) in y.chunks_exact_mut(hidden).zip(shares) {
+                        let share = 1.0 / (1.0 + (-*share).exp());
+                        row.iter_mut().for_each(|number| *number *= share);
+                    }
+                }
+            }
+        }
+        experts.add(inputs, y, room, self.cpu);
+    }
+
+    /// Runs one MLP.
+    fn dense(
+        &self,
+        mlp: &Dense,
+        x: &Activations,
+        (gates, ups): (&mut [f32], &mut [f32]),
+        inner: &mut Activations,
+        out: &mut [f32],
+    ) {
+        let (rows, width) = (x.tokens(), mlp.gate.rows());
         let (gates, ups) = (&mut gates[..rows * width], &mut ups[..rows * width]);
         match &mlp.up {
-            Some(up) => multiply([product(&mlp.gate, inputs, gates), product(up, inputs, ups)], self.cpu),
-            None => multiply([product(&mlp.gate, inputs, gates)], self.cpu),
+            Some(up) => multiply(&mut [product(&mlp.gate, x, gates), product(up, x, ups)], self.cpu),
+            None => multiply(&mut [product(&mlp.gate, x, gates)], self.cpu),
         }
         let (gates, ups, isa) = (&*gates, &*ups, self.cpu.isa());
-        inputs.fill(Linear::forms([&mlp.down]), rows, width, self.cpu, |row, out| {
+        inner.fill(Linear::forms([&mlp.down]), rows, width, self.cpu, |row, out| {
             let part = row * width..(row + 1) * width;
             out.copy_from_slice(&gates[part.clone()]);
             match mlp.up {
@@ -286,8 +324,7 @@ impl Step<'_> {
                 None => apply(mlp.function, out, isa),
             }
         });
-        let y = &mut y[..rows * self.spec.hidden_size];
-        multiply([product(&mlp.down, inputs, y)], self.cpu);
+        multiply(&mut [product(&mlp.down, inner, out)], self.cpu);
     }
 
     /// Computes what is wanted of the rows that are left.
@@ -304,15 +341,15 @@ impl Step<'_> {
         let norm = self.model.final_norm.as_ref().filter(|_| is_last);
         match (&self.model.head, want) {
             (_, Want::Hidden) | (ModelHead::None, Want::Head) => {
-                self.take_in(scratch, rows, pending, None, Forms::default());
+                self.norm_in(scratch, rows, pending, None, Forms::default());
                 let hidden = output.plan(rows, width);
                 hidden.copy_from_slice(&scratch.x[..rows * width]);
                 self.cpu.each_chunk(hidden, width, |_, row| maybe(norm, row, self.cpu.isa()));
             }
             (ModelHead::Logits { linear, scale, soft_cap }, Want::Head) => {
-                self.take_in(scratch, rows, pending, norm, Linear::forms([linear]));
+                self.norm_in(scratch, rows, pending, norm, Linear::forms([linear]));
                 let logits = output.plan(rows, linear.rows());
-                multiply([product(linear, &scratch.inputs, logits)], self.cpu);
+                multiply(&mut [product(linear, &scratch.inputs, logits)], self.cpu);
                 if *scale != 1.0 || soft_cap.is_some() {
                     let cap =
                         |_, logits: &mut [f32]| scale_and_cap(logits, *scale, *soft_cap, self.cpu.isa());
@@ -320,19 +357,19 @@ impl Step<'_> {
                 }
             }
             (ModelHead::Classifier { dense, out }, Want::Head) => {
-                self.take_in(scratch, rows, pending, norm, Linear::forms([dense]));
+                self.norm_in(scratch, rows, pending, norm, Linear::forms([dense]));
                 let mut values = vec![0.0; rows * dense.rows()];
-                multiply([product(dense, &scratch.inputs, &mut values)], self.cpu);
+                multiply(&mut [product(dense, &scratch.inputs, &mut values)], self.cpu);
                 apply(Function::Tanh, &mut values, self.cpu.isa());
                 let inputs = Activations::of(&values, out.matrix.cols(), Linear::forms([out]), self.cpu);
-                multiply([product(out, &inputs, output.plan(rows, out.rows()))], self.cpu);
+                multiply(&mut [product(out, &inputs, output.plan(rows, out.rows()))], self.cpu);
             }
         }
     }
 }
 
 fn product<'a>(linear: &'a Linear, x: &'a Activations, out: &'a mut [f32]) -> Product<'a> {
-    Product { weights: &linear.matrix, x, bias: linear.bias.as_deref(), out }
+    Product::new(&linear.matrix, x, out).bias(linear.bias.as_deref())
 }
 
 /// Scales logits, and bends them so that none passes the cap.

@@ -1,0 +1,181 @@
+//! What decoders with a mixture of experts have in common.
+
+use hub_nn::spec::{
+    Activation, ExpertSpec, ExpertsSpec, GroupsSpec, LinearSpec, Mlp, RoutingSpec, Scoring, SharedSpec,
+    TensorRef,
+};
+
+use super::{FamilyError, Keys, decoder::Sizes};
+
+/// The most experts of all layers together that are laid out; far above any real model.
+const MAX_EXPERTS: usize = 65_536;
+
+/// A mixture: what the families differ in, with the plainest choice for each.
+#[derive(Clone, Debug)]
+pub(super) struct Mixture {
+    pub(super) names: ExpertNames,
+    /// Which layers have one; the others have an MLP.
+    pub(super) layers: Vec<bool>,
+    pub(super) count: usize,
+    pub(super) chosen: usize,
+    pub(super) inner: usize,
+    pub(super) scoring: Scoring,
+    pub(super) has_correction: bool,
+    pub(super) groups: Option<GroupsSpec>,
+    pub(super) is_normalized: bool,
+    pub(super) scale: f32,
+    /// The inner width of what every row goes through besides, and whether something tells how much of it counts.
+    pub(super) shared: Option<(usize, bool)>,
+}
+
+/// Where the tensors of experts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ExpertNames {
+    /// A tensor for each matrix of each expert: `mlp.experts.7.up_proj`.
+    Each,
+    /// As Mixtral names those: `block_sparse_moe.experts.7.w3`.
+    Mixtral,
+    /// llama.cpp: a tensor for the matrices of all experts.
+    Gguf,
+}
+
+/// A matrix of an expert.
+#[derive(Clone, Copy)]
+enum Matrix {
+    Gate,
+    Up,
+    Down,
+}
+
+impl ExpertNames {
+    fn layer(self, layer: usize) -> String {
+        match self {
+            Self::Each => format!("model.layers.{layer}.mlp"),
+            Self::Mixtral => format!("model.layers.{layer}.block_sparse_moe"),
+            Self::Gguf => format!("blk.{layer}"),
+        }
+    }
+
+    /// Returns the matrix of an expert that has so many rows.
+    fn expert(self, layer: usize, expert: usize, matrix: Matrix, rows: usize) -> TensorRef {
+        let folder = self.layer(layer);
+        let choose = |names: [&'static str; 3]| names[matrix as usize];
+        match self {
+            Self::Each => {
+                let name = choose(["gate_proj", "up_proj", "down_proj"]);
+                TensorRef::new(format!("{folder}.experts.{expert}.{name}.weight"))
+            }
+            Self::Mixtral => {
+                TensorRef::new(format!("{folder}.experts.{expert}.{}.weight", choose(["w1", "w3", "w2"])))
+            }
+            Self::Gguf => {
+                let name = choose(["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"]);
+                TensorRef::rows(format!("{folder}.{name}.weight"), expert * rows..(expert + 1) * rows)
+            }
+        }
+    }
+
+    fn router(self, layer: usize) -> String {
+        let name = if self == Self::Gguf { "ffn_gate_inp" } else { "gate" };
+        format!("{}.{name}.weight", self.layer(layer))
+    }
+
+    fn correction(self, layer: usize) -> String {
+        let name = if self == Self::Gguf { "exp_probs_b.bias" } else { "gate.e_score_correction_bias" };
+        format!("{}.{name}", self.layer(layer))
+    }
+
+    fn shared(self, layer: usize, matrix: Matrix) -> String {
+        let choose = |names: [&'static str; 3]| names[matrix as usize];
+        let name = match self {
+            Self::Gguf => choose(["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"]),
+            _ => choose(["shared_expert.gate_proj", "shared_expert.up_proj", "shared_expert.down_proj"]),
+        };
+        format!("{}.{name}.weight", self.layer(layer))
+    }
+
+    fn shared_gate(self, layer: usize) -> String {
+        let name = if self == Self::Gguf { "ffn_gate_inp_shexp" } else { "shared_expert_gate" };
+        format!("{}.{name}.weight", self.layer(layer))
+    }
+}
+
+impl Mixture {
+    /// A mixture in every layer, by the softmax of the chosen experts.
+    pub(super) fn new(
+        names: ExpertNames,
+        layers: usize,
+        (count, chosen, inner): (usize, usize, usize),
+    ) -> Self {
+        Self {
+            names,
+            layers: vec![true; layers],
+            count,
+            chosen,
+            inner,
+            scoring: Scoring::Softmax,
+            has_correction: false,
+            groups: None,
+            is_normalized: true,
+            scale: 1.0,
+            shared: None,
+        }
+    }
+
+    /// Reads the sizes that GGUF metadata names; `None` if it names no experts.
+    pub(super) fn from_gguf(keys: &Keys<'_>, sizes: &Sizes) -> Result<Option<Self>, FamilyError> {
+        if keys.maybe_size("expert_count")?.unwrap_or(0) == 0 {
+            keys.skip("expert_used_count");
+            return Ok(None);
+        }
+        let inner = keys.maybe_size("expert_feed_forward_length")?.unwrap_or(sizes.inner);
+        let count = count(keys, "expert_count", sizes.layers)?;
+        let all = (count, keys.size("expert_used_count")?, inner);
+        Ok(Some(Self::new(ExpertNames::Gguf, sizes.layers, all)))
+    }
+
+    /// Lays out a layer; `None` if it has no mixture.
+    pub(super) fn mlp(&self, layer: usize, hidden: usize, activation: Activation) -> Option<Mlp> {
+        self.layers.get(layer).copied().filter(|has| *has)?;
+        let linear = |weight, inputs, outputs| LinearSpec { weight, bias: None, inputs, outputs };
+        let named = |name: String, inputs, outputs| linear(TensorRef::new(name), inputs, outputs);
+        let Self { names, count, inner, .. } = *self;
+        let expert = |expert| ExpertSpec {
+            gate: linear(names.expert(layer, expert, Matrix::Gate, inner), hidden, inner),
+            up: linear(names.expert(layer, expert, Matrix::Up, inner), hidden, inner),
+            down: linear(names.expert(layer, expert, Matrix::Down, hidden), inner, hidden),
+        };
+        let shared = self.shared.map(|(inner, is_gated)| SharedSpec {
+            mlp: Box::new(Mlp::Gated {
+                gate: named(names.shared(layer, Matrix::Gate), hidden, inner),
+                up: named(names.shared(layer, Matrix::Up), hidden, inner),
+                down: named(names.shared(layer, Matrix::Down), inner, hidden),
+                activation,
+            }),
+            gate: is_gated.then(|| named(names.shared_gate(layer), hidden, 1)),
+        });
+        Some(Mlp::Experts(Box::new(ExpertsSpec {
+            router: named(names.router(layer), hidden, count),
+            routing: RoutingSpec {
+                chosen: self.chosen,
+                scoring: self.scoring,
+                correction: self.has_correction.then(|| TensorRef::new(names.correction(layer))),
+                groups: self.groups,
+                is_normalized: self.is_normalized,
+                scale: self.scale,
+            },
+            experts: (0..count).map(expert).collect(),
+            activation,
+            shared,
+        })))
+    }
+}
+
+/// Reads a number of experts, before anything is laid out for each.
+pub(super) fn count(keys: &Keys<'_>, key: &str, layers: usize) -> Result<usize, FamilyError> {
+    let count = keys.size(key)?;
+    if count == 0 || count.saturating_mul(layers) > MAX_EXPERTS {
+        return Err(keys.bad(key, "at least one, and at most 65536 in all layers"));
+    }
+    Ok(count)
+}
