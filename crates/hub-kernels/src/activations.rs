@@ -84,6 +84,15 @@ impl Forms {
         forms
     }
 
+    /// Returns these and others.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            numbers: self.numbers || other.numbers,
+            small: self.small || other.small,
+            large: self.large || other.large,
+        }
+    }
+
     pub(crate) fn includes(self, kind: Kind) -> bool {
         let Self { numbers, small, large } = Self::of([kind]);
         (!numbers || self.numbers) && (!small || self.small) && (!large || self.large)
@@ -152,16 +161,24 @@ impl Activations {
         self.write(cpu, &mut [(); 0], |token, _, out| row(token, out));
     }
 
-    /// Takes rows of `from`, in this order and as they were rounded there. A place without a row holds anything.
+    /// Takes rows of `from` as they were rounded there, for each of `count` places the one that `row` names. A place
+    /// without a row holds anything.
     ///
     /// # Panics
     /// If `from` has no such row.
-    pub fn gather(&mut self, from: &Self, rows: &[Option<usize>], is_apart: bool, cpu: &Cpu) {
+    pub fn gather(
+        &mut self,
+        from: &Self,
+        count: usize,
+        row: impl Fn(usize) -> Option<usize> + Sync,
+        is_apart: bool,
+        cpu: &Cpu,
+    ) {
         let lanes = if is_apart { 1 } else { PANEL };
-        self.shape(from.forms, (rows.len(), lanes), from.cols, cpu);
+        self.shape(from.forms, (count, lanes), from.cols, cpu);
         self.tiled = false;
         let cols = self.cols;
-        let places = Places { rows, lanes, from_lanes: from.lanes };
+        let places = Places { row, count, lanes, from_lanes: from.lanes };
         if self.forms.numbers {
             places.copy(&from.numbers, &mut self.numbers, cols, cpu);
         }
@@ -272,20 +289,22 @@ impl Bytes {
 }
 
 /// Where rows go that are gathered.
-struct Places<'a> {
-    rows: &'a [Option<usize>],
+struct Places<R> {
+    row: R,
+    count: usize,
     lanes: usize,
     from_lanes: usize,
 }
 
-impl Places<'_> {
+impl<R: Fn(usize) -> Option<usize> + Sync> Places<R> {
     /// Copies what each row has `count` of.
     fn copy<T: Copy + Send + Sync>(&self, from: &[T], to: &mut [T], count: usize, cpu: &Cpu) {
-        let Self { rows, lanes, from_lanes } = *self;
-        let to = &mut to[..rows.len().div_ceil(lanes) * lanes * count];
+        let Self { lanes, from_lanes, .. } = *self;
+        let to = &mut to[..self.count.div_ceil(lanes) * lanes * count];
         cpu.each_chunk(to, (lanes * count).max(1), |panel, to| {
-            for (lane, row) in rows[panel * lanes..].iter().take(lanes).enumerate() {
-                let Some(row) = row else { continue };
+            let places = panel * lanes..self.count.min((panel + 1) * lanes);
+            for (lane, place) in places.enumerate() {
+                let Some(row) = (self.row)(place) else { continue };
                 let from = &from[row / from_lanes * from_lanes * count..][..from_lanes * count];
                 let from = from.iter().skip(row % from_lanes).step_by(from_lanes);
                 to.iter_mut().skip(lane).step_by(lanes).zip(from).for_each(|(to, from)| *to = *from);

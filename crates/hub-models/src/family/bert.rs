@@ -2,7 +2,7 @@
 
 use hub_nn::spec::{
     Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LearnedPositions, LinearSpec, Mask, Mlp,
-    ModelSpec, NormKind, NormSpec, SublayerNorms, TensorRef,
+    ModelSpec, NormKind, NormScope, NormSpec, SublayerNorms, TensorRef,
 };
 
 use super::{
@@ -221,6 +221,7 @@ impl Encoder {
                 output: part(Part::Output, hidden, hidden),
                 query_norm: None,
                 key_norm: None,
+                norm_scope: NormScope::Head,
                 rope: None,
                 scale: 1.0 / (head_dim as f32).sqrt(),
                 window: None,
@@ -234,6 +235,7 @@ impl Encoder {
             },
             mlp_norms: SublayerNorms::post(self.norm(&self.names.layer(layer, Part::MlpNorm))),
             residual_scale: 1.0,
+            is_parallel: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use hub_nn::spec::{
     Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec, NormKind,
-    NormSpec, RopeSpec, SublayerNorms, TensorRef,
+    NormScope, NormSpec, RopeSpec, SublayerNorms, TensorRef,
 };
 
 use super::{
@@ -34,15 +34,20 @@ pub(super) struct Decoder {
     pub(super) names: Names,
     pub(super) sizes: Sizes,
     /// The window and the rotation of each layer.
-    pub(super) layers: Vec<(Option<usize>, RopeSpec)>,
+    pub(super) layers: Vec<(Option<usize>, Option<RopeSpec>)>,
     pub(super) activation: Activation,
+    /// Whether the MLP has a gate.
+    pub(super) is_gated: bool,
     /// What stands in place of the MLP in some layers.
     pub(super) experts: Option<Mixture>,
-    /// Whether one tensor holds query, key and value, and one gate and up.
-    pub(super) is_fused: bool,
+    pub(super) fused: Fused,
     pub(super) biases: Biases,
-    pub(super) has_head_norms: bool,
-    pub(super) is_sandwich: bool,
+    /// What norms of queries and keys look at, if there are any.
+    pub(super) head_norms: Option<NormScope>,
+    pub(super) norms: Norms,
+    pub(super) norm_kind: NormKind,
+    /// Whether the MLP reads what attention reads.
+    pub(super) is_parallel: bool,
     /// What is added to the weights of norms.
     pub(super) norm_offset: f32,
     /// Multiplier of attention scores; one over the root of the head's width if `None`.
@@ -55,9 +60,28 @@ pub(super) struct Decoder {
     pub(super) is_tied: bool,
 }
 
-/// Which matrices have something added.
+/// Which matrices lie in one tensor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fused {
+    pub(super) query_key_value: bool,
+    pub(super) gate_up: bool,
+}
+
+/// Where the norms of a layer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Norms {
+    /// Of what each sublayer reads.
+    Before,
+    /// Of what each sublayer returns.
+    After,
+    /// Of both.
+    Around,
+}
+
+/// What has something added.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Biases {
+    pub(super) norms: bool,
     pub(super) query_key_value: bool,
     pub(super) output: bool,
     pub(super) mlp: bool,
@@ -67,13 +91,23 @@ impl Biases {
     /// Returns which biases a GGUF file has; its metadata does not say.
     pub(super) fn in_gguf(files: &Files<'_>) -> Self {
         let has = |part| files.has(&Names::Gguf.layer(0, part, "bias"));
-        Self { query_key_value: has(Part::Query), output: has(Part::Output), mlp: has(Part::Up) }
+        Self {
+            norms: has(Part::MixerNorm),
+            query_key_value: has(Part::Query),
+            output: has(Part::Output),
+            mlp: has(Part::Up),
+        }
     }
 }
 
 impl Sizes {
     /// Reads the sizes as nearly every `config.json` names them.
     pub(super) fn from_config(keys: &Keys<'_>) -> Result<Self, FamilyError> {
+        Self::from_config_with(keys, "rms_norm_eps")
+    }
+
+    /// The same, where the norms' epsilon goes under the name `eps`.
+    pub(super) fn from_config_with(keys: &Keys<'_>, eps: &str) -> Result<Self, FamilyError> {
         let (hidden, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
         let head_dim = keys.maybe_size("head_dim")?.unwrap_or(hidden / heads.max(1));
         Ok(Self {
@@ -85,7 +119,7 @@ impl Sizes {
             head_dim,
             vocab: keys.size("vocab_size")?,
             context: keys.size("max_position_embeddings")?,
-            eps: keys.number("rms_norm_eps")?,
+            eps: keys.number(eps)?,
         })
     }
 
@@ -111,7 +145,11 @@ impl Sizes {
             head_dim,
             vocab,
             context: keys.size("context_length")?,
-            eps: keys.number("attention.layer_norm_rms_epsilon")?,
+            // Of norms by the mean square, or by mean and deviation.
+            eps: match keys.maybe_number("attention.layer_norm_rms_epsilon")? {
+                Some(eps) => eps,
+                None => keys.number("attention.layer_norm_epsilon")?,
+            },
         })
     }
 }
@@ -136,6 +174,11 @@ pub(super) fn activation(keys: &Keys<'_>, key: &str) -> Result<Activation, Famil
     }
 }
 
+/// Returns which layers see only a window where every `pattern`-th sees all.
+pub(super) fn windowed_but_every(pattern: usize, layers: usize) -> Vec<bool> {
+    (1..=layers).map(|layer| pattern > 0 && !layer.is_multiple_of(pattern)).collect()
+}
+
 /// Reads which layers see only a window, from `layer_types`; `None` if the file has no such list.
 pub(super) fn windowed_layers(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<bool>>, FamilyError> {
     let Some(types) = keys.texts("layer_types")? else { return Ok(None) };
@@ -156,13 +199,16 @@ impl Decoder {
         Self {
             names,
             sizes,
-            layers: vec![(window, rope); sizes.layers],
+            layers: vec![(window, Some(rope)); sizes.layers],
             activation: Activation::Silu,
+            is_gated: true,
             experts: None,
-            is_fused: false,
+            fused: Fused::default(),
             biases: Biases::default(),
-            has_head_norms: false,
-            is_sandwich: false,
+            head_norms: None,
+            norms: Norms::Before,
+            norm_kind: NormKind::Rms,
+            is_parallel: false,
             norm_offset: 0.0,
             score_scale: None,
             score_cap: None,
@@ -174,10 +220,25 @@ impl Decoder {
         }
     }
 
+    /// Rotates queries and keys in some layers only.
+    pub(super) fn rotate_if(&mut self, is_rotated: impl Fn(usize) -> bool) {
+        for (layer, (_, rope)) in self.layers.iter_mut().enumerate() {
+            *rope = rope.take().filter(|_| is_rotated(layer));
+        }
+    }
+
+    /// Gives some layers the window, and the others none.
+    pub(super) fn window_if(&mut self, window: Option<usize>, is_windowed: &[bool]) {
+        for ((own, _), is_windowed) in self.layers.iter_mut().zip(is_windowed) {
+            *own = window.filter(|_| *is_windowed);
+        }
+    }
+
     /// Lays out every layer.
     pub(super) fn spec(self, family: &'static str, files: &Files<'_>) -> ModelSpec {
         let Sizes { hidden, vocab, context, .. } = self.sizes;
-        let contexts = self.layers.iter().map(|(_, rope)| rope::stretched(context, rope));
+        let ropes = self.layers.iter().filter_map(|(_, rope)| rope.as_ref());
+        let contexts = ropes.map(|rope| rope::stretched(context, rope));
         let table = TensorRef::new(self.names.table());
         let head = if self.is_tied { table.clone() } else { TensorRef::new(self.names.head()) };
         let mut left_out =
@@ -199,7 +260,7 @@ impl Decoder {
                 norm: None,
             },
             layers: (0..self.sizes.layers).map(|layer| self.layer(layer)).collect(),
-            final_norm: Some(self.norm(self.names.final_norm().to_owned())),
+            final_norm: Some(self.norm(|kind| self.names.final_norm(kind))),
             head: Head::Logits {
                 linear: LinearSpec { weight: head, bias: None, inputs: hidden, outputs: vocab },
                 scale: self.logit_scale,
@@ -211,16 +272,21 @@ impl Decoder {
 
     fn layer(&self, layer: usize) -> LayerSpec {
         let norms = |before, after| SublayerNorms {
-            before: Some(self.layer_norm(layer, before)),
-            after: self.is_sandwich.then(|| self.layer_norm(layer, after)),
+            before: (self.norms != Norms::After).then(|| self.layer_norm(layer, before)),
+            after: (self.norms != Norms::Before).then(|| self.layer_norm(layer, after)),
             last: None,
+        };
+        let mlp_norms = match self.is_parallel {
+            true => SublayerNorms::default(),
+            false => norms(Part::MlpNorm, Part::MlpAfterNorm),
         };
         LayerSpec {
             mixer: self.attention(layer),
             mixer_norms: norms(Part::MixerNorm, Part::MixerAfterNorm),
             mlp: self.mlp(layer),
-            mlp_norms: norms(Part::MlpNorm, Part::MlpAfterNorm),
+            mlp_norms,
             residual_scale: self.residual_scale,
+            is_parallel: self.is_parallel,
         }
     }
 
@@ -228,11 +294,12 @@ impl Decoder {
         let Sizes { hidden, heads, kv_heads, head_dim, .. } = self.sizes;
         let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
         let biased = self.biases.query_key_value;
-        let projection = |part, start, rows| match self.is_fused {
+        let projection = |part, start, rows| match self.fused.query_key_value {
             true => self.rows(layer, Part::QueryKeyValue, start, hidden, rows),
             false => self.linear(layer, part, hidden, rows, biased),
         };
-        let head_norm = |part| self.has_head_norms.then(|| self.layer_norm(layer, part));
+        let head_norm =
+            |part| self.head_norms.map(|_| NormSpec { bias: None, ..self.layer_norm(layer, part) });
         let (window, rope) = self.layers[layer].clone();
         AttentionSpec {
             heads,
@@ -244,7 +311,8 @@ impl Decoder {
             output: self.linear(layer, Part::Output, queries, hidden, self.biases.output),
             query_norm: head_norm(Part::QueryNorm),
             key_norm: head_norm(Part::KeyNorm),
-            rope: Some(rope),
+            norm_scope: self.head_norms.unwrap_or_default(),
+            rope,
             scale: self.score_scale.unwrap_or(1.0 / (head_dim as f32).sqrt()),
             window,
             soft_cap: self.score_cap,
@@ -257,10 +325,17 @@ impl Decoder {
         if let Some(mixture) = mixture {
             return mixture;
         }
-        let projection = |part, start| match self.is_fused {
+        let projection = |part, start| match self.fused.gate_up {
             true => self.rows(layer, Part::GateUp, start, hidden, inner),
             false => self.linear(layer, part, hidden, inner, self.biases.mlp),
         };
+        if !self.is_gated {
+            return Mlp::Plain {
+                up: self.linear(layer, Part::PlainUp, hidden, inner, self.biases.mlp),
+                down: self.linear(layer, Part::PlainDown, inner, hidden, self.biases.mlp),
+                activation: self.activation,
+            };
+        }
         Mlp::Gated {
             gate: projection(Part::Gate, 0),
             up: projection(Part::Up, inner),
@@ -281,15 +356,15 @@ impl Decoder {
     }
 
     fn layer_norm(&self, layer: usize, part: Part) -> NormSpec {
-        self.norm(self.names.layer(layer, part, "weight"))
+        self.norm(|kind| self.names.layer(layer, part, kind))
     }
 
-    fn norm(&self, weight: String) -> NormSpec {
+    fn norm(&self, name: impl Fn(&str) -> String) -> NormSpec {
         NormSpec {
-            kind: NormKind::Rms,
+            kind: self.norm_kind,
             eps: self.sizes.eps,
-            weight: TensorRef::new(weight),
-            bias: None,
+            weight: TensorRef::new(name("weight")),
+            bias: self.biases.norms.then(|| TensorRef::new(name("bias"))),
             weight_offset: self.norm_offset,
         }
     }

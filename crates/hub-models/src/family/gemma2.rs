@@ -4,7 +4,7 @@ use hub_nn::spec::{Activation, ModelSpec, Pairing};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
-    decoder::{Biases, Decoder, Sizes, activation, windowed_layers},
+    decoder::{Biases, Decoder, Norms, Sizes, activation, windowed_layers},
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
@@ -60,7 +60,7 @@ pub(super) fn gemma(keys: &Keys<'_>, decoder: Decoder) -> Result<Decoder, Family
     let scalar = keys.number("query_pre_attn_scalar")?;
     Ok(Decoder {
         activation: activation(keys, "hidden_activation")?,
-        biases: Biases { query_key_value: attention, output: attention, mlp: false },
+        biases: Biases { query_key_value: attention, output: attention, mlp: false, ..Biases::default() },
         score_scale: Some(1.0 / scalar.sqrt()),
         score_cap: keys.maybe_number("attn_logit_softcapping")?,
         logit_cap: keys.maybe_number("final_logit_softcapping")?,
@@ -73,7 +73,7 @@ pub(super) fn gemma(keys: &Keys<'_>, decoder: Decoder) -> Result<Decoder, Family
 /// What every Gemma is, whatever its files say.
 pub(super) fn sandwich(decoder: Decoder) -> Decoder {
     let embedding_scale = (decoder.sizes.hidden as f32).sqrt();
-    Decoder { activation: Activation::GeluTanh, is_sandwich: true, embedding_scale, ..decoder }
+    Decoder { activation: Activation::GeluTanh, norms: Norms::Around, embedding_scale, ..decoder }
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -1,7 +1,7 @@
 //! Gemma 3 (text): as Gemma 2 without caps, a norm on each query and key head, and five windowed layers to a full one,
 //! each kind with its own rotation.
 
-use hub_nn::spec::{ModelSpec, Pairing, RopeScaling, RopeSpec};
+use hub_nn::spec::{ModelSpec, NormScope, Pairing, RopeScaling, RopeSpec};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
@@ -43,7 +43,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let window = keys.maybe_size("sliding_window")?;
     let decoder = gemma(keys, Decoder::new(Names::HuggingFaceSandwich, sizes, None, global.clone()))?;
     let layers = alternate(&windowed, window, &global, &local);
-    Ok(Decoder { layers, has_head_norms: true, ..decoder }.spec("gemma3", files))
+    Ok(Decoder { layers, head_norms: Some(NormScope::Head), ..decoder }.spec("gemma3", files))
 }
 
 /// Returns the rotations of full and of windowed layers.
@@ -79,7 +79,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     }
     let decoder = Decoder {
         layers: alternate(&windowed, window, &global, &local),
-        has_head_norms: true,
+        head_norms: Some(NormScope::Head),
         score_scale: Some(gguf_score_scale(sizes)),
         logit_cap: keys.maybe_number("final_logit_softcapping")?,
         is_tied: !files.has(Names::Gguf.head()),
@@ -93,10 +93,10 @@ fn alternate(
     window: Option<usize>,
     global: &RopeSpec,
     local: &RopeSpec,
-) -> Vec<(Option<usize>, RopeSpec)> {
+) -> Vec<(Option<usize>, Option<RopeSpec>)> {
     let layer = |is_windowed: &bool| match is_windowed {
-        true => (window, local.clone()),
-        false => (None, global.clone()),
+        true => (window, Some(local.clone())),
+        false => (None, Some(global.clone())),
     };
     windowed.iter().map(layer).collect()
 }

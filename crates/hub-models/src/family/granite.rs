@@ -29,7 +29,12 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let attention = keys.flag("attention_bias", false)?;
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
-        biases: Biases { query_key_value: attention, output: attention, mlp: keys.flag("mlp_bias", false)? },
+        biases: Biases {
+            query_key_value: attention,
+            output: attention,
+            mlp: keys.flag("mlp_bias", false)?,
+            ..Biases::default()
+        },
         score_scale: Some(keys.maybe_number("attention_multiplier")?.unwrap_or(1.0)),
         embedding_scale: keys.maybe_number("embedding_multiplier")?.unwrap_or(1.0),
         residual_scale: keys.maybe_number("residual_multiplier")?.unwrap_or(1.0),

@@ -32,7 +32,12 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let attention = keys.flag("attention_bias", false)?;
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
-        biases: Biases { query_key_value: attention, output: attention, mlp: keys.flag("mlp_bias", false)? },
+        biases: Biases {
+            query_key_value: attention,
+            output: attention,
+            mlp: keys.flag("mlp_bias", false)?,
+            ..Biases::default()
+        },
         is_tied: keys.flag("tie_word_embeddings", false)?,
         ..Decoder::new(Names::HuggingFace, sizes, None, rope)
     };

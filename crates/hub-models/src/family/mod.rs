@@ -4,22 +4,30 @@
 //! page here and a line in [`FAMILIES`].
 
 mod bert;
+mod cohere2;
 mod decoder;
 mod error;
+mod exaone4;
 mod experts;
 mod gemma2;
 mod gemma3;
+mod glm4;
 mod granite;
 mod keys;
 mod llama;
 mod mistral;
 mod mixtral;
 mod names;
+mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
 mod qwen3_moe;
 mod rope;
+mod seed_oss;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 mod xlm_roberta;
 
 #[cfg(test)]
@@ -37,16 +45,24 @@ use keys::{DefaultValue, Keys};
 /// Every family. The first that knows an architecture reads it.
 static FAMILIES: &[&FamilySpec] = &[
     &bert::SPEC,
+    &cohere2::SPEC,
+    &exaone4::SPEC,
     &gemma2::SPEC,
     &gemma3::SPEC,
+    &glm4::SPEC,
     &granite::SPEC,
     &llama::SPEC,
     &mistral::SPEC,
     &mixtral::SPEC,
+    &olmo2::SPEC,
     &phi3::SPEC,
     &qwen2::SPEC,
     &qwen3::SPEC,
     &qwen3_moe::SPEC,
+    &seed_oss::SPEC,
+    &smollm3::SPEC,
+    &stablelm::SPEC,
+    &starcoder2::SPEC,
     &xlm_roberta::SPEC,
 ];
 

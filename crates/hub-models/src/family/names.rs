@@ -20,6 +20,9 @@ pub(super) enum Part {
     /// Gate and up in one tensor.
     GateUp,
     Down,
+    /// Of an MLP without a gate.
+    PlainUp,
+    PlainDown,
     /// After the MLP, before the residual.
     MlpAfterNorm,
 }
@@ -31,27 +34,49 @@ pub(super) enum Names {
     HuggingFace,
     /// `transformers`, for layers with norms on both sides: the same name means another norm there.
     HuggingFaceSandwich,
+    /// `transformers`, for GLM-4, which has norms on both sides too.
+    HuggingFaceGlm,
     /// llama.cpp.
     Gguf,
+    /// llama.cpp, where the norm before the MLP is named as if it came after attention.
+    GgufAfter,
 }
 
 impl Names {
-    pub(super) fn table(self) -> &'static str {
-        if self == Self::Gguf { "token_embd.weight" } else { "model.embed_tokens.weight" }
+    fn is_gguf(self) -> bool {
+        matches!(self, Self::Gguf | Self::GgufAfter)
     }
 
-    pub(super) fn final_norm(self) -> &'static str {
-        if self == Self::Gguf { "output_norm.weight" } else { "model.norm.weight" }
+    pub(super) fn table(self) -> &'static str {
+        if self.is_gguf() { "token_embd.weight" } else { "model.embed_tokens.weight" }
+    }
+
+    /// Returns the name of the last norm's tensor: `kind` is `weight` or `bias`.
+    pub(super) fn final_norm(self, kind: &str) -> String {
+        format!("{}.{kind}", if self.is_gguf() { "output_norm" } else { "model.norm" })
     }
 
     pub(super) fn head(self) -> &'static str {
-        if self == Self::Gguf { "output.weight" } else { "lm_head.weight" }
+        if self.is_gguf() { "output.weight" } else { "lm_head.weight" }
     }
 
     /// Returns the name of a layer's tensor: `kind` is `weight` or `bias`.
     pub(super) fn layer(self, layer: usize, part: Part, kind: &str) -> String {
         match self {
             Self::Gguf => format!("blk.{layer}.{}.{kind}", gguf(part)),
+            Self::GgufAfter => {
+                let part = if matches!(part, Part::MlpNorm) { Part::MixerAfterNorm } else { part };
+                format!("blk.{layer}.{}.{kind}", gguf(part))
+            }
+            Self::HuggingFaceGlm => {
+                let part = match part {
+                    Part::MixerAfterNorm => "post_self_attn_layernorm",
+                    Part::MlpNorm => "post_attention_layernorm",
+                    Part::MlpAfterNorm => "post_mlp_layernorm",
+                    part => hugging_face(part),
+                };
+                format!("model.layers.{layer}.{part}.{kind}")
+            }
             Self::HuggingFace => format!("model.layers.{layer}.{}.{kind}", hugging_face(part)),
             Self::HuggingFaceSandwich => {
                 let part = match part {
@@ -81,6 +106,8 @@ fn hugging_face(part: Part) -> &'static str {
         Part::Up => "mlp.up_proj",
         Part::GateUp => "mlp.gate_up_proj",
         Part::Down => "mlp.down_proj",
+        Part::PlainUp => "mlp.c_fc",
+        Part::PlainDown => "mlp.c_proj",
     }
 }
 
@@ -97,8 +124,8 @@ fn gguf(part: Part) -> &'static str {
         Part::MixerAfterNorm => "post_attention_norm",
         Part::MlpNorm => "ffn_norm",
         Part::Gate => "ffn_gate",
-        Part::Up | Part::GateUp => "ffn_up",
-        Part::Down => "ffn_down",
+        Part::Up | Part::GateUp | Part::PlainUp => "ffn_up",
+        Part::Down | Part::PlainDown => "ffn_down",
         Part::MlpAfterNorm => "post_ffw_norm",
     }
 }

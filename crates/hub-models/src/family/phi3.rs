@@ -5,7 +5,7 @@ use hub_nn::spec::{ModelSpec, Pairing};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
-    decoder::{Decoder, Sizes, activation},
+    decoder::{Decoder, Fused, Sizes, activation},
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
@@ -38,7 +38,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     }
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
-        is_fused: true,
+        fused: Fused { query_key_value: true, gate_up: true },
         is_tied: keys.flag("tie_word_embeddings", false)?,
         ..Decoder::new(Names::HuggingFace, sizes, keys.maybe_size("sliding_window")?, rope)
     };
@@ -51,7 +51,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     // Phi-4's converted file says 0 where the model has no window.
     let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
     let decoder = Decoder {
-        is_fused: true,
+        fused: Fused { query_key_value: true, gate_up: true },
         is_tied: !files.has(Names::Gguf.head()),
         ..Decoder::new(Names::Gguf, sizes, window, rope)
     };

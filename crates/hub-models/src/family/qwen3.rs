@@ -1,6 +1,6 @@
 //! Qwen3 (dense): as Qwen2, with a norm on each query and key head and, as a rule, no biases.
 
-use hub_nn::spec::ModelSpec;
+use hub_nn::spec::{ModelSpec, NormScope};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
@@ -29,13 +29,14 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let mut decoder = plain(keys)?;
     let attention = keys.flag("attention_bias", false)?;
-    decoder.biases = Biases { query_key_value: attention, output: attention, mlp: false };
-    decoder.has_head_norms = true;
+    decoder.biases =
+        Biases { query_key_value: attention, output: attention, mlp: false, ..Biases::default() };
+    decoder.head_norms = Some(NormScope::Head);
     Ok(decoder.spec("qwen3", files))
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let mut decoder = plain_gguf(keys, files)?;
-    decoder.has_head_norms = true;
+    decoder.head_norms = Some(NormScope::Head);
     Ok(decoder.spec("qwen3", files))
 }

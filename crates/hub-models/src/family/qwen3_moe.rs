@@ -1,6 +1,6 @@
 //! Qwen3 MoE: as Qwen3, with a mixture of experts in all layers or some.
 
-use hub_nn::spec::ModelSpec;
+use hub_nn::spec::{ModelSpec, NormScope};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
@@ -33,8 +33,9 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let mut decoder = plain(keys)?;
     let attention = keys.flag("attention_bias", false)?;
-    decoder.biases = Biases { query_key_value: attention, output: attention, mlp: false };
-    decoder.has_head_norms = true;
+    decoder.biases =
+        Biases { query_key_value: attention, output: attention, mlp: false, ..Biases::default() };
+    decoder.head_norms = Some(NormScope::Head);
     let layers = decoder.sizes.layers;
     // transformers 5 writes the first name, older ones the second.
     let names = ["num_local_experts", "num_experts"];
@@ -55,7 +56,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let mut decoder = plain_gguf(keys, files)?;
-    decoder.has_head_norms = true;
+    decoder.head_norms = Some(NormScope::Head);
     decoder.experts = Mixture::from_gguf(keys, &decoder.sizes)?;
     Ok(decoder.spec("qwen3-moe", files))
 }

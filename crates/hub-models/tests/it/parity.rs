@@ -34,6 +34,22 @@ const DECODERS: &[&str] = &[
     "qwen2",
     "qwen2-window",
     "qwen3",
+    "smollm3",
+    "smollm3-bias",
+    "olmo2",
+    "olmo2-groups",
+    "exaone4",
+    "exaone4-window",
+    "seed-oss",
+    "seed-oss-bias",
+    "glm4",
+    "glm4-plain",
+    "cohere2",
+    "cohere2-bias",
+    "starcoder2",
+    "starcoder2-window",
+    "stablelm",
+    "stablelm-parallel",
     "qwen3-moe",
     "qwen3-moe-dense",
     "gemma2",
@@ -170,7 +186,7 @@ fn shards_hold_the_same_model() {
 
 #[test]
 fn a_prompt_read_in_pieces_gives_the_same_logits() {
-    for name in ["llama", "mistral", "gemma3", "qwen3", "qwen3-moe", "mixtral-window"] {
+    for name in ["llama", "mistral", "gemma3", "qwen3", "qwen3-moe", "mixtral-window", "cohere2", "olmo2"] {
         let folder = TinyModel::new(name).write();
         for kind in EXECUTORS {
             let mut executor = load(folder.path(), kind);
@@ -231,7 +247,7 @@ fn together(executor: &mut dyn Executor, prompts: &[&[u32]], next: u32) -> Vec<V
 
 #[test]
 fn sequences_get_the_same_bits_whatever_shares_their_steps() {
-    for name in ["llama", "mistral", "gemma3", "qwen3", "qwen3-moe", "mixtral-window"] {
+    for name in ["llama", "mistral", "gemma3", "qwen3", "qwen3-moe", "mixtral-window", "cohere2", "olmo2"] {
         let folder = TinyModel::new(name).write();
         for kv in [KvKind::F32, KvKind::F16, KvKind::Q8] {
             check_bits(name, folder.path(), kv);

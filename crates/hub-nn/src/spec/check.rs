@@ -150,6 +150,10 @@ impl ModelSpec {
 impl LayerSpec {
     fn check(&self, hidden_size: usize, index: usize) -> Result<(), SpecError> {
         self.mixer.check(hidden_size, index)?;
+        let norms =
+            [&self.mixer_norms.after, &self.mlp_norms.before, &self.mlp_norms.after, &self.mlp_norms.last];
+        let fits = !self.is_parallel || norms.iter().all(|norm| norm.is_none());
+        rule("an MLP beside the mixer has no norms of its own", fits, || format!("layer {index}"))?;
         self.mlp.check(hidden_size, index)
     }
 }

@@ -24,6 +24,8 @@ pub struct AttentionSpec {
     pub query_norm: Option<NormSpec>,
     /// Normalises each key head before its rotation.
     pub key_norm: Option<NormSpec>,
+    /// What these normalise at once.
+    pub norm_scope: NormScope,
     /// Rotation of queries and keys by position.
     pub rope: Option<RopeSpec>,
     /// Multiplier of the scores, most often one over the root of `head_dim`.
@@ -34,13 +36,24 @@ pub struct AttentionSpec {
     pub soft_cap: Option<f32>,
 }
 
+/// What a normalisation of queries or keys looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NormScope {
+    /// Each head, with the same weights.
+    #[default]
+    Head,
+    /// All heads of a row together.
+    Row,
+}
+
 impl AttentionSpec {
     pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
         for linear in [&self.query, &self.key, &self.value, &self.output] {
             linear.collect(all);
         }
-        for norm in [&self.query_norm, &self.key_norm].into_iter().flatten() {
-            norm.collect(self.head_dim, all);
+        for (norm, heads) in [(&self.query_norm, self.heads), (&self.key_norm, self.kv_heads)] {
+            let heads = if self.norm_scope == NormScope::Row { heads } else { 1 };
+            norm.iter().for_each(|norm| norm.collect(heads.saturating_mul(self.head_dim), all));
         }
         if let Some(rope) = &self.rope {
             all.extend(rope.tensors().into_iter().map(|tensor| TensorUse::vector(tensor, rope.dims / 2)));

@@ -14,7 +14,7 @@ mod position;
 pub use check::SpecError;
 pub use experts::{ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};
 pub use linear::{LinearSpec, TensorRef, TensorUse};
-pub use mixer::AttentionSpec;
+pub use mixer::{AttentionSpec, NormScope};
 pub use mlp::{Activation, Mlp};
 pub use norm::{NormKind, NormSpec, SublayerNorms};
 pub use position::{
@@ -85,6 +85,8 @@ pub struct LayerSpec {
     pub mlp_norms: SublayerNorms,
     /// Multiplier of what each sublayer adds to the residual (Granite; 1 elsewhere).
     pub residual_scale: f32,
+    /// Whether the MLP reads what the mixer reads, so that both are added at once; `mlp_norms.before` is not used then.
+    pub is_parallel: bool,
 }
 
 /// What is computed from the last hidden state.

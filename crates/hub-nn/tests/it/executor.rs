@@ -6,7 +6,7 @@ use hub_nn::{
     executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
     spec::{
         Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec,
-        NormKind, NormSpec, Pairing, RopeScaling, RopeSpec, SublayerNorms, TensorRef,
+        NormKind, NormScope, NormSpec, Pairing, RopeScaling, RopeSpec, SublayerNorms, TensorRef,
     },
     state::{BLOCK_TOKENS, SequenceState},
     weights::Weights,
@@ -49,6 +49,7 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
                 output: linear(name("self_attn.o_proj"), 64, HIDDEN),
                 query_norm: None,
                 key_norm: None,
+                norm_scope: NormScope::Head,
                 rope: Some(rope),
                 scale: 0.25,
                 window,
@@ -63,6 +64,7 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
             },
             mlp_norms: SublayerNorms::pre(norm(name("post_attention_layernorm"))),
             residual_scale: 1.0,
+            is_parallel: false,
         }
     };
     ModelSpec {

@@ -7,6 +7,7 @@ use super::{
     rope::Angles,
     store::{LayerCache, Span},
 };
+use crate::spec::NormScope;
 
 /// The most bytes of scores computed at a time; longer prompts go through in pieces of their rows.
 const SCORE_BYTES: usize = 16 << 20;
@@ -23,6 +24,7 @@ pub(super) struct Attention {
     pub(super) output: Linear,
     pub(super) query_norm: Option<Norm>,
     pub(super) key_norm: Option<Norm>,
+    pub(super) norm_scope: NormScope,
     /// Which of the model's rotations turns queries and keys.
     pub(super) rope: Option<usize>,
     pub(super) scale: f32,
@@ -50,15 +52,19 @@ impl Attention {
         (ropes, angles): (&[Rope], &[Angles]),
     ) -> Result<Tensor> {
         let rows = x.dim(0)?;
-        let split = |linear: &Linear, heads: usize| linear.forward(x)?.reshape((rows, heads, self.head_dim));
+        let split = |x: Tensor, heads: usize| x.reshape((rows, heads, self.head_dim));
+        let normed = |linear: &Linear, norm: &Option<Norm>, heads: usize| match self.norm_scope {
+            NormScope::Head => maybe(norm, &split(linear.forward(x)?, heads)?),
+            NormScope::Row => split(maybe(norm, &linear.forward(x)?)?, heads),
+        };
         let turn = |x: Tensor| match self.rope {
             Some(index) => angles[index].rotate(&x, ropes[index].spec()),
             None => Ok(x),
         };
-        let queries = turn(maybe(&self.query_norm, &split(&self.query, self.heads)?)?)?;
+        let queries = turn(normed(&self.query, &self.query_norm, self.heads)?)?;
         let queries = (queries * f64::from(self.scale))?;
-        let keys = turn(maybe(&self.key_norm, &split(&self.key, self.kv_heads)?)?)?;
-        let values = split(&self.value, self.kv_heads)?;
+        let keys = turn(normed(&self.key, &self.key_norm, self.kv_heads)?)?;
+        let values = split(self.value.forward(x)?, self.kv_heads)?;
 
         let mixed = segments
             .iter()

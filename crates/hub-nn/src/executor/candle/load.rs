@@ -96,6 +96,7 @@ impl<'a> Loader<'a> {
             mlp: self.mlp(&layer.mlp)?,
             mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
+            is_parallel: layer.is_parallel,
         })
     }
 
@@ -153,6 +154,7 @@ impl<'a> Loader<'a> {
             output: self.linear(&attention.output)?,
             query_norm: self.maybe_norm(&attention.query_norm)?,
             key_norm: self.maybe_norm(&attention.key_norm)?,
+            norm_scope: attention.norm_scope,
             rope: self.rope(attention.rope.as_ref())?,
             scale: attention.scale,
             window: attention.window,

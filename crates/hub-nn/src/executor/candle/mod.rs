@@ -72,6 +72,7 @@ struct Layer {
     mlp: Mlp,
     mlp_norms: Norms,
     residual_scale: f32,
+    is_parallel: bool,
 }
 
 /// What is computed from the last hidden state.
@@ -178,6 +179,11 @@ impl CandleExecutor {
         });
         let rows: Vec<Rows<'_>> = rows.collect();
         let ropes = (self.model.ropes.as_slice(), angles);
+        if layer.is_parallel {
+            return layer.mixer_norms.around(x, layer.residual_scale, |x| {
+                layer.mixer.forward(x, &rows, ropes)? + layer.mlp.forward(x)?
+            });
+        }
         let x =
             layer.mixer_norms.around(x, layer.residual_scale, |x| layer.mixer.forward(x, &rows, ropes))?;
         layer.mlp_norms.around(&x, layer.residual_scale, |x| layer.mlp.forward(x))

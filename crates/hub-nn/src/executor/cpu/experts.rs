@@ -54,7 +54,8 @@ impl Experts {
         let is_apart = rows * self.routing.spec.chosen <= FEW;
         room.place(rows, self.experts(), is_apart);
         let hidden = out.len() / rows.max(1);
-        room.inputs.gather(x, &room.rows, is_apart, cpu);
+        let of_places = &room.rows;
+        room.inputs.gather(x, of_places.len(), |place| of_places[place], is_apart, cpu);
         let inner = self.gate.rows;
         let size = room.rows.len() * inner;
         room.gates.resize(size, 0.0);

@@ -2,7 +2,10 @@ use std::{ops::Range, sync::Arc};
 
 use hub_kernels::{Attention, Forms, Function, Isa, Kind, Packed, TILE, add_scaled, layer_norm, rms_norm};
 
-use crate::{executor::routing::Routing, spec::NormKind};
+use crate::{
+    executor::routing::Routing,
+    spec::{NormKind, NormScope},
+};
 
 /// The weights of one layer.
 #[derive(Debug)]
@@ -14,12 +17,15 @@ pub(super) struct Layer {
     pub(super) output: Linear,
     pub(super) query_norm: Option<Norm>,
     pub(super) key_norm: Option<Norm>,
+    pub(super) norm_scope: NormScope,
     /// Which of the model's rotations turns queries and keys.
     pub(super) rope: Option<usize>,
     pub(super) mixer_norms: Norms,
     pub(super) mlp: Mlp,
     pub(super) mlp_norms: Norms,
     pub(super) residual_scale: f32,
+    /// Whether the MLP reads what the mixer reads.
+    pub(super) is_parallel: bool,
 }
 
 /// What works on each row alone.

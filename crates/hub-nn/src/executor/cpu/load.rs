@@ -147,11 +147,13 @@ impl<'a> Loader<'a> {
             output: self.linear(&mixer.output)?,
             query_norm: self.maybe_norm(mixer.query_norm.as_ref())?,
             key_norm: self.maybe_norm(mixer.key_norm.as_ref())?,
+            norm_scope: mixer.norm_scope,
             rope: self.rope(mixer.rope.as_ref())?,
             mixer_norms: self.norms(&layer.mixer_norms)?,
             mlp: self.mlp(&layer.mlp)?,
             mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
+            is_parallel: layer.is_parallel,
         })
     }
 

@@ -1,6 +1,6 @@
 //! What a step needs to know before its first layer, and the memory it computes in.
 
-use hub_kernels::{Activations, BLOCK, KvBlock, KvKind, Sequence};
+use hub_kernels::{Activations, BLOCK, Cpu, KvBlock, KvKind, Sequence};
 
 use super::{Layer, Step, experts::ExpertsRoom, layer::Mlp};
 use crate::{
@@ -87,6 +87,15 @@ impl Scratch {
                 buffer.resize(rows * width, 0.0);
             }
         }
+    }
+}
+
+impl Scratch {
+    /// Keeps some rows of the inputs.
+    pub(super) fn keep_inputs(&mut self, rows: &[usize], cpu: &Cpu) {
+        let row = |place: usize| rows.get(place).copied();
+        self.inner.gather(&self.inputs, rows.len(), row, rows.len() == 1, cpu);
+        std::mem::swap(&mut self.inner, &mut self.inputs);
     }
 }
 

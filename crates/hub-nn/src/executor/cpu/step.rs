@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use hub_kernels::{
-    Activations, Cpu, Forms, Function, Isa, Product, Sequence, apply, gate, multiply, rotate_halves,
-    rotate_pairs,
+    Activations, Cpu, Forms, Function, Isa, Product, Sequence, add_scaled, apply, gate, multiply,
+    rotate_halves, rotate_pairs,
 };
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
         rope::{Rope, Rotations},
         store::Store,
     },
-    spec::{ModelSpec, Pairing},
+    spec::{ModelSpec, NormScope, Pairing},
 };
 
 /// How many logits a thread bends at once.
@@ -98,12 +98,20 @@ impl Step<'_> {
                 // What follows works on each row alone, and the others are not asked for.
                 keep(&mut scratch.x, self.spec.hidden_size, wanted);
                 keep(&mut scratch.mixed, layer.attention.heads * layer.attention.head_dim, wanted);
+                if layer.is_parallel {
+                    scratch.keep_inputs(wanted, self.cpu);
+                }
                 rows = wanted.len();
                 if rows == 0 {
                     return None;
                 }
             }
             self.project(scratch, layer, rows);
+            if layer.is_parallel {
+                self.add_mixer(scratch, layer, rows);
+            } else {
+                self.norm_for_mlp(scratch, layer, rows);
+            }
             self.mlp(scratch, layer, rows);
             pending = Some(Pending { norms: &layer.mlp_norms, scale: layer.residual_scale });
             pass.give_way();
@@ -214,7 +222,10 @@ impl Step<'_> {
         pending: Option<Pending<'_>>,
     ) {
         let Layer { query, key, value, attention, .. } = layer;
-        let forms = Linear::forms([query, key, value]);
+        let mut forms = Linear::forms([query, key, value]);
+        if layer.is_parallel {
+            forms = forms.and(layer.mlp.inputs());
+        }
         self.norm_in(scratch, rows, pending, layer.mixer_norms.before.as_ref(), forms);
         let Scratch { queries, keys, values, mixed, inputs, rotations, attention: memory, .. } = scratch;
         let queries = &mut queries[..rows * query.rows()];
@@ -230,8 +241,9 @@ impl Step<'_> {
             self.cpu,
         );
         let rope = layer.rope.map(|rope| (&self.model.ropes[rope], &rotations[rope]));
-        self.prepare(queries, query.rows(), attention.head_dim, layer.query_norm.as_ref(), rope);
-        self.prepare(keys, key.rows(), attention.head_dim, layer.key_norm.as_ref(), rope);
+        let scope = layer.norm_scope;
+        self.prepare(queries, query.rows(), attention.head_dim, (layer.query_norm.as_ref(), scope), rope);
+        self.prepare(keys, key.rows(), attention.head_dim, (layer.key_norm.as_ref(), scope), rope);
         attention.write(keys, values, sequences, within, self.cpu);
         attention.attend(queries, sequences, within, mixed, memory, self.cpu);
     }
@@ -242,13 +254,16 @@ impl Step<'_> {
         rows: &mut [f32],
         width: usize,
         head_dim: usize,
-        norm: Option<&Norm>,
+        (norm, scope): (Option<&Norm>, NormScope),
         rope: Option<(&Rope, &Rotations)>,
     ) {
         let isa = self.cpu.isa();
         self.cpu.each_chunk(rows, width, |row, heads| {
+            if scope == NormScope::Row {
+                maybe(norm, heads, isa);
+            }
             for head in heads.chunks_exact_mut(head_dim) {
-                maybe(norm, head, isa);
+                maybe(norm.filter(|_| scope == NormScope::Head), head, isa);
                 let Some((rope, rotations)) = rope else { continue };
                 let pairs = rope.spec().dims / 2;
                 let (cos, sin) =
@@ -263,7 +278,8 @@ impl Step<'_> {
 
     /// Multiplies the means of the values with the output matrix.
     fn project(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
-        let Scratch { y, mixed, inputs, .. } = scratch;
+        // The inputs may be of use to the MLP still.
+        let Scratch { y, mixed, inner: inputs, .. } = scratch;
         let width = layer.output.matrix.cols();
         inputs.fill(Linear::forms([&layer.output]), rows, width, self.cpu, |row, out| {
             out.copy_from_slice(&mixed[row * width..(row + 1) * width]);
@@ -272,10 +288,25 @@ impl Step<'_> {
         multiply(&mut [product(&layer.output, inputs, y)], self.cpu);
     }
 
-    /// Runs the MLP.
-    fn mlp(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
+    /// Makes the inputs of the MLP out of what the mixer returned.
+    fn norm_for_mlp(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
         let pending = Pending { norms: &layer.mixer_norms, scale: layer.residual_scale };
         self.norm_in(scratch, rows, Some(pending), layer.mlp_norms.before.as_ref(), layer.mlp.inputs());
+    }
+
+    /// Adds what the mixer returned, where the MLP's inputs are the mixer's own.
+    fn add_mixer(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
+        let (width, isa) = (self.spec.hidden_size, self.cpu.isa());
+        let Scratch { x, y, .. } = scratch;
+        let outputs = &*y;
+        self.cpu.each_chunk(&mut x[..rows * width], width, |row, x| {
+            add_scaled(x, &outputs[row * width..(row + 1) * width], layer.residual_scale);
+            maybe(layer.mixer_norms.last.as_ref(), x, isa);
+        });
+    }
+
+    /// Runs the MLP.
+    fn mlp(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
         let Scratch { y, gate, up, inputs, inner, experts: room, .. } = scratch;
         let hidden = self.spec.hidden_size;
         let y = &mut y[..rows * hidden];

@@ -1,0 +1,69 @@
+//! OLMo 2: norms of what sublayers return, and of whole rows of queries and keys.
+
+use hub_nn::spec::{ModelSpec, NormScope, Pairing, RopeScaling, RopeSpec};
+
+use super::{
+    FamilyError, FamilySpec, Files, Gguf, Keys,
+    decoder::{Biases, Decoder, Norms, Sizes, activation, windowed_but_every},
+    keys::DefaultValue,
+    names::Names,
+    rope::{self, RopeShape},
+};
+
+pub(super) static SPEC: FamilySpec = FamilySpec {
+    name: "olmo2",
+    architectures: &["Olmo2ForCausalLM"],
+    model_type: "olmo2",
+    defaults: &[
+        ("hidden_act", DefaultValue::Text("silu")),
+        ("max_position_embeddings", DefaultValue::Whole(2_048)),
+        ("rms_norm_eps", DefaultValue::Number(1e-5)),
+    ],
+    from_config,
+    gguf: Some(Gguf { architecture: "olmo2", read: from_gguf }),
+};
+
+fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    let sizes = Sizes::from_config(keys)?;
+    let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
+    let decoder = Decoder {
+        activation: activation(keys, "hidden_act")?,
+        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+    };
+    Ok(plain(keys, decoder)?.spec("olmo2", files))
+}
+
+/// Makes the choices that OLMo 2 and 3 have in common.
+pub(super) fn plain(keys: &Keys<'_>, decoder: Decoder) -> Result<Decoder, FamilyError> {
+    let attention = keys.flag("attention_bias", false)?;
+    Ok(Decoder {
+        biases: Biases { query_key_value: attention, output: attention, ..Biases::default() },
+        is_tied: keys.flag("tie_word_embeddings", false)?,
+        ..after(decoder)
+    })
+}
+
+fn after(decoder: Decoder) -> Decoder {
+    Decoder { norms: Norms::After, head_norms: Some(NormScope::Row), ..decoder }
+}
+
+fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    let sizes = Sizes::from_gguf(keys, files)?;
+    let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
+    // OLMo 3's files go under this name, and say which layers have a window; those are not stretched.
+    let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
+    let plain = RopeSpec { scaling: RopeScaling::None, ..rope.clone() };
+    let mut decoder = after(Decoder::new(Names::Gguf, sizes, None, rope));
+    decoder.is_tied = !files.has(Names::Gguf.head());
+    if let Some(window) = window {
+        let listed = keys.flags("attention.sliding_window_pattern").map(<[bool]>::to_vec);
+        let windowed = listed.unwrap_or_else(|| windowed_but_every(4, sizes.layers));
+        decoder.window_if(Some(window), &windowed);
+        for ((_, rope), _) in
+            decoder.layers.iter_mut().zip(&windowed).filter(|(_, is_windowed)| **is_windowed)
+        {
+            *rope = Some(plain.clone());
+        }
+    }
+    Ok(decoder.spec("olmo2", files))
+}
