@@ -37,7 +37,6 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     for (key, value) in [
         ("order_of_interleaved_layers", "local_attn_first"),
         ("position_embedding_type", "rope_gptj"),
-        ("rotary_pct", "1"),
         ("use_embedding_sharing", "true"),
         ("use_gated_activation", "true"),
         ("use_parallel_block", "true"),
@@ -46,10 +45,15 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     ] {
         keys.only(key, value)?;
     }
+    if keys.maybe_number("rotary_pct")?.is_some_and(|share| share != 1.0) {
+        return Err(keys.unsupported("rotary_pct", "1"));
+    }
     let window = keys.maybe_size("sliding_window")?;
     let listed = windowed_layers(keys, sizes.layers)?;
     let (pattern, switch) = (keys.maybe_size("sliding_window_pattern")?, keys.maybe_size("layer_switch")?);
-    let pattern = pattern.or(switch).unwrap_or(PATTERN);
+    // How transformers 4 writes the pattern back.
+    let written = keys.maybe_size("_sliding_window_pattern")?;
+    let pattern = pattern.or(written).or(switch).unwrap_or(PATTERN);
     let windowed = listed.unwrap_or_else(|| windowed_but_every(pattern, sizes.layers));
     let attention = keys.flag("attention_bias", false)?;
     let decoder = Decoder {

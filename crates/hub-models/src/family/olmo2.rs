@@ -54,6 +54,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
     let plain = RopeSpec { scaling: RopeScaling::None, ..rope.clone() };
     let mut decoder = after(Decoder::new(Names::Gguf, sizes, None, rope));
+    decoder.biases = Biases::in_gguf(files);
     decoder.is_tied = !files.has(Names::Gguf.head());
     if let Some(window) = window {
         let listed = keys.flags("attention.sliding_window_pattern").map(<[bool]>::to_vec);
