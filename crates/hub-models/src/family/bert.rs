@@ -224,6 +224,7 @@ impl Encoder {
                 norm_scope: NormScope::Head,
                 rope: None,
                 scale: 1.0 / (head_dim as f32).sqrt(),
+                temperature: None,
                 window: None,
                 soft_cap: None,
             },

@@ -2,7 +2,7 @@
 
 use hub_nn::spec::{
     Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec, NormKind,
-    NormScope, NormSpec, RopeSpec, SublayerNorms, TensorRef,
+    NormScope, NormSpec, QueryTemperature, RopeSpec, SublayerNorms, TensorRef,
 };
 
 use super::{
@@ -53,6 +53,7 @@ pub(super) struct Decoder {
     /// Multiplier of attention scores; one over the root of the head's width if `None`.
     pub(super) score_scale: Option<f32>,
     pub(super) score_cap: Option<f32>,
+    pub(super) temperature: Option<QueryTemperature>,
     pub(super) embedding_scale: f32,
     pub(super) residual_scale: f32,
     pub(super) logit_scale: f32,
@@ -212,6 +213,7 @@ impl Decoder {
             norm_offset: 0.0,
             score_scale: None,
             score_cap: None,
+            temperature: None,
             embedding_scale: 1.0,
             residual_scale: 1.0,
             logit_scale: 1.0,
@@ -225,6 +227,12 @@ impl Decoder {
         for (layer, (_, rope)) in self.layers.iter_mut().enumerate() {
             *rope = rope.take().filter(|_| is_rotated(layer));
         }
+    }
+
+    /// Rotates some layers by a rotation of their own.
+    pub(super) fn rotate_windowed(&mut self, local: &RopeSpec, is_windowed: &[bool]) {
+        let layers = self.layers.iter_mut().zip(is_windowed).filter(|(_, is_windowed)| **is_windowed);
+        layers.for_each(|((_, rope), _)| *rope = Some(local.clone()));
     }
 
     /// Gives some layers the window, and the others none.
@@ -314,6 +322,7 @@ impl Decoder {
             norm_scope: self.head_norms.unwrap_or_default(),
             rope,
             scale: self.score_scale.unwrap_or(1.0 / (head_dim as f32).sqrt()),
+            temperature: self.temperature,
             window,
             soft_cap: self.score_cap,
         }

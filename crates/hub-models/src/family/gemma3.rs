@@ -36,7 +36,8 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_config(keys)?;
-    let (global, local) = ropes(keys, shape(&sizes))?;
+    let local_base = keys.maybe_number("rope_local_base_freq")?.unwrap_or(LOCAL_BASE);
+    let (global, local) = rope::by_layer_type(keys, shape(&sizes), local_base)?;
     let pattern = keys.maybe_size("sliding_window_pattern")?.or(keys.maybe_size("_sliding_window_pattern")?);
     let windowed = windowed_layers(keys, sizes.layers)?;
     let windowed = windowed.unwrap_or_else(|| by_pattern(sizes.layers, pattern.unwrap_or(PATTERN)));
@@ -44,27 +45,6 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let decoder = gemma(keys, Decoder::new(Names::HuggingFaceSandwich, sizes, None, global.clone()))?;
     let layers = alternate(&windowed, window, &global, &local);
     Ok(Decoder { layers, head_norms: Some(NormScope::Head), ..decoder }.spec("gemma3", files))
-}
-
-/// Returns the rotations of full and of windowed layers.
-fn ropes(keys: &Keys<'_>, shape: RopeShape) -> Result<(RopeSpec, RopeSpec), FamilyError> {
-    let local_base = keys.maybe_number("rope_local_base_freq")?.unwrap_or(LOCAL_BASE);
-    if let Some(both) = keys.below("rope_parameters")? {
-        if keys.has("rope_scaling") {
-            return Err(keys.bad("rope_scaling", "nothing beside `rope_parameters`"));
-        }
-        let global_base = keys.maybe_number("rope_theta")?.unwrap_or(shape.default_base);
-        let one = |name: &str, base: f32| {
-            let parameters = both.below(name)?.ok_or_else(|| both.missing(name))?;
-            rope::from_parameters(keys, &parameters, base, shape)
-        };
-        let ropes = (one("full_attention", global_base)?, one("sliding_attention", local_base)?);
-        both.finish()?;
-        return Ok(ropes);
-    }
-    let global = rope::from_config(keys, shape)?;
-    let local = RopeSpec { base: local_base, scaling: RopeScaling::None, ..global.clone() };
-    Ok((global, local))
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

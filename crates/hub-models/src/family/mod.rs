@@ -15,10 +15,12 @@ mod glm4;
 mod granite;
 mod keys;
 mod llama;
+mod ministral3;
 mod mistral;
 mod mixtral;
 mod names;
 mod olmo2;
+mod olmo3;
 mod phi3;
 mod qwen2;
 mod qwen3;
@@ -52,9 +54,11 @@ static FAMILIES: &[&FamilySpec] = &[
     &glm4::SPEC,
     &granite::SPEC,
     &llama::SPEC,
+    &ministral3::SPEC,
     &mistral::SPEC,
     &mixtral::SPEC,
     &olmo2::SPEC,
+    &olmo3::SPEC,
     &phi3::SPEC,
     &qwen2::SPEC,
     &qwen3::SPEC,

@@ -52,7 +52,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
     // OLMo 3's files go under this name, and say which layers have a window; those are not stretched.
     let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
-    let plain = RopeSpec { scaling: RopeScaling::None, ..rope.clone() };
+    let base = keys.maybe_number("rope.freq_base_swa")?.unwrap_or(rope.base);
+    let plain = RopeSpec { base, scaling: RopeScaling::None, ..rope.clone() };
     let mut decoder = after(Decoder::new(Names::Gguf, sizes, None, rope));
     decoder.biases = Biases::in_gguf(files);
     decoder.is_tied = !files.has(Names::Gguf.head());
@@ -60,11 +61,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         let listed = keys.flags("attention.sliding_window_pattern").map(<[bool]>::to_vec);
         let windowed = listed.unwrap_or_else(|| windowed_but_every(4, sizes.layers));
         decoder.window_if(Some(window), &windowed);
-        for ((_, rope), _) in
-            decoder.layers.iter_mut().zip(&windowed).filter(|(_, is_windowed)| **is_windowed)
-        {
-            *rope = Some(plain.clone());
-        }
+        decoder.rotate_windowed(&plain, &windowed);
     }
     Ok(decoder.spec("olmo2", files))
 }

@@ -34,6 +34,31 @@ pub(super) fn from_config(keys: &Keys<'_>, shape: RopeShape) -> Result<RopeSpec,
     }
 }
 
+/// Reads the rotations of layers that see all and of those with a window: `rope_parameters` by type of layer, as
+/// `transformers` 5 writes it; or the keys of version 4, whose scaling is that of the first kind alone.
+pub(super) fn by_layer_type(
+    keys: &Keys<'_>,
+    shape: RopeShape,
+    local_base: f32,
+) -> Result<(RopeSpec, RopeSpec), FamilyError> {
+    let Some(both) = keys.below("rope_parameters")? else {
+        let global = from_config(keys, shape)?;
+        let local = RopeSpec { base: local_base, scaling: RopeScaling::None, ..global.clone() };
+        return Ok((global, local));
+    };
+    if keys.has("rope_scaling") {
+        return Err(keys.bad("rope_scaling", "nothing beside `rope_parameters`"));
+    }
+    let global_base = keys.maybe_number("rope_theta")?.unwrap_or(shape.default_base);
+    let one = |name: &str, base: f32| {
+        let parameters = both.below(name)?.ok_or_else(|| both.missing(name))?;
+        from_parameters(keys, &parameters, base, shape)
+    };
+    let ropes = (one("full_attention", global_base)?, one("sliding_attention", local_base)?);
+    both.finish()?;
+    Ok(ropes)
+}
+
 /// Reads one object of parameters; `base` counts if it has none of its own.
 pub(super) fn from_parameters(
     keys: &Keys<'_>,

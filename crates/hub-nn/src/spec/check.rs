@@ -4,7 +4,7 @@ use hub_base::ErrorKind;
 
 use super::{
     AttentionSpec, ExpertSpec, ExpertsSpec, GroupsSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec,
-    RopeSpec, RoutingSpec, SharedSpec,
+    QueryTemperature, RopeSpec, RoutingSpec, SharedSpec,
 };
 
 /// The most layers, and the largest width, a specification may have.
@@ -223,6 +223,12 @@ impl AttentionSpec {
         rule(
             "the scale of scores is a positive number",
             self.scale.is_finite() && self.scale > 0.0,
+            numbers,
+        )?;
+        let is_sane = |temperature: &QueryTemperature| temperature.beta.is_finite() && temperature.every > 0;
+        rule(
+            "the temperature of queries is a number",
+            self.temperature.as_ref().is_none_or(is_sane),
             numbers,
         )?;
         if let Some(rope) = &self.rope {

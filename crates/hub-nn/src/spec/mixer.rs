@@ -30,10 +30,30 @@ pub struct AttentionSpec {
     pub rope: Option<RopeSpec>,
     /// Multiplier of the scores, most often one over the root of `head_dim`.
     pub scale: f32,
+    /// What else queries are multiplied with, by their position (Ministral 3).
+    pub temperature: Option<QueryTemperature>,
     /// How many rows a row sees, itself included; all if `None`.
     pub window: Option<usize>,
     /// Scores are squeezed to this range by `cap * tanh(x / cap)` (Gemma 2).
     pub soft_cap: Option<f32>,
+}
+
+/// How much larger queries become with their position: by `1 + beta * ln(1 + floor(position / every))`.
+///
+/// Source: Llama 4's attention temperature as `transformers` has it for Ministral 3 (`get_llama_4_attn_scale`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueryTemperature {
+    /// How fast they grow.
+    pub beta: f32,
+    /// After how many positions they do for the first time; at least 1.
+    pub every: usize,
+}
+
+impl QueryTemperature {
+    /// Returns what the query at a position is multiplied with.
+    pub(crate) fn at(self, position: usize) -> f32 {
+        1.0 + self.beta * ((1 + position / self.every.max(1)) as f32).ln()
+    }
 }
 
 /// What a normalisation of queries or keys looks at.

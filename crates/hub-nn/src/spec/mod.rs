@@ -14,7 +14,7 @@ mod position;
 pub use check::SpecError;
 pub use experts::{ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};
 pub use linear::{LinearSpec, TensorRef, TensorUse};
-pub use mixer::{AttentionSpec, NormScope};
+pub use mixer::{AttentionSpec, NormScope, QueryTemperature};
 pub use mlp::{Activation, Mlp};
 pub use norm::{NormKind, NormSpec, SublayerNorms};
 pub use position::{

@@ -52,6 +52,7 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
                 norm_scope: NormScope::Head,
                 rope: Some(rope),
                 scale: 0.25,
+                temperature: None,
                 window,
                 soft_cap: None,
             },

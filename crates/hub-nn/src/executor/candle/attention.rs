@@ -7,7 +7,7 @@ use super::{
     rope::Angles,
     store::{LayerCache, Span},
 };
-use crate::spec::NormScope;
+use crate::spec::{NormScope, QueryTemperature};
 
 /// The most bytes of scores computed at a time; longer prompts go through in pieces of their rows.
 const SCORE_BYTES: usize = 16 << 20;
@@ -28,6 +28,7 @@ pub(super) struct Attention {
     /// Which of the model's rotations turns queries and keys.
     pub(super) rope: Option<usize>,
     pub(super) scale: f32,
+    pub(super) temperature: Option<QueryTemperature>,
     pub(super) window: Option<usize>,
     pub(super) soft_cap: Option<f32>,
 }
@@ -62,7 +63,13 @@ impl Attention {
             None => Ok(x),
         };
         let queries = turn(normed(&self.query, &self.query_norm, self.heads)?)?;
-        let queries = (queries * f64::from(self.scale))?;
+        let mut queries = (queries * f64::from(self.scale))?;
+        if let Some(temperature) = self.temperature {
+            let of_segment = |segment: &Rows<'_>| segment.position..segment.position + segment.count;
+            let factors: Vec<f32> =
+                segments.iter().flat_map(of_segment).map(|position| temperature.at(position)).collect();
+            queries = queries.broadcast_mul(&Tensor::from_vec(factors, (rows, 1, 1), x.device())?)?;
+        }
         let keys = turn(normed(&self.key, &self.key_norm, self.kv_heads)?)?;
         let values = split(self.value.forward(x)?, self.kv_heads)?;
 

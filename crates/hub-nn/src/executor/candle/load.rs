@@ -157,6 +157,7 @@ impl<'a> Loader<'a> {
             norm_scope: attention.norm_scope,
             rope: self.rope(attention.rope.as_ref())?,
             scale: attention.scale,
+            temperature: attention.temperature,
             window: attention.window,
             soft_cap: attention.soft_cap,
         })

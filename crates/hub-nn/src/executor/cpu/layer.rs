@@ -4,7 +4,7 @@ use hub_kernels::{Attention, Forms, Function, Isa, Kind, Packed, TILE, add_scale
 
 use crate::{
     executor::routing::Routing,
-    spec::{NormKind, NormScope},
+    spec::{NormKind, NormScope, QueryTemperature},
 };
 
 /// The weights of one layer.
@@ -18,6 +18,7 @@ pub(super) struct Layer {
     pub(super) query_norm: Option<Norm>,
     pub(super) key_norm: Option<Norm>,
     pub(super) norm_scope: NormScope,
+    pub(super) temperature: Option<QueryTemperature>,
     /// Which of the model's rotations turns queries and keys.
     pub(super) rope: Option<usize>,
     pub(super) mixer_norms: Norms,

@@ -148,6 +148,7 @@ impl<'a> Loader<'a> {
             query_norm: self.maybe_norm(mixer.query_norm.as_ref())?,
             key_norm: self.maybe_norm(mixer.key_norm.as_ref())?,
             norm_scope: mixer.norm_scope,
+            temperature: mixer.temperature,
             rope: self.rope(mixer.rope.as_ref())?,
             mixer_norms: self.norms(&layer.mixer_norms)?,
             mlp: self.mlp(&layer.mlp)?,

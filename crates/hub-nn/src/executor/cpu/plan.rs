@@ -26,6 +26,8 @@ pub(super) struct Scratch {
     /// What an MLP makes of its inputs.
     pub(super) inner: Activations,
     pub(super) rotations: Vec<Rotations>,
+    /// Of each row.
+    pub(super) positions: Vec<usize>,
     pub(super) attention: hub_kernels::Scratch,
     pub(super) experts: ExpertsRoom,
     pub(super) lists: Lists,

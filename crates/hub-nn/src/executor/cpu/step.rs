@@ -56,6 +56,10 @@ impl Step<'_> {
         scratch.plan(rows, self.model.widths);
         self.enter(&mut scratch.x, &layers)?;
         self.rotate(&mut scratch.rotations);
+        scratch.positions.clear();
+        scratch
+            .positions
+            .extend(self.places.iter().flat_map(|place| place.position..place.position + place.count));
         let mut lists = std::mem::take(&mut scratch.lists);
         let Lists { wanted, blocks: kept_blocks, sequences: kept, own } = &mut lists;
         self.find_wanted(wanted);
@@ -227,7 +231,8 @@ impl Step<'_> {
             forms = forms.and(layer.mlp.inputs());
         }
         self.norm_in(scratch, rows, pending, layer.mixer_norms.before.as_ref(), forms);
-        let Scratch { queries, keys, values, mixed, inputs, rotations, attention: memory, .. } = scratch;
+        let Scratch { queries, keys, values, mixed, inputs, rotations, positions, attention: memory, .. } =
+            scratch;
         let queries = &mut queries[..rows * query.rows()];
         let keys = &mut keys[..rows * key.rows()];
         let values = &mut values[..rows * value.rows()];
@@ -244,6 +249,12 @@ impl Step<'_> {
         let scope = layer.norm_scope;
         self.prepare(queries, query.rows(), attention.head_dim, (layer.query_norm.as_ref(), scope), rope);
         self.prepare(keys, key.rows(), attention.head_dim, (layer.key_norm.as_ref(), scope), rope);
+        if let Some(temperature) = layer.temperature {
+            self.cpu.each_chunk(queries, query.rows(), |row, queries| {
+                let factor = temperature.at(positions[row]);
+                queries.iter_mut().for_each(|query| *query *= factor);
+            });
+        }
         attention.write(keys, values, sequences, within, self.cpu);
         attention.attend(queries, sequences, within, mixed, memory, self.cpu);
     }
