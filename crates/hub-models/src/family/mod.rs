@@ -30,6 +30,7 @@ mod seed_oss;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod text;
 mod xlm_roberta;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ use serde_json::{Map, Value};
 
 pub use error::FamilyError;
 use keys::{DefaultValue, Keys};
+use text::Layout;
 
 /// Every family. The first that knows an architecture reads it.
 static FAMILIES: &[&FamilySpec] = &[
@@ -101,16 +103,17 @@ struct Files<'a> {
     weights: &'a Weights,
     /// The architecture as the files name it.
     architecture: &'a str,
+    layout: Layout,
 }
 
 impl Files<'_> {
     fn has(&self, name: &str) -> bool {
-        self.weights.info(name).is_some()
+        self.weights.info(&self.layout.name(name)).is_some()
     }
 
     /// Returns the first number of a tensor's shape.
     fn rows(&self, name: &str) -> Option<usize> {
-        self.weights.info(name)?.shape.first().copied()
+        self.weights.info(&self.layout.name(name))?.shape.first().copied()
     }
 
     /// Lists the tensors that `is_left_out` names, with the reason.
@@ -137,6 +140,9 @@ pub fn spec_of(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
 fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, FamilyError> {
     let missing = FamilyError::NoArchitecture { key: "architectures" };
     let config = config.and_then(Value::as_object).ok_or_else(|| missing.clone())?;
+    let half = text::half(config, weights);
+    let (config, layout) =
+        half.as_ref().map_or((config, Layout::PLAIN), |(config, layout)| (config, *layout));
     if let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null()) {
         let method = quantization["quant_method"].as_str().unwrap_or("unnamed");
         return Err(FamilyError::Unsupported {
@@ -151,8 +157,10 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
         config.entry(*key).or_insert_with(|| (*value).into());
     }
     let keys = Keys::config(family.name, &config);
-    let spec = (family.from_config)(&keys, &Files { weights, architecture })?;
+    let mut spec = (family.from_config)(&keys, &Files { weights, architecture, layout })?;
     keys.finish()?;
+    spec.each_tensor(&mut |tensor| tensor.name = layout.name(&tensor.name));
+    spec.left_out.extend(layout.left_out(weights));
     Ok(spec)
 }
 
@@ -166,7 +174,7 @@ fn from_gguf(weights: &Weights) -> Result<ModelSpec, FamilyError> {
         .find(|(_, gguf)| gguf.architecture == architecture)
         .ok_or_else(|| unknown(architecture, readers.map(|(_, gguf)| gguf.architecture)))?;
     let keys = Keys::gguf(name, metadata, architecture);
-    let spec = (gguf.read)(&keys, &Files { weights, architecture })?;
+    let spec = (gguf.read)(&keys, &Files { weights, architecture, layout: Layout::PLAIN })?;
     keys.finish()?;
     Ok(spec)
 }

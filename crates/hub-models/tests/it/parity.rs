@@ -58,6 +58,8 @@ const DECODERS: &[&str] = &[
     "qwen3-moe-dense",
     "gemma2",
     "gemma3",
+    "gemma3-vision",
+    "mistral-vision",
     "phi3",
     "phi3-longrope",
     "phi4",

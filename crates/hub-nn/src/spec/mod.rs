@@ -10,6 +10,7 @@ mod mixer;
 mod mlp;
 mod norm;
 mod position;
+mod rename;
 
 pub use check::SpecError;
 pub use experts::{ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};

@@ -204,7 +204,7 @@ fn metadata_may_say_which_layers_are_windowed() {
 #[test]
 fn every_file_here_is_registered() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/family");
-    let shared = ["mod", "decoder", "error", "experts", "keys", "names", "rope", "tests"];
+    let shared = ["mod", "decoder", "error", "experts", "keys", "names", "rope", "tests", "text"];
     let mut files: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().replace('_', "-"))

@@ -1,0 +1,100 @@
+//! Changing where a specification's tensors lie.
+
+use super::{
+    AttentionSpec, ExpertSpec, Factors, Head, LayerSpec, LinearSpec, Mlp, ModelSpec, NormSpec, RopeScaling,
+    RopeSpec, SharedSpec, TensorRef,
+};
+
+/// What is done to each tensor.
+type Work<'a> = dyn FnMut(&mut TensorRef) + 'a;
+
+impl ModelSpec {
+    /// Calls `work` with every tensor that is named, so that one specification serves files that name them otherwise.
+    pub fn each_tensor(&mut self, work: &mut Work<'_>) {
+        let embedding = &mut self.embedding;
+        work(&mut embedding.table);
+        embedding.positions.iter_mut().for_each(|positions| work(&mut positions.table));
+        embedding.token_types.iter_mut().for_each(&mut *work);
+        norms([&mut embedding.norm, &mut self.final_norm], work);
+        self.layers.iter_mut().for_each(|layer| layer.each_tensor(work));
+        match &mut self.head {
+            Head::None => {}
+            Head::Logits { linear, .. } => linear.each_tensor(work),
+            Head::Classifier { dense, out } => {
+                [dense, out].into_iter().for_each(|linear| linear.each_tensor(work))
+            }
+        }
+    }
+}
+
+impl LayerSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        self.mixer.each_tensor(work);
+        for around in [&mut self.mixer_norms, &mut self.mlp_norms] {
+            norms([&mut around.before, &mut around.after, &mut around.last], work);
+        }
+        self.mlp.each_tensor(work);
+    }
+}
+
+impl AttentionSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        let Self { query, key, value, output, query_norm, key_norm, rope, .. } = self;
+        [query, key, value, output].into_iter().for_each(|linear| linear.each_tensor(work));
+        norms([query_norm, key_norm], work);
+        rope.iter_mut().for_each(|rope| rope.each_tensor(work));
+    }
+}
+
+impl RopeSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        let factors = match &mut self.scaling {
+            RopeScaling::Factors(factors) => vec![factors],
+            RopeScaling::LongRope(long) => vec![&mut long.short, &mut long.long],
+            _ => Vec::new(),
+        };
+        for factors in factors {
+            if let Factors::Tensor(tensor) = factors {
+                work(tensor);
+            }
+        }
+    }
+}
+
+impl Mlp {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        match self {
+            Self::Gated { gate, up, down, .. } => {
+                [gate, up, down].into_iter().for_each(|linear| linear.each_tensor(work));
+            }
+            Self::Plain { up, down, .. } => {
+                [up, down].into_iter().for_each(|linear| linear.each_tensor(work))
+            }
+            Self::Experts(spec) => {
+                spec.router.each_tensor(work);
+                spec.routing.correction.iter_mut().for_each(&mut *work);
+                for ExpertSpec { gate, up, down } in &mut spec.experts {
+                    [gate, up, down].into_iter().for_each(|linear| linear.each_tensor(work));
+                }
+                if let Some(SharedSpec { mlp, gate }) = &mut spec.shared {
+                    mlp.each_tensor(work);
+                    gate.iter_mut().for_each(|gate| gate.each_tensor(work));
+                }
+            }
+        }
+    }
+}
+
+impl LinearSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        work(&mut self.weight);
+        self.bias.iter_mut().for_each(work);
+    }
+}
+
+fn norms<const N: usize>(norms: [&mut Option<NormSpec>; N], work: &mut Work<'_>) {
+    for norm in norms.into_iter().flatten() {
+        work(&mut norm.weight);
+        norm.bias.iter_mut().for_each(&mut *work);
+    }
+}
