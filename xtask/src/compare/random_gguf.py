@@ -16,6 +16,11 @@ SHAPES = {
     "qwen2.5-0.5b": COMMON
     | {"arch": "qwen2", "pre": "qwen2", "layers": 24, "hidden": 896, "mlp": 4864, "heads": 14, "kv_heads": 2}
     | {"head_dim": 64, "vocab": 151936, "rope_base": 1e6, "context": 32768, "eps": 1e-6, "bias": True},
+    # Four of the 48 layers of Qwen3 30B-A3B: what a row goes through in each is what matters.
+    "qwen3-a3b-4-layers": COMMON
+    | {"arch": "qwen3moe", "pre": "qwen2", "layers": 4, "hidden": 2048, "mlp": 6144, "heads": 32, "kv_heads": 4}
+    | {"head_dim": 128, "vocab": 151936, "rope_base": 1e6, "context": 40960, "eps": 1e-6}
+    | {"experts": 128, "chosen": 8, "expert_mlp": 768},
 }
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 
@@ -40,6 +45,10 @@ def write_metadata(writer, shape):
     writer.add_rope_freq_base(shape["rope_base"])
     writer.add_layer_norm_rms_eps(shape["eps"])
     writer.add_vocab_size(shape["vocab"])
+    if "experts" in shape:
+        writer.add_expert_count(shape["experts"])
+        writer.add_expert_used_count(shape["chosen"])
+        writer.add_expert_feed_forward_length(shape["expert_mlp"])
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
 
 
@@ -65,6 +74,11 @@ def write_tensors(writer, shape):
         values = rng.standard_normal((rows, cols), dtype=np.float32) * 0.02
         writer.add_tensor(f"{name}.weight", values.astype(np.float16))
 
+    def stack(name, rows, cols):
+        shape_of_all = (shape["experts"], rows, cols)
+        values = rng.standard_normal(shape_of_all, dtype=np.float32) * 0.02
+        writer.add_tensor(f"{name}.weight", values.astype(np.float16))
+
     def ones(name, count):
         writer.add_tensor(f"{name}.weight", np.ones(count, dtype=np.float32))
 
@@ -79,6 +93,14 @@ def write_tensors(writer, shape):
             if shape["bias"]:
                 writer.add_tensor(f"{block}.attn_{name}.bias", np.full(rows, 0.01, dtype=np.float32))
         matrix(f"{block}.attn_output", hidden, queries)
+        if "experts" in shape:
+            ones(f"{block}.attn_q_norm", shape["head_dim"])
+            ones(f"{block}.attn_k_norm", shape["head_dim"])
+            matrix(f"{block}.ffn_gate_inp", shape["experts"], hidden)
+            inner = shape["expert_mlp"]
+            for name, rows, cols in [("gate", inner, hidden), ("up", inner, hidden), ("down", hidden, inner)]:
+                stack(f"{block}.ffn_{name}_exps", rows, cols)
+            continue
         matrix(f"{block}.ffn_gate", mlp, hidden)
         matrix(f"{block}.ffn_up", mlp, hidden)
         matrix(f"{block}.ffn_down", hidden, mlp)
