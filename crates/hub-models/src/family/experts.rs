@@ -35,6 +35,8 @@ pub(super) enum ExpertNames {
     Each,
     /// As Mixtral names those: `block_sparse_moe.experts.7.w3`.
     Mixtral,
+    /// As Granite has them: a tensor for gate and up of all experts, and one for down.
+    Granite,
     /// llama.cpp: a tensor for the matrices of all experts.
     Gguf,
 }
@@ -51,7 +53,7 @@ impl ExpertNames {
     fn layer(self, layer: usize) -> String {
         match self {
             Self::Each => format!("model.layers.{layer}.mlp"),
-            Self::Mixtral => format!("model.layers.{layer}.block_sparse_moe"),
+            Self::Mixtral | Self::Granite => format!("model.layers.{layer}.block_sparse_moe"),
             Self::Gguf => format!("blk.{layer}"),
         }
     }
@@ -68,6 +70,15 @@ impl ExpertNames {
             Self::Mixtral => {
                 TensorRef::new(format!("{folder}.experts.{expert}.{}.weight", choose(["w1", "w3", "w2"])))
             }
+            Self::Granite => {
+                let (name, each, at) = match matrix {
+                    Matrix::Gate => ("input_linear", 2 * rows, 0),
+                    Matrix::Up => ("input_linear", 2 * rows, rows),
+                    Matrix::Down => ("output_linear", rows, 0),
+                };
+                let start = expert * each + at;
+                TensorRef::rows(format!("{folder}.{name}.weight"), start..start + rows)
+            }
             Self::Gguf => {
                 let name = choose(["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"]);
                 TensorRef::rows(format!("{folder}.{name}.weight"), expert * rows..(expert + 1) * rows)
@@ -76,7 +87,11 @@ impl ExpertNames {
     }
 
     fn router(self, layer: usize) -> String {
-        let name = if self == Self::Gguf { "ffn_gate_inp" } else { "gate" };
+        let name = match self {
+            Self::Gguf => "ffn_gate_inp",
+            Self::Granite => "router.layer",
+            Self::Each | Self::Mixtral => "gate",
+        };
         format!("{}.{name}.weight", self.layer(layer))
     }
 
@@ -85,13 +100,23 @@ impl ExpertNames {
         format!("{}.{name}", self.layer(layer))
     }
 
-    fn shared(self, layer: usize, matrix: Matrix) -> String {
+    /// Returns a matrix of what every row goes through besides, that has so many rows.
+    fn shared(self, layer: usize, matrix: Matrix, rows: usize) -> TensorRef {
         let choose = |names: [&'static str; 3]| names[matrix as usize];
+        if self == Self::Granite {
+            let folder = format!("model.layers.{layer}.shared_mlp");
+            let input = format!("{folder}.input_linear.weight");
+            return match matrix {
+                Matrix::Gate => TensorRef::rows(input, 0..rows),
+                Matrix::Up => TensorRef::rows(input, rows..2 * rows),
+                Matrix::Down => TensorRef::new(format!("{folder}.output_linear.weight")),
+            };
+        }
         let name = match self {
             Self::Gguf => choose(["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"]),
             _ => choose(["shared_expert.gate_proj", "shared_expert.up_proj", "shared_expert.down_proj"]),
         };
-        format!("{}.{name}.weight", self.layer(layer))
+        TensorRef::new(format!("{}.{name}.weight", self.layer(layer)))
     }
 
     fn shared_gate(self, layer: usize) -> String {
@@ -147,9 +172,9 @@ impl Mixture {
         };
         let shared = self.shared.map(|(inner, is_gated)| SharedSpec {
             mlp: Box::new(Mlp::Gated {
-                gate: named(names.shared(layer, Matrix::Gate), hidden, inner),
-                up: named(names.shared(layer, Matrix::Up), hidden, inner),
-                down: named(names.shared(layer, Matrix::Down), inner, hidden),
+                gate: linear(names.shared(layer, Matrix::Gate, inner), hidden, inner),
+                up: linear(names.shared(layer, Matrix::Up, inner), hidden, inner),
+                down: linear(names.shared(layer, Matrix::Down, hidden), inner, hidden),
                 activation,
             }),
             gate: is_gated.then(|| named(names.shared_gate(layer), hidden, 1)),

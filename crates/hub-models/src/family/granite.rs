@@ -24,33 +24,39 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    let mut decoder = plain(keys)?;
+    decoder.biases.mlp = keys.flag("mlp_bias", false)?;
+    Ok(decoder.spec("granite", files))
+}
+
+/// Reads what Granite and its mixtures have in common.
+pub(super) fn plain(keys: &Keys<'_>) -> Result<Decoder, FamilyError> {
     let sizes = Sizes::from_config(keys)?;
     let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
     let attention = keys.flag("attention_bias", false)?;
-    let decoder = Decoder {
+    Ok(Decoder {
         activation: activation(keys, "hidden_act")?,
-        biases: Biases {
-            query_key_value: attention,
-            output: attention,
-            mlp: keys.flag("mlp_bias", false)?,
-            ..Biases::default()
-        },
+        biases: Biases { query_key_value: attention, output: attention, ..Biases::default() },
         score_scale: Some(keys.maybe_number("attention_multiplier")?.unwrap_or(1.0)),
         embedding_scale: keys.maybe_number("embedding_multiplier")?.unwrap_or(1.0),
         residual_scale: keys.maybe_number("residual_multiplier")?.unwrap_or(1.0),
         logit_scale: 1.0 / keys.maybe_number("logits_scaling")?.unwrap_or(1.0),
         is_tied: keys.flag("tie_word_embeddings", false)?,
         ..Decoder::new(Names::HuggingFace, sizes, None, rope)
-    };
-    Ok(decoder.spec("granite", files))
+    })
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    Ok(plain_gguf(keys, files)?.spec("granite", files))
+}
+
+/// Reads what the GGUF files of both have in common.
+pub(super) fn plain_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<Decoder, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
     // Granite's way to say that queries and keys are not rotated at all.
     keys.only("rope.scaling.finetuned", "true")?;
     let rope = rope::from_gguf(keys, files, Pairing::Interleaved, RopeShape::of(&sizes))?;
-    let decoder = Decoder {
+    Ok(Decoder {
         biases: Biases::in_gguf(files),
         score_scale: keys.maybe_number("attention.scale")?,
         embedding_scale: keys.maybe_number("embedding_scale")?.unwrap_or(1.0),
@@ -58,6 +64,5 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         logit_scale: 1.0 / keys.maybe_number("logit_scale")?.unwrap_or(1.0),
         is_tied: !files.has(Names::Gguf.head()),
         ..Decoder::new(Names::Gguf, sizes, None, rope)
-    };
-    Ok(decoder.spec("granite", files))
+    })
 }

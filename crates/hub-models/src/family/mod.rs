@@ -13,6 +13,7 @@ mod gemma2;
 mod gemma3;
 mod glm4;
 mod granite;
+mod granite_moe;
 mod keys;
 mod llama;
 mod ministral3;
@@ -55,6 +56,7 @@ static FAMILIES: &[&FamilySpec] = &[
     &gemma3::SPEC,
     &glm4::SPEC,
     &granite::SPEC,
+    &granite_moe::SPEC,
     &llama::SPEC,
     &ministral3::SPEC,
     &mistral::SPEC,

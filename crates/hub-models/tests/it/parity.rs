@@ -64,6 +64,8 @@ const DECODERS: &[&str] = &[
     "phi3-longrope",
     "phi4",
     "granite",
+    "granite-moe",
+    "granite-moe-shared",
 ];
 
 /// The executors that every model runs on; caches in `f32`, since the reference has no other.

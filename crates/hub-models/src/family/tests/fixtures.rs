@@ -6,7 +6,7 @@ use super::{spec_of, summary};
 const KINDS: [Kind; 3] = [Kind::Text, Kind::Embedding, Kind::Rerank];
 
 /// Reads a tiny model's folder, and checks that each of its tensors is used or left out with a reason.
-fn read(name: &str, form: ConfigForm) -> ModelSpec {
+pub(super) fn read(name: &str, form: ConfigForm) -> ModelSpec {
     let folder = TinyModel::new(name).config(form).write();
     let config = std::fs::read(folder.path().join("config.json")).unwrap();
     let weights = Weights::open(folder.path()).unwrap();

@@ -2,6 +2,7 @@
 
 mod configs;
 mod fixtures;
+mod listing;
 mod real;
 mod summary;
 

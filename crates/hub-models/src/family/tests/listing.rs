@@ -1,0 +1,132 @@
+//! `FAMILIES.md`: what the registry and the tiny models say of each family.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use hub_fixtures::{ConfigForm, Kind, gguf_models, models};
+use hub_nn::spec::{
+    Head, LayerSpec, Mask, Mlp, ModelSpec, NormKind, NormScope, Pairing, RopeScaling, Scoring, SublayerNorms,
+};
+
+use super::{super::FAMILIES, fixtures::read};
+
+const HEAD: &str = "# Families
+
+What `hub-models` reads, by family: written by a test from the registry in `src/family/mod.rs` and from the tiny models in
+`fixtures/models`, whose logits and greedy tokens are those of transformers 5.24.0 (and of 4.57.6 where that knows the
+family) on both executors. `HUB_RECORD=1 cargo test -p hub-models --lib families` writes it again. A new family:
+[docs/add-a-family.md](../../docs/add-a-family.md).
+
+| family | `architectures` in a Hugging Face folder | GGUF's `general.architecture` | what its layers do beside Llama's | tiny models |
+| --- | --- | --- | --- | --- |
+";
+
+#[test]
+fn families_are_listed_as_they_are() {
+    let kinds = [Kind::Text, Kind::Embedding, Kind::Rerank];
+    let all: Vec<(String, ModelSpec)> =
+        kinds.into_iter().flat_map(models).map(|name| (name.clone(), read(&name, ConfigForm::V5))).collect();
+    let files: BTreeSet<String> = kinds.into_iter().flat_map(gguf_models).collect();
+    let mut text = HEAD.to_owned();
+    for family in FAMILIES {
+        let own: Vec<_> = all.iter().filter(|(_, spec)| spec.family == family.name).collect();
+        assert!(!own.is_empty(), "{} has no tiny model", family.name);
+        let facts: BTreeSet<&str> = own.iter().flat_map(|(_, spec)| features(spec)).collect();
+        let code =
+            |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let gguf = family.gguf.as_ref().map_or_else(
+            || {
+                if own.iter().any(|(name, _)| files.contains(name)) {
+                    "another family's".to_owned()
+                } else {
+                    "-".to_owned()
+                }
+            },
+            |gguf| code(&[gguf.architecture]),
+        );
+        let names = own
+            .iter()
+            .map(|(name, _)| if files.contains(name) { format!("{name} (and GGUF)") } else { name.clone() });
+        text += &format!(
+            "| {} | {} | {gguf} | {} | {} |\n",
+            family.name,
+            code(family.architectures),
+            facts.into_iter().collect::<Vec<_>>().join(", "),
+            names.collect::<Vec<_>>().join(", "),
+        );
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("FAMILIES.md");
+    if std::env::var_os("HUB_RECORD").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+    assert_eq!(found, text, "write it again with HUB_RECORD=1");
+}
+
+/// Says what a model does that Llama 2 does not.
+fn features(spec: &ModelSpec) -> BTreeSet<&'static str> {
+    let mut facts = BTreeSet::new();
+    let mut fact = |is_so: bool, text: &'static str| {
+        if is_so {
+            facts.insert(text);
+        }
+    };
+    fact(spec.mask == Mask::Bidirectional, "sees both ways");
+    fact(spec.embedding.positions.is_some(), "learned positions");
+    fact(spec.embedding.scale != 1.0, "embedding scale");
+    if let Head::Logits { scale, soft_cap, .. } = &spec.head {
+        fact(*scale != 1.0, "logit scale");
+        fact(soft_cap.is_some(), "logit cap");
+        fact(spec.is_tied(), "tied head");
+    }
+    for layer in &spec.layers {
+        facts.extend(of_layer(layer));
+    }
+    facts
+}
+
+fn of_layer(layer: &LayerSpec) -> Vec<&'static str> {
+    let LayerSpec { mixer, mixer_norms, mlp, .. } = layer;
+    let SublayerNorms { before, after, last } = mixer_norms;
+    let norm = before.as_ref().or(after.as_ref()).or(last.as_ref());
+    let mut facts = Vec::new();
+    let mut fact = |is_so: bool, text: &'static str| {
+        if is_so {
+            facts.push(text);
+        }
+    };
+    fact(norm.is_some_and(|norm| norm.kind == NormKind::Layer), "LayerNorm");
+    fact(before.is_some() && after.is_some(), "norms around sublayers");
+    fact(before.is_none() && after.is_some(), "norms after sublayers");
+    fact(last.is_some(), "norms of the residual");
+    fact(layer.is_parallel, "attention beside the MLP");
+    fact(layer.residual_scale != 1.0, "residual scale");
+    fact(mixer.window.is_some(), "windows");
+    fact(mixer.soft_cap.is_some(), "score cap");
+    fact(mixer.temperature.is_some(), "queries by position");
+    let has_norms = mixer.query_norm.is_some();
+    fact(has_norms && mixer.norm_scope == NormScope::Head, "norms of query and key heads");
+    fact(has_norms && mixer.norm_scope == NormScope::Row, "norms of query and key rows");
+    fact(mixer.query.bias.is_some(), "attention biases");
+    match &mixer.rope {
+        None => fact(true, "layers without rotation"),
+        Some(rope) => {
+            fact(rope.pairing == Pairing::Interleaved, "rotation in pairs");
+            fact(rope.dims < mixer.head_dim, "part of a head rotated");
+            fact(matches!(rope.scaling, RopeScaling::Linear { .. }), "linear scaling");
+            fact(matches!(rope.scaling, RopeScaling::Dynamic { .. }), "dynamic scaling");
+            fact(matches!(rope.scaling, RopeScaling::Yarn(_)), "YaRN");
+            fact(matches!(rope.scaling, RopeScaling::Llama3(_)), "Llama 3's scaling");
+            fact(matches!(rope.scaling, RopeScaling::LongRope(_)), "LongRoPE");
+        }
+    }
+    match mlp {
+        Mlp::Gated { .. } => {}
+        Mlp::Plain { .. } => fact(true, "MLP without a gate"),
+        Mlp::Experts(experts) => {
+            fact(experts.routing.scoring == Scoring::Softmax, "experts by softmax");
+            fact(experts.routing.scoring == Scoring::Sigmoid, "experts by sigmoid");
+            fact(experts.shared.is_some(), "shared experts");
+        }
+    }
+    facts
+}
