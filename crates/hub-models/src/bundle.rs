@@ -9,7 +9,7 @@ use std::{
 use hub_base::Task;
 use hub_nn::{
     executor::{ExecutorOptions, Work},
-    spec::{Head, LeftOut, ModelSpec},
+    spec::{ExpertsSpec, Head, LeftOut, ModelSpec},
     state::Group,
     tokens::{SpecialTokens, Tokenizer},
     weights::{Format, Weights},
@@ -82,6 +82,8 @@ impl Bundle {
                 Format::Gguf => "gguf",
             },
             parameters,
+            active_parameters: parameters
+                .saturating_sub(spec.mixtures().map(ExpertsSpec::idle_parameters).sum()),
             file_bytes: self.weights.total_bytes(),
             files: self.weights.files().map(str::to_owned).collect(),
             weight_kinds,

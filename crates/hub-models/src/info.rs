@@ -21,6 +21,8 @@ pub struct ModelInfo {
     pub format: &'static str,
     /// Number of parameters.
     pub parameters: u64,
+    /// How many of them a token goes through: fewer where it goes through some experts of many.
+    pub active_parameters: u64,
     /// Bytes of all its tensors in the files.
     pub file_bytes: u64,
     /// The files of its weights, by path; none for the model inside this program.

@@ -62,12 +62,18 @@ fn files(details: &ModelDetails) -> Vec<Fact> {
         info.weight_kinds.iter().map(|(kind, tensors)| format!("{kind} ({tensors})")).collect();
     let place =
         model.path.as_ref().map_or("inside this program".to_owned(), |path| path.display().to_string());
+    let parameters = match info.active_parameters == info.parameters {
+        true => count(info.parameters),
+        false => {
+            format!("{}, of which a token takes {}", count(info.parameters), count(info.active_parameters))
+        }
+    };
     let mut facts = vec![
         ("name", model.name.to_string()),
         ("from", model.source.clone()),
         ("where", place),
         ("family", format!("{}, {}", info.family, info.format)),
-        ("parameters", count(info.parameters)),
+        ("parameters", parameters),
         ("weights", format!("{}: {}", Size(info.file_bytes), kinds.join(", "))),
         ("layers", format!("{}, {} wide", info.layers, info.hidden_size)),
         ("vocabulary", format!("{} tokens", info.vocab_size)),

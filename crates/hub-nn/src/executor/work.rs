@@ -1,15 +1,21 @@
+use std::collections::HashSet;
+
 use super::{ExecutorKind, ExecutorOptions, cpu::Packing};
 use crate::{
-    spec::{Head, ModelSpec, TensorRef, TensorUse},
+    spec::{ExpertSpec, ExpertsSpec, Head, ModelSpec, TensorRef, TensorUse},
     weights::Weights,
 };
 
 /// What computing with a model's weights takes: the part of a step that does not grow with the sequences.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Work {
     /// What every row goes through.
     pub body: Cost,
+    /// What all experts of all layers take together.
+    pub experts: Cost,
+    /// Which part of them a row goes through.
+    pub expert_share: f64,
     /// What the rows go through whose results are asked for: of a prompt the last one.
     pub head: Cost,
 }
@@ -32,11 +38,17 @@ impl Work {
         let mut work = Self::default();
         let packing = (options.kind != ExecutorKind::Candle).then(|| Packing::of(options, spec));
         let head = head(spec);
+        let experts: HashSet<&TensorRef> = spec.mixtures().flat_map(expert_matrices).collect();
+        work.expert_share = spec.mixtures().next().map_or(0.0, ExpertsSpec::share);
         for used in spec.distinct_tensors() {
             let is_head = head.contains(&used.tensor);
             let is_multiplied = is_head || *used.tensor != spec.embedding.table;
             let Some(width) = used.width.filter(|_| is_multiplied && !used.is_looked_up) else { continue };
-            let part = if is_head { &mut work.head } else { &mut work.body };
+            let part = match is_head {
+                true => &mut work.head,
+                false if experts.contains(used.tensor) => &mut work.experts,
+                false => &mut work.body,
+            };
             part.add(packing, &used, width, weights);
         }
         work
@@ -59,6 +71,13 @@ impl Cost {
             false => self.float_products += products,
         }
     }
+}
+
+fn expert_matrices(experts: &ExpertsSpec) -> impl Iterator<Item = &TensorRef> {
+    fn of_one(expert: &ExpertSpec) -> [&TensorRef; 3] {
+        [&expert.gate.weight, &expert.up.weight, &expert.down.weight]
+    }
+    experts.experts.iter().flat_map(of_one)
 }
 
 fn head(spec: &ModelSpec) -> Vec<&TensorRef> {

@@ -75,7 +75,26 @@ pub struct SharedSpec {
     pub gate: Option<LinearSpec>,
 }
 
+impl ExpertSpec {
+    /// Returns how many numbers its matrices have.
+    pub fn parameters(&self) -> u64 {
+        let numbers = |linear: &LinearSpec| linear.inputs as u64 * linear.outputs as u64;
+        [&self.gate, &self.up, &self.down].into_iter().map(numbers).sum()
+    }
+}
+
 impl ExpertsSpec {
+    /// Returns how many parameters a row does not go through.
+    pub fn idle_parameters(&self) -> u64 {
+        let idle = self.experts.len().saturating_sub(self.routing.chosen) as u64;
+        self.experts.first().map_or(0, |expert| idle * expert.parameters())
+    }
+
+    /// Returns which part of the experts a row goes through.
+    pub(crate) fn share(&self) -> f64 {
+        self.routing.chosen as f64 / self.experts.len().max(1) as f64
+    }
+
     pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
         self.router.collect(all);
         all.extend(

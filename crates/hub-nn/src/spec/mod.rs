@@ -168,6 +168,14 @@ impl ModelSpec {
         }
     }
 
+    /// Iterates over the mixtures of experts, layer by layer.
+    pub fn mixtures(&self) -> impl Iterator<Item = &ExpertsSpec> {
+        self.layers.iter().filter_map(|layer| match &layer.mlp {
+            Mlp::Experts(experts) => Some(&**experts),
+            _ => None,
+        })
+    }
+
     /// Tells whether the head reads the embedding's own table.
     pub fn is_tied(&self) -> bool {
         matches!(&self.head, Head::Logits { linear, .. } if linear.weight == self.embedding.table)

@@ -13,15 +13,20 @@ impl Bound {
     /// Returns tokens a second of a step with `rows` rows, of which `results` go through the head.
     pub(super) fn tokens_per_s(&self, rows: usize, results: usize) -> f64 {
         let Limits { read_bytes_per_s, ops_per_s, byte_ops_per_s } = self.limits;
-        let Work { body, head, .. } = self.work;
-        let read = (body.weight_bytes + head.weight_bytes) as f64 / read_bytes_per_s.median.max(1.0);
+        let Work { body, head, experts, expert_share, .. } = self.work;
+        // Rows that choose by themselves read so much of all experts in the mean.
+        let chosen = 1.0 - (1.0 - expert_share).powf(rows as f64);
+        let bytes = (body.weight_bytes + head.weight_bytes) as f64 + chosen * experts.weight_bytes as f64;
+        let read = bytes / read_bytes_per_s.median.max(1.0);
         let arithmetic = |cost: Cost, rows: usize| {
             let bytes = cost.byte_products as f64 / byte_ops_per_s.median.max(1.0);
             let floats = cost.float_products as f64 / ops_per_s.median.max(1.0);
             // A product is a multiplication and an addition.
             2.0 * rows as f64 * (bytes + floats)
         };
-        rows as f64 / read.max(arithmetic(body, rows) + arithmetic(head, results)).max(1e-9)
+        let multiply =
+            arithmetic(body, rows) + arithmetic(head, results) + expert_share * arithmetic(experts, rows);
+        rows as f64 / read.max(multiply).max(1e-9)
     }
 }
 
@@ -46,5 +51,12 @@ mod tests {
         is(1, 1, 10.0);
         is(2, 2, 20.0);
         is(100, 1, 100.0 / 2.51);
+
+        // A quarter of the experts is read for a row, 7 of 16 for two that choose by themselves.
+        work.expert_share = 0.25;
+        work.experts.weight_bytes = 400_000_000;
+        let bound = Bound { limits: bound.limits, work };
+        assert!((bound.tokens_per_s(1, 1) - 5.0).abs() < 1e-6);
+        assert!((bound.tokens_per_s(2, 2) - 2.0 / 0.275).abs() < 1e-6);
     }
 }
