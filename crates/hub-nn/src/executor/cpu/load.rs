@@ -13,15 +13,16 @@ use hub_kernels::{Attention, Cpu, Function, Kind, Packed, TILE, round_to_bytes};
 use super::{
     Layer, Linear, Model, ModelHead, Norm, Table, Widths,
     layer::{self, Experts, Stack},
+    packing::{Packing, Packs},
 };
 use crate::{
     Device, Error,
-    executor::{EncoderWeights, ExecutorOptions, rope::Ropes, routing::Routing},
+    executor::{rope::Ropes, routing::Routing},
     spec::{
         self, Activation, AttentionSpec, ExpertSpec, ExpertsSpec, Head, LayerSpec, LinearSpec, Mask,
-        ModelSpec, NormSpec, RopeSpec, SharedSpec, TensorRef, TensorUse,
+        ModelSpec, NormSpec, RopeSpec, SharedSpec, TensorRef,
     },
-    weights::{PackedFile, PackedPlace, RawTensor, Stamp, TensorInfo, WeightKind, Weights},
+    weights::{PackedFile, PackedPlace, RawTensor, Stamp, Weights},
 };
 
 /// Reads and packs what a specification names, checks it, and pays for it first.
@@ -204,6 +205,12 @@ impl<'a> Loader<'a> {
         let Some(first) = experts.first().map(&part) else { return Err(missing("experts")) };
         let (name, rows, cols) = (first.weight.name.as_str(), first.outputs, first.inputs);
         let packs = self.packing.kind(self.weights.info(name).ok_or_else(|| missing(name))?);
+        for tensor in experts.iter().map(|expert| &part(expert).weight) {
+            let info = self.weights.info(&tensor.name).ok_or_else(|| missing(&tensor.name))?;
+            if self.packing.kind(info).kind() != packs.kind() {
+                return Err(Error::WeightKind { name: tensor.name.clone(), kind: info.kind.as_str() });
+            }
+        }
         let each = rows.next_multiple_of(TILE);
         let shape = (each * experts.len(), cols);
         let key = TensorRef::new(format!("{name}, {} experts", experts.len()));
@@ -419,101 +426,4 @@ impl<'a> Kept<'a> {
         let file = PackedFile::open(place.path(), &stamps);
         Some(Self { place, stamps, file })
     }
-}
-
-/// As what the matrices of a model are packed.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::executor) struct Packing {
-    /// Whether plain numbers become bytes.
-    rounds: bool,
-}
-
-/// As what a matrix is packed.
-enum Packs {
-    AsStored(Kind),
-    /// Plain numbers as [`Kind::Q8_0`].
-    Rounded,
-    /// Numbers of a kind that is not multiplied with, as plain ones.
-    Widened,
-}
-
-impl Packs {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::AsStored(kind) => *kind,
-            Self::Rounded => Kind::Q8_0,
-            Self::Widened => Kind::F32,
-        }
-    }
-}
-
-impl Packing {
-    pub(in crate::executor) fn of(options: ExecutorOptions, spec: &ModelSpec) -> Self {
-        let is_encoder = spec.mask == Mask::Bidirectional;
-        Self { rounds: is_encoder && options.encoder_weights == EncoderWeights::Q8 }
-    }
-
-    fn kind(self, info: &TensorInfo) -> Packs {
-        let cols = info.shape.last().copied().unwrap_or(1);
-        if self.rounds && info.kind.is_float() && cols.is_multiple_of(Kind::Q8_0.block()) {
-            return Packs::Rounded;
-        }
-        stored(info.kind).map_or(Packs::Widened, Packs::AsStored)
-    }
-
-    /// Whether products with a matrix are products of bytes.
-    pub(in crate::executor) fn multiplies_bytes(self, info: &TensorInfo) -> bool {
-        match self.kind(info) {
-            Packs::AsStored(_) => info.kind.is_quantized(),
-            Packs::Rounded => true,
-            Packs::Widened => false,
-        }
-    }
-
-    /// Returns how many bytes the tensors of a specification take once they are loaded.
-    fn weight_bytes(self, spec: &ModelSpec, weights: &Weights) -> u64 {
-        let bytes = |used: &TensorUse<'_>| self.tensor_bytes(used, weights);
-        spec.distinct_tensors().iter().map(bytes).fold(0, u64::saturating_add)
-    }
-
-    /// Returns how many bytes one of them takes.
-    pub(in crate::executor) fn tensor_bytes(self, used: &TensorUse<'_>, weights: &Weights) -> u64 {
-        let Some(info) = weights.info(&used.tensor.name) else { return 0 };
-        let (rows, all_rows) = used.rows_of(info.rows());
-        match info.shape.as_slice() {
-            [.., cols] if used.width.is_some() && !used.is_looked_up => {
-                Packed::bytes_of(self.kind(info).kind(), rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
-            }
-            _ => (info.elements() / all_rows * rows) as u64 * 4,
-        }
-    }
-}
-
-/// Returns how many bytes the tensors of a specification take once they are loaded.
-pub(in crate::executor) fn weight_bytes(
-    options: ExecutorOptions,
-    spec: &ModelSpec,
-    weights: &Weights,
-) -> u64 {
-    Packing::of(options, spec).weight_bytes(spec, weights)
-}
-
-/// Returns the kind that a matrix is packed as, if it is packed as it is.
-fn stored(kind: WeightKind) -> Option<Kind> {
-    Some(match kind {
-        WeightKind::F32 => Kind::F32,
-        WeightKind::F16 => Kind::F16,
-        WeightKind::BF16 => Kind::BF16,
-        WeightKind::Q4_0 => Kind::Q4_0,
-        WeightKind::Q4_1 => Kind::Q4_1,
-        WeightKind::Q5_0 => Kind::Q5_0,
-        WeightKind::Q5_1 => Kind::Q5_1,
-        WeightKind::Q8_0 => Kind::Q8_0,
-        WeightKind::Q2K => Kind::Q2K,
-        WeightKind::Q3K => Kind::Q3K,
-        WeightKind::Q4K => Kind::Q4K,
-        WeightKind::Q5K => Kind::Q5K,
-        WeightKind::Q6K => Kind::Q6K,
-        _ => return None,
-    })
 }

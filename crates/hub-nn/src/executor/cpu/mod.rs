@@ -6,6 +6,7 @@
 mod experts;
 mod layer;
 mod load;
+mod packing;
 mod plan;
 mod step;
 
@@ -14,7 +15,7 @@ use std::ops::Range;
 use hub_base::{CancelToken, ProgressSink, Reservation};
 use hub_kernels::{Cpu, KvBlock, KvKind};
 
-pub(super) use self::load::{Packing, weight_bytes};
+pub(super) use self::packing::{Packing, weight_bytes};
 use self::{
     layer::{Layer, Linear, Norm},
     load::Loader,

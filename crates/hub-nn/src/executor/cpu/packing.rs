@@ -1,0 +1,106 @@
+//! As what matrices are packed, and how many bytes that takes.
+
+use hub_kernels::{Kind, Packed};
+
+use crate::{
+    executor::{EncoderWeights, ExecutorOptions},
+    spec::{Mask, ModelSpec, TensorUse},
+    weights::{TensorInfo, WeightKind, Weights},
+};
+
+/// As what the matrices of a model are packed.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::executor) struct Packing {
+    /// Whether plain numbers become bytes.
+    rounds: bool,
+}
+
+/// As what a matrix is packed.
+pub(super) enum Packs {
+    AsStored(Kind),
+    /// Plain numbers as [`Kind::Q8_0`].
+    Rounded,
+    /// Numbers of a kind that is not multiplied with, as plain ones.
+    Widened,
+}
+
+impl Packs {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::AsStored(kind) => *kind,
+            Self::Rounded => Kind::Q8_0,
+            Self::Widened => Kind::F32,
+        }
+    }
+}
+
+impl Packing {
+    pub(in crate::executor) fn of(options: ExecutorOptions, spec: &ModelSpec) -> Self {
+        let is_encoder = spec.mask == Mask::Bidirectional;
+        Self { rounds: is_encoder && options.encoder_weights == EncoderWeights::Q8 }
+    }
+
+    pub(super) fn kind(self, info: &TensorInfo) -> Packs {
+        let cols = info.shape.last().copied().unwrap_or(1);
+        if self.rounds && info.kind.is_float() && cols.is_multiple_of(Kind::Q8_0.block()) {
+            return Packs::Rounded;
+        }
+        stored(info.kind).map_or(Packs::Widened, Packs::AsStored)
+    }
+
+    /// Whether products with a matrix are products of bytes.
+    pub(in crate::executor) fn multiplies_bytes(self, info: &TensorInfo) -> bool {
+        match self.kind(info) {
+            Packs::AsStored(_) => info.kind.is_quantized(),
+            Packs::Rounded => true,
+            Packs::Widened => false,
+        }
+    }
+
+    /// Returns how many bytes the tensors of a specification take once they are loaded.
+    pub(super) fn weight_bytes(self, spec: &ModelSpec, weights: &Weights) -> u64 {
+        let bytes = |used: &TensorUse<'_>| self.tensor_bytes(used, weights);
+        spec.distinct_tensors().iter().map(bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Returns how many bytes one of them takes.
+    pub(in crate::executor) fn tensor_bytes(self, used: &TensorUse<'_>, weights: &Weights) -> u64 {
+        let Some(info) = weights.info(&used.tensor.name) else { return 0 };
+        let (rows, all_rows) = used.rows_of(info.rows());
+        match info.shape.as_slice() {
+            [.., cols] if used.width.is_some() && !used.is_looked_up => {
+                Packed::bytes_of(self.kind(info).kind(), rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
+            }
+            _ => (info.elements() / all_rows * rows) as u64 * 4,
+        }
+    }
+}
+
+/// Returns how many bytes the tensors of a specification take once they are loaded.
+pub(in crate::executor) fn weight_bytes(
+    options: ExecutorOptions,
+    spec: &ModelSpec,
+    weights: &Weights,
+) -> u64 {
+    Packing::of(options, spec).weight_bytes(spec, weights)
+}
+
+/// Returns the kind that a matrix is packed as, if it is packed as it is.
+fn stored(kind: WeightKind) -> Option<Kind> {
+    Some(match kind {
+        WeightKind::F32 => Kind::F32,
+        WeightKind::F16 => Kind::F16,
+        WeightKind::BF16 => Kind::BF16,
+        WeightKind::Q4_0 => Kind::Q4_0,
+        WeightKind::Q4_1 => Kind::Q4_1,
+        WeightKind::Q5_0 => Kind::Q5_0,
+        WeightKind::Q5_1 => Kind::Q5_1,
+        WeightKind::Q8_0 => Kind::Q8_0,
+        WeightKind::Q2K => Kind::Q2K,
+        WeightKind::Q3K => Kind::Q3K,
+        WeightKind::Q4K => Kind::Q4K,
+        WeightKind::Q5K => Kind::Q5K,
+        WeightKind::Q6K => Kind::Q6K,
+        _ => return None,
+    })
+}
