@@ -70,6 +70,14 @@ impl Block {
                 self.d = half(raw, 0);
                 self.q[..32].copy_from_slice(&raw[2..34]);
             }
+            Kind::IQ4NL => {
+                self.d = half(raw, 0);
+                self.nibbles(&raw[2..18]);
+            }
+            Kind::MXFP4 => {
+                self.d = half_scale(raw[0]);
+                self.nibbles(&raw[1..17]);
+            }
             Kind::Q2K => self.read_q2(raw),
             Kind::Q3K => self.read_q3(raw),
             Kind::Q4K => {
@@ -173,6 +181,12 @@ impl Block {
 
 fn half(raw: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([raw[at], raw[at + 1]])
+}
+
+/// Returns half of what a scale of eight bits stands for, E8M0: a power of two. Below 2^-24, which is less than any model
+/// has, it becomes zero, and above 2^15 infinite.
+fn half_scale(exponent: u8) -> u16 {
+    half::f16::from_f32((f32::from(exponent) - 128.0).exp2()).to_bits()
 }
 
 /// Changes the sign of an `f16`.

@@ -16,10 +16,17 @@ pub enum Kind {
     Q4K,
     Q5K,
     Q6K,
+    IQ4NL,
+    MXFP4,
     F16,
     BF16,
     F32,
 }
+
+/// The numbers that four bits of [`Kind::IQ4NL`] stand for, as llama.cpp has them (`kvalues_iq4nl`).
+const IQ4NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/// Twice the numbers that four bits of [`Kind::MXFP4`] stand for: E2M1 of the OCP Microscaling Formats, version 1.0.
+const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Where the bits of quantized numbers lie in a packed tile, for 32 columns; see [`crate::packed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +43,15 @@ pub(crate) enum Planes {
     TwoOne,
     /// A byte each, with a sign.
     Eight,
+    /// Four bits each, which stand for a number of a table.
+    Table(&'static [i8; 16]),
     /// Numbers are not taken apart.
     None,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -53,6 +62,8 @@ impl Kind {
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::IQ4NL,
+        Self::MXFP4,
         Self::F16,
         Self::BF16,
         Self::F32,
@@ -75,7 +86,8 @@ impl Kind {
     /// Returns how many bytes a block has in a file.
     pub const fn block_bytes(self) -> usize {
         match self {
-            Self::Q4_0 => 18,
+            Self::Q4_0 | Self::IQ4NL => 18,
+            Self::MXFP4 => 17,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
             Self::Q5_1 => 24,
@@ -133,18 +145,25 @@ impl Kind {
             Self::Q2K => Planes::Two,
             Self::Q3K => Planes::TwoOne,
             Self::Q8_0 => Planes::Eight,
+            Self::IQ4NL => Planes::Table(&IQ4NL),
+            Self::MXFP4 => Planes::Table(&E2M1),
             Self::F16 | Self::BF16 | Self::F32 => Planes::None,
         }
     }
 }
 
 impl Planes {
+    /// Whether numbers come out with their signs.
+    pub(crate) const fn is_signed(self) -> bool {
+        matches!(self, Self::Eight | Self::Table(_))
+    }
+
     /// Returns how many bytes 32 columns of a tile take.
     pub(crate) const fn bytes(self) -> usize {
         match self {
             Self::Two => 128,
             Self::TwoOne => 192,
-            Self::Four => 256,
+            Self::Four | Self::Table(_) => 256,
             Self::FourOne => 320,
             Self::FourTwo => 384,
             Self::Eight => 512,

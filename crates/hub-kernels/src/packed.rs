@@ -341,7 +341,7 @@ fn put(planes: Planes, out: &mut [[u8; 4]], lane: usize, steps: &[u32; 8]) {
     let one = |shift: u32| (0..8).fold(0, |all, step| all | (steps[step] >> shift & 0x0101_0101) << step);
     match planes {
         Planes::Eight => (0..8).for_each(|at| line(at, steps[at])),
-        Planes::Four => (0..4).for_each(|at| line(at, four(at))),
+        Planes::Four | Planes::Table(_) => (0..4).for_each(|at| line(at, four(at))),
         Planes::FourOne => {
             (0..4).for_each(|at| line(at, four(at)));
             line(4, one(4));
@@ -370,6 +370,7 @@ pub(crate) fn number(planes: Planes, bytes: &[u8], lane: usize, at: usize) -> i3
     match planes {
         Planes::Eight => i32::from(bytes[step * STEP + byte].cast_signed()),
         Planes::Four => i32::from(four()),
+        Planes::Table(table) => i32::from(table[usize::from(four())]),
         Planes::FourOne => i32::from(four() | one(&bytes[256..]) << 4),
         Planes::FourTwo => i32::from(four() | two(&bytes[256..]) << 4),
         Planes::Two => i32::from(two(bytes)),

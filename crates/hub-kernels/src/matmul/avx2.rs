@@ -33,7 +33,7 @@ pub(super) fn add(weights: &Packed, tile: usize, x: &Activations, first: usize, 
             }
         };
     }
-    kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K);
+    kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K IQ4NL MXFP4);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -68,15 +68,15 @@ fn few<const K: usize, const T: usize>(
         let x = x.block::<K, T>(at);
         let lines = block[layout.planes..].as_chunks::<STEP>().0;
         let factors = |group: usize, half: usize| scales::<K>(&block[layout.scales..], group, half);
-        let dots = if matches!(kind, Kind::Q8_0) {
-            signed::<T>(lines, x.q, |step| prefetch_ahead::<K>(block, ahead, 0, step))
+        let number = |unit: usize, step: usize, half: usize| {
+            if half == 0 {
+                prefetch_ahead::<K>(block, ahead, unit, step);
+            }
+            number::<K>(lines, unit, step, half)
+        };
+        let dots = if kind.planes().is_signed() {
+            signed::<T>(|step, half| number(0, step, half), x.q)
         } else {
-            let number = |unit: usize, step: usize, half: usize| {
-                if half == 0 {
-                    prefetch_ahead::<K>(block, ahead, unit, step);
-                }
-                number::<K>(lines, unit, step, half)
-            };
             unsigned::<K, T>(number, x.q, factors)
         };
         for half in 0..2 {
@@ -103,7 +103,7 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
     let blocks = CHUNK / kind.block();
     for (chunk, bytes) in tile.chunks(blocks * layout.bytes).enumerate() {
         // Bytes need no taking apart.
-        let packed = bytes.chunks_exact(layout.bytes).filter(|_| !matches!(kind, Kind::Q8_0));
+        let packed = bytes.chunks_exact(layout.bytes).filter(|_| kind.planes() != Planes::Eight);
         for (block, lines) in packed.zip(lines.chunks_exact_mut(kind.block() / 4)) {
             unpack_block::<K>(block, blocks * layout.bytes, lines);
         }
@@ -122,11 +122,16 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
             for (at, block) in bytes.chunks_exact(layout.bytes).enumerate() {
                 let x = x.block::<K, PANEL>(chunk * blocks + at);
                 let lines = &lines[at * kind.block() / 4..][..const { kind_of(K).block() / 4 }];
-                let dots = if matches!(kind, Kind::Q8_0) {
-                    let lines = block[layout.planes..].as_chunks().0;
-                    signed::<PANEL>(lines, x.q, |step| {
-                        prefetch_ahead::<K>(block, blocks * layout.bytes, 0, step)
-                    })
+                let dots = if kind.planes().is_signed() {
+                    let is_packed = kind.planes() == Planes::Eight;
+                    let lines = if is_packed { block[layout.planes..].as_chunks().0 } else { lines };
+                    let number = |step: usize, half: usize| {
+                        if is_packed && half == 0 {
+                            prefetch_ahead::<K>(block, blocks * layout.bytes, 0, step);
+                        }
+                        load(&lines[step], half)
+                    };
+                    signed::<PANEL>(number, x.q)
                 } else {
                     let number = |unit: usize, step: usize, half| load(&lines[8 * unit + step], half);
                     unsigned::<K, PANEL>(number, x.q, |group, half| load_i32(&factors[group][half]))
@@ -224,13 +229,12 @@ fn unsigned<const K: usize, const T: usize>(
 /// Sums up products of signed weights: the sign moves to the activation, since one factor must be unsigned.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn signed<const T: usize>(lines: &[Line], q: &[[i8; 4]], before: impl Fn(usize)) -> [[__m256i; T]; 2] {
+fn signed<const T: usize>(number: impl Fn(usize, usize) -> __m256i, q: &[[i8; 4]]) -> [[__m256i; T]; 2] {
     let mut wide = [[_mm256_setzero_si256(); T]; 2];
     let ones = _mm256_set1_epi16(1);
-    for (step, (line, q)) in lines.iter().zip(q.chunks_exact(T)).enumerate() {
-        before(step);
+    for (step, q) in q.chunks_exact(T).enumerate() {
         for (half, wide) in wide.iter_mut().enumerate() {
-            let weights = load(line, half);
+            let weights = number(step, half);
             let absolute = _mm256_abs_epi8(weights);
             for (wide, q) in wide.iter_mut().zip(q) {
                 let q = _mm256_set1_epi32(i32::from_ne_bytes(q.map(i8::cast_unsigned)));
@@ -250,7 +254,7 @@ const fn steps(kind: Kind) -> usize {
         Planes::Four => 15,
         Planes::FourOne => 31,
         Planes::FourTwo => 63,
-        Planes::Eight | Planes::None => 127,
+        Planes::Eight | Planes::Table(_) | Planes::None => 127,
     };
     let (fit, group) = (32_767 / (254 * largest), kind.group() / 4);
     let steps = if fit < group { fit } else { group };
@@ -278,6 +282,11 @@ fn number<const K: usize>(lines: &[Line], unit: usize, step: usize, half: usize)
     match planes {
         Planes::Eight => load(&lines[step], half),
         Planes::Four => four(),
+        Planes::Table(table) => {
+            // SAFETY: 16 bytes are there, and need no alignment.
+            let table = unsafe { _mm_loadu_si128(table.as_ptr().cast()) };
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), four())
+        }
         Planes::FourOne => _mm256_or_si256(four(), bits(4, step, 1, 4)),
         Planes::FourTwo => _mm256_or_si256(four(), bits(4 + step / 4, step % 4 * 2, 3, 4)),
         Planes::Two => bits(step / 4, step % 4 * 2, 3, 0),

@@ -49,7 +49,7 @@ impl DotsOp for Tile<'_> {
                 }
             };
         }
-        kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K);
+        kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K IQ4NL MXFP4);
     }
 }
 
@@ -330,7 +330,7 @@ impl<S: Dots> Factors<S> {
 /// What was added to every number of a kind without minima: a power of two, of which this is the exponent.
 const fn shift(kind: Kind) -> u32 {
     match kind.planes() {
-        Planes::Eight => 7,
+        Planes::Eight | Planes::Table(_) => 7,
         _ => kind.zero().trailing_zeros(),
     }
 }
@@ -343,6 +343,7 @@ pub(super) fn number<S: Dots, const K: usize>(simd: S, lines: &[Line], unit: usi
     match planes {
         Planes::Eight => simd.xor(simd.load_line(&lines[step]), simd.splat_i32(i32::from_ne_bytes([128; 4]))),
         Planes::Four => four(simd, lines, step),
+        Planes::Table(_) => simd.lookup(four(simd, lines, step), const { &unsigned_table(kind_of(K)) }),
         Planes::FourOne => simd.or(four(simd, lines, step), bits(simd, &lines[4], step, 1, 4)),
         Planes::FourTwo => {
             simd.or(four(simd, lines, step), bits(simd, &lines[4 + step / 4], step % 4 * 2, 3, 4))
@@ -353,6 +354,19 @@ pub(super) fn number<S: Dots, const K: usize>(simd: S, lines: &[Line], unit: usi
         }
         Planes::None => simd.splat_i32(0),
     }
+}
+
+/// Returns what four bits of a kind stand for, with 128 added: without signs.
+const fn unsigned_table(kind: Kind) -> [u8; 16] {
+    let mut out = [0; 16];
+    if let Planes::Table(table) = kind.planes() {
+        let mut at = 0;
+        while at < 16 {
+            out[at] = table[at].cast_unsigned() ^ 128;
+            at += 1;
+        }
+    }
+    out
 }
 
 /// Returns the low four bits of a step.

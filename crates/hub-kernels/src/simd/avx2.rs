@@ -360,6 +360,14 @@ impl Dots for Avx2<true> {
         // SAFETY: an `Avx2` is the proof that the instruction is there.
         unsafe { Sixteen(_mm256_cvtepi32_ps(v.0), _mm256_cvtepi32_ps(v.1)) }
     }
+
+    #[inline(always)]
+    fn lookup(self, bytes: Whole, table: &[u8; LANES]) -> Whole {
+        // SAFETY: 16 bytes are there, and need no alignment; an `Avx2` is the proof that the instructions are there.
+        let table = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) };
+        // SAFETY: as above.
+        unsafe { Whole(_mm256_shuffle_epi8(table, bytes.0), _mm256_shuffle_epi8(table, bytes.1)) }
+    }
 }
 
 /// Splits sixteen, or 64, into two halves.

@@ -287,6 +287,11 @@ impl Dots for Avx512 {
     fn to_f32(self, v: __m512i) -> __m512 {
         call!(_mm512_cvtepi32_ps, v)
     }
+
+    #[inline(always)]
+    fn lookup(self, bytes: __m512i, table: &[u8; LANES]) -> __m512i {
+        call!(_mm512_shuffle_epi8, call!(_mm512_broadcast_i32x4, load!(_mm_loadu_si128, table)), bytes)
+    }
 }
 
 /// Puts the bytes of both side by side. Called where AVX-512 is.

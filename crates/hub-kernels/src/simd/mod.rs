@@ -100,6 +100,8 @@ pub(crate) trait Dots: Simd {
     /// Widens unsigned bytes to 16 bits, two side by side.
     fn widen_u8_pairs(self, even: &[u8; LANES], odd: &[u8; LANES]) -> Self::I;
     fn to_f32(self, v: Self::I) -> Self::F;
+    /// Replaces bytes below 16 by those of the table.
+    fn lookup(self, bytes: Self::I, table: &[u8; 16]) -> Self::I;
 }
 
 /// A computation that is compiled for every set of instructions that has [`Dots`].

@@ -1,5 +1,5 @@
 use half::f16;
-use wide::{f32x4, i16x8, i32x4, u16x8, u32x4};
+use wide::{f32x4, i8x16, i16x8, i32x4, u16x8, u32x4};
 
 use super::{Dots, LANES, Line, Simd};
 
@@ -267,6 +267,12 @@ impl Dots for Portable {
     #[inline(always)]
     fn to_f32(self, v: Self::I) -> Self::F {
         bytemuck::cast(v.map(i32x4::round_float))
+    }
+
+    #[inline(always)]
+    fn lookup(self, bytes: Self::I, table: &[u8; LANES]) -> Self::I {
+        let table: i8x16 = bytemuck::cast(*table);
+        bytes.map(|bytes| bytemuck::cast(table.shuffle_zeroing(bytemuck::cast(bytes))))
     }
 }
 
