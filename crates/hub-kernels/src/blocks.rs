@@ -74,6 +74,7 @@ impl Block {
                 self.d = half(raw, 0);
                 self.nibbles(&raw[2..18]);
             }
+            Kind::IQ4XS => self.read_iq4_xs(raw),
             Kind::MXFP4 => {
                 self.d = half_scale(raw[0]);
                 self.nibbles(&raw[1..17]);
@@ -165,6 +166,16 @@ impl Block {
             let low = raw[half * 64 + quarter % 2 * 32 + lane] >> (quarter / 2 * 4) & 15;
             low | (raw[128 + half * 32 + lane] >> (2 * quarter) & 3) << 4
         });
+    }
+
+    fn read_iq4_xs(&mut self, raw: &[u8]) {
+        self.d = half(raw, 0);
+        let high = half(raw, 2);
+        for at in 0..8 {
+            let low = raw[4 + at / 2] >> (at % 2 * 4) & 15;
+            self.scales[at] = (low | ((high >> (2 * at)) as u8 & 3) << 4).cast_signed() - 32;
+        }
+        self.runs_of_32(|run, _, lane| raw[8 + run * 16 + lane % 16] >> (lane / 16 * 4) & 15);
     }
 
     /// Computes all numbers from the run of 32 they are in, what they were, and their place in the run. Within a run

@@ -17,13 +17,14 @@ pub enum Kind {
     Q5K,
     Q6K,
     IQ4NL,
+    IQ4XS,
     MXFP4,
     F16,
     BF16,
     F32,
 }
 
-/// The numbers that four bits of [`Kind::IQ4NL`] stand for, as llama.cpp has them (`kvalues_iq4nl`).
+/// The numbers that four bits of [`Kind::IQ4NL`] and [`Kind::IQ4XS`] stand for, as llama.cpp has them (`kvalues_iq4nl`).
 const IQ4NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 /// Twice the numbers that four bits of [`Kind::MXFP4`] stand for: E2M1 of the OCP Microscaling Formats, version 1.0.
 const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
@@ -51,7 +52,7 @@ pub(crate) enum Planes {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -63,6 +64,7 @@ impl Kind {
         Self::Q5K,
         Self::Q6K,
         Self::IQ4NL,
+        Self::IQ4XS,
         Self::MXFP4,
         Self::F16,
         Self::BF16,
@@ -88,6 +90,7 @@ impl Kind {
         match self {
             Self::Q4_0 | Self::IQ4NL => 18,
             Self::MXFP4 => 17,
+            Self::IQ4XS => 136,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
             Self::Q5_1 => 24,
@@ -104,7 +107,7 @@ impl Kind {
 
     /// Whether blocks have 256 numbers, and groups whose scales are whole numbers.
     pub(crate) const fn is_super(self) -> bool {
-        matches!(self, Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K)
+        matches!(self, Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS)
     }
 
     /// Returns how many numbers share a scale.
@@ -145,7 +148,7 @@ impl Kind {
             Self::Q2K => Planes::Two,
             Self::Q3K => Planes::TwoOne,
             Self::Q8_0 => Planes::Eight,
-            Self::IQ4NL => Planes::Table(&IQ4NL),
+            Self::IQ4NL | Self::IQ4XS => Planes::Table(&IQ4NL),
             Self::MXFP4 => Planes::Table(&E2M1),
             Self::F16 | Self::BF16 | Self::F32 => Planes::None,
         }

@@ -33,7 +33,7 @@ pub(super) fn add(weights: &Packed, tile: usize, x: &Activations, first: usize, 
             }
         };
     }
-    kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K IQ4NL MXFP4);
+    kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K IQ4NL IQ4XS MXFP4);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -74,10 +74,10 @@ fn few<const K: usize, const T: usize>(
             }
             number::<K>(lines, unit, step, half)
         };
-        let dots = if kind.planes().is_signed() {
+        let dots = if kind.planes().is_signed() && !kind.is_super() {
             signed::<T>(|step, half| number(0, step, half), x.q)
         } else {
-            unsigned::<K, T>(number, x.q, factors)
+            scaled::<K, T>(number, x.q, factors)
         };
         for half in 0..2 {
             let mins = |pair: usize| mins::<K>(block, pair, half);
@@ -122,7 +122,7 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
             for (at, block) in bytes.chunks_exact(layout.bytes).enumerate() {
                 let x = x.block::<K, PANEL>(chunk * blocks + at);
                 let lines = &lines[at * kind.block() / 4..][..const { kind_of(K).block() / 4 }];
-                let dots = if kind.planes().is_signed() {
+                let dots = if kind.planes().is_signed() && !kind.is_super() {
                     let is_packed = kind.planes() == Planes::Eight;
                     let lines = if is_packed { block[layout.planes..].as_chunks().0 } else { lines };
                     let number = |step: usize, half: usize| {
@@ -134,7 +134,7 @@ fn several<const K: usize>(tile: &[u8], x: &Activations, first: usize, sums: &mu
                     signed::<PANEL>(number, x.q)
                 } else {
                     let number = |unit: usize, step: usize, half| load(&lines[8 * unit + step], half);
-                    unsigned::<K, PANEL>(number, x.q, |group, half| load_i32(&factors[group][half]))
+                    scaled::<K, PANEL>(number, x.q, |group, half| load_i32(&factors[group][half]))
                 };
                 for half in 0..2 {
                     for lane in 0..PANEL {
@@ -186,10 +186,11 @@ fn finish<const K: usize, const T: usize>(
     _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(dot, offset)), d, sum)
 }
 
-/// Sums up products of unsigned weights in a block, each group multiplied with its scale.
+/// Sums up products in a block, each group multiplied with its scale. The sign of signed weights moves to the activation,
+/// since one factor must be unsigned.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn unsigned<const K: usize, const T: usize>(
+fn scaled<const K: usize, const T: usize>(
     number: impl Fn(usize, usize, usize) -> __m256i,
     q: &[[i8; 4]],
     scale: impl Fn(usize, usize) -> __m256i,
@@ -206,8 +207,14 @@ fn unsigned<const K: usize, const T: usize>(
                 let q = &q[(8 * unit + step) * T..(8 * unit + step + 1) * T];
                 for lane in 0..T {
                     let q = _mm256_set1_epi32(i32::from_ne_bytes(q[lane].map(i8::cast_unsigned)));
-                    narrow[0][lane] = _mm256_add_epi16(narrow[0][lane], _mm256_maddubs_epi16(low, q));
-                    narrow[1][lane] = _mm256_add_epi16(narrow[1][lane], _mm256_maddubs_epi16(high, q));
+                    for (narrow, weights) in narrow.iter_mut().zip([low, high]) {
+                        let products = if kind.planes().is_signed() {
+                            _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(q, weights))
+                        } else {
+                            _mm256_maddubs_epi16(weights, q)
+                        };
+                        narrow[lane] = _mm256_add_epi16(narrow[lane], products);
+                    }
                 }
             }
             for half in 0..2 {
