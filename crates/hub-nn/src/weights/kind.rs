@@ -1,6 +1,7 @@
 use std::fmt;
 
 use candle_core::quantized::GgmlDType;
+use hub_kernels::Kind;
 
 /// How the numbers of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +21,9 @@ pub enum WeightKind {
     Q4K,
     Q5K,
     Q6K,
+    IQ4NL,
+    IQ4XS,
+    MXFP4,
     F64,
     I64,
     I32,
@@ -52,7 +56,7 @@ const fn layout(
 }
 
 /// In the order of the enum, which [`WeightKind::layout`] counts on and a test holds.
-static LAYOUTS: [Layout; 20] = [
+static LAYOUTS: [Layout; 23] = [
     layout(WeightKind::F32, "F32", (1, 4), Some(0), Some("F32")),
     layout(WeightKind::F16, "F16", (1, 2), Some(1), Some("F16")),
     layout(WeightKind::BF16, "BF16", (1, 2), Some(30), Some("BF16")),
@@ -66,6 +70,9 @@ static LAYOUTS: [Layout; 20] = [
     layout(WeightKind::Q4K, "Q4_K", (256, 144), Some(12), None),
     layout(WeightKind::Q5K, "Q5_K", (256, 176), Some(13), None),
     layout(WeightKind::Q6K, "Q6_K", (256, 210), Some(14), None),
+    layout(WeightKind::IQ4NL, "IQ4_NL", (32, 18), Some(20), None),
+    layout(WeightKind::IQ4XS, "IQ4_XS", (256, 136), Some(23), None),
+    layout(WeightKind::MXFP4, "MXFP4", (32, 17), Some(39), None),
     layout(WeightKind::F64, "F64", (1, 8), Some(28), Some("F64")),
     layout(WeightKind::I64, "I64", (1, 8), Some(27), Some("I64")),
     layout(WeightKind::I32, "I32", (1, 4), Some(26), Some("I32")),
@@ -144,8 +151,32 @@ impl WeightKind {
             Self::Q4K => Some(GgmlDType::Q4K),
             Self::Q5K => Some(GgmlDType::Q5K),
             Self::Q6K => Some(GgmlDType::Q6K),
+            Self::IQ4NL | Self::IQ4XS | Self::MXFP4 => None,
             Self::F64 | Self::I64 | Self::I32 | Self::I16 | Self::I8 | Self::U8 | Self::Bool => None,
         }
+    }
+
+    /// Returns the kernels' name of the kind, for those that they multiply with as they are.
+    pub(crate) fn to_kernels(self) -> Option<Kind> {
+        Some(match self {
+            Self::F32 => Kind::F32,
+            Self::F16 => Kind::F16,
+            Self::BF16 => Kind::BF16,
+            Self::Q4_0 => Kind::Q4_0,
+            Self::Q4_1 => Kind::Q4_1,
+            Self::Q5_0 => Kind::Q5_0,
+            Self::Q5_1 => Kind::Q5_1,
+            Self::Q8_0 => Kind::Q8_0,
+            Self::Q2K => Kind::Q2K,
+            Self::Q3K => Kind::Q3K,
+            Self::Q4K => Kind::Q4K,
+            Self::Q5K => Kind::Q5K,
+            Self::Q6K => Kind::Q6K,
+            Self::IQ4NL => Kind::IQ4NL,
+            Self::IQ4XS => Kind::IQ4XS,
+            Self::MXFP4 => Kind::MXFP4,
+            Self::F64 | Self::I64 | Self::I32 | Self::I16 | Self::I8 | Self::U8 | Self::Bool => return None,
+        })
     }
 
     fn layout(self) -> &'static Layout {

@@ -5,6 +5,8 @@ use candle_core::{
     quantized::{QStorage, QTensor},
 };
 
+use hub_kernels::Packed;
+
 use super::{Error, WeightKind, kind::elements_of};
 
 /// Where a tensor lies and what it is; its numbers are still in the file.
@@ -78,6 +80,7 @@ impl RawTensor {
             WeightKind::BF16 => numbers(&self.bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
             #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what was asked for")]
             WeightKind::F64 => numbers(&self.bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+            WeightKind::IQ4NL | WeightKind::IQ4XS | WeightKind::MXFP4 => self.unpack()?,
             _ => {
                 let cpu = Device::Cpu;
                 let unpacked =
@@ -88,6 +91,18 @@ impl RawTensor {
             }
         };
         Ok(values)
+    }
+
+    /// Unpacks a kind that candle does not know.
+    fn unpack(&self) -> Result<Vec<f32>, Error> {
+        let cols = self.shape.last().copied().unwrap_or(1);
+        let values = elements_of(&self.shape).unwrap_or(0);
+        let Some(kind) = self.kind.to_kernels().filter(|_| values > 0) else { return Ok(Vec::new()) };
+        let packed = Packed::pack(kind, values / cols, cols, &self.bytes)
+            .map_err(|error| self.refuse(WeightKind::F32, error))?;
+        let mut numbers = vec![0.0; values];
+        numbers.chunks_exact_mut(cols).enumerate().for_each(|(row, out)| packed.unpack(row, out));
+        Ok(numbers)
     }
 
     /// Stores the same numbers as `kind`, rounding as llama.cpp's reference quantizers do.

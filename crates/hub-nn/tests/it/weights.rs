@@ -257,9 +257,9 @@ fn promises_are_checked_before_memory_is_taken() {
     refused_gguf(tensor(&[4], 0, 4), ErrorKind::Corrupt, "multiple of 32");
     refused_gguf(tensor(&[16], 2, 0), ErrorKind::Corrupt, "Q4_0");
     refused_gguf(
-        tensor(&[4], 20, 0),
+        tensor(&[4], 18, 0),
         ErrorKind::Unsupported,
-        "tensor `t` of the GGUF file in memory is stored as IQ4_NL",
+        "tensor `t` of the GGUF file in memory is stored as IQ3_XXS",
     );
     refused_gguf(tensor(&[1; 5], 0, 0), ErrorKind::Corrupt, "5 axes");
 }
@@ -311,4 +311,29 @@ fn headers_of_safetensors_are_checked() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), [&(1_u64 << 50).to_le_bytes()[..], b"{}"].concat()).unwrap();
     refused(file.path(), ErrorKind::Corrupt, "1125899906842624 bytes");
+}
+
+/// Every kind of block, over all its bytes, as llama.cpp's `gguf` for Python unpacks it.
+#[test]
+fn blocks_are_unpacked_as_llama_cpp_unpacks_them() {
+    let text = std::fs::read_to_string(hub_fixtures::root().join("kinds/expected.json")).unwrap();
+    let expected: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&text).unwrap();
+    assert!(expected.len() >= 13);
+    for (name, expected) in expected {
+        let kind = WeightKind::all().find(|kind| kind.as_str() == name).unwrap();
+        let bytes = |key: &str| -> Vec<u8> {
+            let text = &expected[key];
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+        };
+        let numbers: Vec<f32> =
+            bytes("numbers").as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let tensor = RawTensor { shape: vec![2, numbers.len() / 2], kind, bytes: bytes("blocks") };
+        for (at, (found, expected)) in tensor.to_f32().unwrap().iter().zip(&numbers).enumerate() {
+            // Kinds with minima are sums of two products, which may be rounded together.
+            assert!(
+                (found - expected).abs() <= expected.abs() * 1e-6 + 1e-7,
+                "{name} {at}: {found} for {expected}"
+            );
+        }
+    }
 }

@@ -209,7 +209,9 @@ impl<'a> Loader<'a> {
         let raw = self.raw(tensor)?;
         let matrix = match raw.kind {
             WeightKind::F16 | WeightKind::BF16 => Matrix::Half(self.half(&raw)?),
-            kind if kind.is_quantized() => Matrix::Quantized(Arc::new(raw.to_qtensor(self.candle())?)),
+            kind if kind.is_quantized() && kind.to_ggml().is_some() => {
+                Matrix::Quantized(Arc::new(raw.to_qtensor(self.candle())?))
+            }
             _ => Matrix::Full(self.tensor(tensor, &raw)?),
         };
         self.matrices.insert(tensor.clone(), matrix.clone());
@@ -286,7 +288,9 @@ fn loaded_bytes(
     let numbers = shape.iter().map(|dim| *dim as u64).product::<u64>();
     match kind {
         WeightKind::F16 | WeightKind::BF16 if is_matrix => file_bytes,
-        kind if kind.is_quantized() && is_matrix => file_bytes + packed_bytes(numbers, device),
+        kind if kind.is_quantized() && kind.to_ggml().is_some() && is_matrix => {
+            file_bytes + packed_bytes(numbers, device)
+        }
         _ => numbers.saturating_mul(4),
     }
 }

@@ -5,7 +5,7 @@ use hub_kernels::{Kind, Packed};
 use crate::{
     executor::{EncoderWeights, ExecutorOptions},
     spec::{Mask, ModelSpec, TensorUse},
-    weights::{TensorInfo, WeightKind, Weights},
+    weights::{TensorInfo, Weights},
 };
 
 /// As what the matrices of a model are packed.
@@ -45,7 +45,7 @@ impl Packing {
         if self.rounds && info.kind.is_float() && cols.is_multiple_of(Kind::Q8_0.block()) {
             return Packs::Rounded;
         }
-        stored(info.kind).map_or(Packs::Widened, Packs::AsStored)
+        info.kind.to_kernels().map_or(Packs::Widened, Packs::AsStored)
     }
 
     /// Whether products with a matrix are products of bytes.
@@ -83,24 +83,4 @@ pub(in crate::executor) fn weight_bytes(
     weights: &Weights,
 ) -> u64 {
     Packing::of(options, spec).weight_bytes(spec, weights)
-}
-
-/// Returns the kind that a matrix is packed as, if it is packed as it is.
-fn stored(kind: WeightKind) -> Option<Kind> {
-    Some(match kind {
-        WeightKind::F32 => Kind::F32,
-        WeightKind::F16 => Kind::F16,
-        WeightKind::BF16 => Kind::BF16,
-        WeightKind::Q4_0 => Kind::Q4_0,
-        WeightKind::Q4_1 => Kind::Q4_1,
-        WeightKind::Q5_0 => Kind::Q5_0,
-        WeightKind::Q5_1 => Kind::Q5_1,
-        WeightKind::Q8_0 => Kind::Q8_0,
-        WeightKind::Q2K => Kind::Q2K,
-        WeightKind::Q3K => Kind::Q3K,
-        WeightKind::Q4K => Kind::Q4K,
-        WeightKind::Q5K => Kind::Q5K,
-        WeightKind::Q6K => Kind::Q6K,
-        _ => return None,
-    })
 }
