@@ -1,6 +1,10 @@
 //! `FAMILIES.md`: what the registry and the tiny models say of each family.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use hub_fixtures::{ConfigForm, Kind, gguf_models, models};
 use hub_nn::spec::{
@@ -13,7 +17,7 @@ const HEAD: &str = "# Families
 
 What `hub-models` reads, by family: written by a test from the registry in `src/family/mod.rs` and from the tiny models in
 `fixtures/models`, whose logits and greedy tokens are those of transformers 5.24.0 (and of 4.57.6 where that knows the
-family) on both executors. `HUB_RECORD=1 cargo test -p hub-models --lib families` writes it again. A new family:
+family) on both executors. `cargo test -p hub-models --lib -- --ignored write_families` writes it again. A new family:
 [docs/add-a-family.md](../../docs/add-a-family.md).
 
 | family | `architectures` in a Hugging Face folder | GGUF's `general.architecture` | what its layers do beside Llama's | tiny models |
@@ -22,6 +26,26 @@ family) on both executors. `HUB_RECORD=1 cargo test -p hub-models --lib families
 
 #[test]
 fn families_are_listed_as_they_are() {
+    let found = fs::read_to_string(path()).unwrap_or_default().replace("\r\n", "\n");
+    assert_eq!(
+        found,
+        listing(),
+        "`cargo test -p hub-models --lib -- --ignored write_families` writes it again"
+    );
+}
+
+/// Not a test: writes the file.
+#[test]
+#[ignore = "writes FAMILIES.md"]
+fn write_families() {
+    fs::write(path(), listing()).unwrap();
+}
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("FAMILIES.md")
+}
+
+fn listing() -> String {
     let kinds = [Kind::Text, Kind::Embedding, Kind::Rerank];
     let all: Vec<(String, ModelSpec)> =
         kinds.into_iter().flat_map(models).map(|name| (name.clone(), read(&name, ConfigForm::V5))).collect();
@@ -54,12 +78,7 @@ fn families_are_listed_as_they_are() {
             names.collect::<Vec<_>>().join(", "),
         );
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("FAMILIES.md");
-    if std::env::var_os("HUB_RECORD").is_some() {
-        fs::write(&path, &text).unwrap();
-    }
-    let found = fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
-    assert_eq!(found, text, "write it again with HUB_RECORD=1");
+    text
 }
 
 /// Says what a model does that Llama 2 does not.

@@ -270,8 +270,9 @@ impl<'a> Loader<'a> {
 pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleDevice) -> u64 {
     let bytes = |used: &TensorUse<'_>| {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
-        let (rows, all_rows) = used.rows_of(info.shape.first().copied().unwrap_or(1));
-        let is_matrix = info.shape.len() == 2 && !used.is_looked_up;
+        let (rows, all_rows) = used.rows_of(info.rows());
+        // A stack of matrices, as of experts, too.
+        let is_matrix = used.width.is_some() && !used.is_looked_up;
         loaded_bytes(info.kind, &info.shape, info.bytes(), is_matrix, device) / all_rows as u64 * rows as u64
     };
     spec.distinct_tensors().iter().map(bytes).sum()
