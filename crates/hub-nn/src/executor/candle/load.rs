@@ -166,11 +166,7 @@ impl<'a> Loader<'a> {
     /// Returns the index of a layer's rotation among the model's.
     fn rope(&mut self, rope: Option<&RopeSpec>) -> Result<Option<usize>, Error> {
         let mut ropes = std::mem::take(&mut self.ropes);
-        let read = |tensor: &TensorRef| {
-            let raw = self.raw(tensor)?;
-            self.numbers(tensor, &raw)
-        };
-        let index = rope.map(|rope| ropes.index(rope, read)).transpose();
+        let index = rope.map(|rope| ropes.index(rope, |tensor| self.vector(tensor))).transpose();
         self.ropes = ropes;
         index
     }

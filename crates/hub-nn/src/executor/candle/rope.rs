@@ -24,7 +24,7 @@ impl Angles {
         })
     }
 
-    /// Rotations `x`, `[rows, heads, head_dim]`, and returns the same shape.
+    /// Rotates `x`, `[rows, heads, head_dim]`, and returns the same shape.
     pub(super) fn rotate(&self, x: &Tensor, rope: &RopeSpec) -> Result<Tensor> {
         let head_dim = x.dim(2)?;
         let dims = rope.dims;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::executor::routing::{Chosen, RoutingRoom};
 
-/// Fewer pairs of a row and an expert than this are multiplied each on its own: hardly two of them share an expert.
+/// Up to so many pairs of a row and an expert are multiplied each on its own: hardly two of them share an expert.
 const FEW: usize = 32;
 
 /// What the experts of a layer compute in; kept from one layer to the next.

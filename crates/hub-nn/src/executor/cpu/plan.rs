@@ -90,9 +90,7 @@ impl Scratch {
             }
         }
     }
-}
 
-impl Scratch {
     /// Keeps some rows of the inputs.
     pub(super) fn keep_inputs(&mut self, rows: &[usize], cpu: &Cpu) {
         let row = |place: usize| rows.get(place).copied();
