@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// A function of one number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Function {
     /// `x * sigmoid(x)`.
     Silu,
@@ -18,6 +18,16 @@ pub enum Function {
     Relu,
     /// The hyperbolic tangent.
     Tanh,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `x * sigmoid(slope * x)` with `x` at most `limit`; what it is multiplied with is cut to `limit` on both sides, and
+    /// one is added.
+    ClampedSwish {
+        /// How steep the sigmoid is.
+        slope: f32,
+        /// Where numbers are cut.
+        limit: f32,
+    },
 }
 
 /// Divides a row by the root of its mean square, and multiplies with `weight`.
@@ -221,6 +231,15 @@ impl Op for Apply<'_> {
             }),
             Function::Relu => each!(row, |v| simd.store(simd.max(simd.splat(0.0), simd.load(v)), v)),
             Function::Tanh => each!(row, |v| simd.store(simd.tanh(simd.load(v)), v)),
+            Function::Sigmoid => each!(row, |v| simd.store(simd.sigmoid(simd.load(v)), v)),
+            Function::ClampedSwish { slope, limit } => {
+                each!(row, |v| {
+                    let x = simd.min(simd.load(v), simd.splat(limit));
+                    simd.store(simd.mul(x, simd.sigmoid(simd.mul(x, simd.splat(slope)))), v);
+                });
+                let others = by.into_iter().flatten().map(|by| by.clamp(-limit, limit) + 1.0);
+                return row.iter_mut().zip(others).for_each(|(number, by)| *number *= by);
+            }
         }
         if let Some(by) = by {
             row.iter_mut().zip(by).for_each(|(number, by)| *number *= by);

@@ -31,7 +31,7 @@ const TOKENS: usize = 16;
 const FEW: usize = 8;
 
 /// What attention is like in a layer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attention {
     /// Number of query heads.
     pub heads: usize,
@@ -47,6 +47,8 @@ pub struct Attention {
     pub window: Option<usize>,
     /// Whether a row sees only itself and those before it.
     pub is_causal: bool,
+    /// `[heads]`: a score beside those of the keys, whose value is nothing; empty if there is none.
+    pub sinks: Vec<f32>,
 }
 
 /// The rows of one sequence in a step.
@@ -190,6 +192,7 @@ mod tests {
             soft_cap: None,
             window: None,
             is_causal: true,
+            sinks: Vec::new(),
         };
         let block = KvBlock::new(KvKind::F32, 1, 1, 4);
         let blocks = [&block];

@@ -77,7 +77,7 @@ impl Rows<'_> {
 
     /// Returns where the numbers of a row begin, among queries as well as results.
     fn place(&self, row: usize) -> usize {
-        let Attention { heads, head_dim, .. } = *self.attention;
+        let &Attention { heads, head_dim, .. } = self.attention;
         let token = self.sequence.start + self.tokens.start + row / self.group();
         (token * heads + self.head * self.group() + row % self.group()) * head_dim
     }
@@ -230,8 +230,10 @@ impl Rows<'_> {
 
     /// Writes the mean of a row.
     fn write(&self, row: usize, total: &[f32], out: &Disjoint<'_, f32>) {
-        let [_, sum, sums @ ..] = total else { return };
-        let weight = 1.0 / sum;
+        let [largest, sum, sums @ ..] = total else { return };
+        let sink = self.attention.sinks.get(self.head * self.group() + row % self.group());
+        // A sink far above all scores leaves nothing.
+        let weight = 1.0 / (sum + sink.map_or(0.0, |sink| (sink - largest).exp()));
         #[expect(unsafe_code, reason = "threads write columns of one matrix")]
         // SAFETY: each row belongs to one sequence, as `attend` asserts, and each head of it to one part: no two write
         // the same numbers.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{Draw, cpus};
 
 /// What is attended to, and by whom: the first `before` rows are cached, the others attend.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Case {
     attention: Attention,
     before: usize,
@@ -23,7 +23,7 @@ struct Rows {
 impl Case {
     fn rows(&self) -> Rows {
         let mut draw = Draw(self.seed);
-        let Attention { heads, kv_heads, head_dim, .. } = self.attention;
+        let &Attention { heads, kv_heads, head_dim, .. } = &self.attention;
         let all = self.before + self.count;
         let mut numbers = |width: usize| (0..all * width).map(|_| draw.number() * 2.0).collect();
         let [queries, keys, values] = [heads, kv_heads, kv_heads].map(|heads| numbers(heads * head_dim));
@@ -32,7 +32,8 @@ impl Case {
 
     /// Computes the rows after `before` as the formula says.
     fn expected(&self, rows: &Rows) -> Vec<f64> {
-        let Attention { heads, kv_heads, head_dim: dim, scale, soft_cap, window, is_causal } = self.attention;
+        let &Attention { heads, kv_heads, head_dim: dim, scale, soft_cap, window, is_causal, .. } =
+            &self.attention;
         let all = self.before + self.count;
         let mut out = Vec::new();
         for row in self.before..all {
@@ -49,7 +50,8 @@ impl Case {
                     soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                 };
                 let weights: Vec<f64> = (first..end).map(|at| score(at).exp()).collect();
-                let sum: f64 = weights.iter().sum();
+                let sink = self.attention.sinks.get(head).map_or(0.0, |sink| f64::from(*sink).exp());
+                let sum: f64 = weights.iter().sum::<f64>() + sink;
                 out.extend((0..dim).map(|index| {
                     let value = |at: usize| f64::from(rows.values[(at * kv_heads + kv) * dim + index]);
                     weights.iter().zip(first..).map(|(weight, at)| weight * value(at)).sum::<f64>() / sum
@@ -61,7 +63,7 @@ impl Case {
 
     /// Caches the first rows, and lets the others attend in steps of at most `step`.
     fn computed(&self, rows: &Rows, kind: KvKind, step: usize, cpu: &hub_kernels::Cpu) -> Vec<f32> {
-        let Attention { heads, kv_heads, head_dim, .. } = self.attention;
+        let &Attention { heads, kv_heads, head_dim, .. } = &self.attention;
         let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
         let all = self.before + self.count;
         let owned: Vec<_> =
@@ -118,13 +120,15 @@ proptest! {
         window in prop::option::of(1..200_usize),
         soft_cap in prop::option::of(1.0..30.0_f32),
         is_causal in any::<bool>(),
+        has_sinks in any::<bool>(),
         seed in any::<u64>(),
     ) {
         // Encoders see all rows of the step, which then begins at the first position.
         let before = if is_causal { before } else { 0 };
         let scale = 1.0 / (head_dim as f32).sqrt();
         let heads = kv_heads * group;
-        let attention = Attention { heads, kv_heads, head_dim, scale, soft_cap, window, is_causal };
+        let sinks = (0..if has_sinks { heads } else { 0 }).map(|head| head as f32 - 1.5).collect();
+        let attention = Attention { heads, kv_heads, head_dim, scale, soft_cap, window, is_causal, sinks };
         Case { attention, before, count, seed }.check();
     }
 }
@@ -140,6 +144,7 @@ fn what_is_not_a_number_stays_so() {
         soft_cap: Some(5.0),
         window: None,
         is_causal: true,
+        sinks: vec![0.5, -0.5],
     };
     let case = Case { attention, before: 5, count: 3, seed: 1 };
     for cpu in cpus() {

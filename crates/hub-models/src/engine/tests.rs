@@ -55,6 +55,10 @@ impl Executor for Watched {
     fn fork(&mut self, state: &SequenceState) -> SequenceState {
         self.inner.fork(state)
     }
+    fn checkpoint(&mut self, state: &mut SequenceState) {
+        self.inner.checkpoint(state);
+    }
+
     fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize {
         self.inner.rewind(state, to)
     }

@@ -1,8 +1,8 @@
 //! BERT and what keeps its shape: MiniLM, the cross-encoders over it; and the GGUF files of every encoder of this kind.
 
 use hub_nn::spec::{
-    Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LearnedPositions, LinearSpec, Mask, Mlp,
-    ModelSpec, NormKind, NormScope, NormSpec, SublayerNorms, TensorRef,
+    Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LearnedPositions, LinearSpec, Mask, Mixer,
+    Mlp, ModelSpec, NormKind, NormScope, NormSpec, SublayerNorms, TensorRef,
 };
 
 use super::{
@@ -211,7 +211,7 @@ impl Encoder {
         let head_dim = self.hidden / self.heads.max(1);
         let (hidden, inner) = (self.hidden, self.inner);
         LayerSpec {
-            mixer: AttentionSpec {
+            mixer: Mixer::from(AttentionSpec {
                 heads: self.heads,
                 kv_heads: self.heads,
                 head_dim,
@@ -227,7 +227,9 @@ impl Encoder {
                 temperature: None,
                 window: None,
                 soft_cap: None,
-            },
+                sinks: None,
+                gate: None,
+            }),
             mixer_norms: SublayerNorms::post(self.norm(&self.names.layer(layer, Part::MixerNorm))),
             mlp: Mlp::Plain {
                 up: part(Part::Up, hidden, inner),

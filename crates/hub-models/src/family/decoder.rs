@@ -1,8 +1,8 @@
 //! What decoders have in common: attention and a gated MLP, each on a residual, under a head over the vocabulary.
 
 use hub_nn::spec::{
-    Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec, NormKind,
-    NormScope, NormSpec, QueryTemperature, RopeSpec, SublayerNorms, TensorRef,
+    Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
+    NormKind, NormScope, NormSpec, QueryTemperature, RopeSpec, Rows, SublayerNorms, TensorRef,
 };
 
 use super::{
@@ -38,8 +38,14 @@ pub(super) struct Decoder {
     pub(super) activation: Activation,
     /// Whether the MLP has a gate.
     pub(super) is_gated: bool,
+    /// What stands in place of attention, layer by layer; attention in all if there are none.
+    pub(super) mixers: Vec<Option<Mixer>>,
     /// What stands in place of the MLP in some layers.
     pub(super) experts: Option<Mixture>,
+    /// Whether attention has a score beside those of the keys.
+    pub(super) has_sinks: bool,
+    /// Whether each query head is followed by a gate of what it reads.
+    pub(super) is_attention_gated: bool,
     pub(super) fused: Fused,
     pub(super) biases: Biases,
     /// What norms of queries and keys look at, if there are any.
@@ -203,7 +209,10 @@ impl Decoder {
             layers: vec![(window, Some(rope)); sizes.layers],
             activation: Activation::Silu,
             is_gated: true,
+            mixers: Vec::new(),
             experts: None,
+            has_sinks: false,
+            is_attention_gated: false,
             fused: Fused::default(),
             biases: Biases::default(),
             head_norms: None,
@@ -289,12 +298,19 @@ impl Decoder {
             false => norms(Part::MlpNorm, Part::MlpAfterNorm),
         };
         LayerSpec {
-            mixer: self.attention(layer),
+            mixer: self.mixer(layer),
             mixer_norms: norms(Part::MixerNorm, Part::MixerAfterNorm),
             mlp: self.mlp(layer),
             mlp_norms,
             residual_scale: self.residual_scale,
             is_parallel: self.is_parallel,
+        }
+    }
+
+    fn mixer(&self, layer: usize) -> Mixer {
+        match self.mixers.get(layer) {
+            Some(Some(mixer)) => mixer.clone(),
+            _ => self.attention(layer).into(),
         }
     }
 
@@ -306,6 +322,21 @@ impl Decoder {
             true => self.rows(layer, Part::QueryKeyValue, start, hidden, rows),
             false => self.linear(layer, part, hidden, rows, biased),
         };
+        // A head of queries, and its gate.
+        let gated = |start| {
+            let rows = Rows { start: start * head_dim, len: head_dim, step: 2 * head_dim, count: heads };
+            let part = |kind| self.names.layer(layer, Part::Query, kind);
+            LinearSpec {
+                weight: TensorRef::rows(part("weight"), rows),
+                bias: biased.then(|| TensorRef::rows(part("bias"), rows)),
+                inputs: hidden,
+                outputs: queries,
+            }
+        };
+        let query = match self.is_attention_gated {
+            true => gated(0),
+            false => projection(Part::Query, 0, queries),
+        };
         let head_norm =
             |part| self.head_norms.map(|_| NormSpec { bias: None, ..self.layer_norm(layer, part) });
         let (window, rope) = self.layers[layer].clone();
@@ -313,7 +344,7 @@ impl Decoder {
             heads,
             kv_heads,
             head_dim,
-            query: projection(Part::Query, 0, queries),
+            query,
             key: projection(Part::Key, queries, keys),
             value: projection(Part::Value, queries + keys, keys),
             output: self.linear(layer, Part::Output, queries, hidden, self.biases.output),
@@ -325,6 +356,8 @@ impl Decoder {
             temperature: self.temperature,
             window,
             soft_cap: self.score_cap,
+            sinks: self.has_sinks.then(|| TensorRef::new(self.names.sinks(layer))),
+            gate: self.is_attention_gated.then(|| gated(1)),
         }
     }
 

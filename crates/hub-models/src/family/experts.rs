@@ -1,7 +1,7 @@
 //! What decoders with a mixture of experts have in common.
 
 use hub_nn::spec::{
-    Activation, ExpertSpec, ExpertsSpec, GroupsSpec, LinearSpec, Mlp, RoutingSpec, Scoring, SharedSpec,
+    Activation, ExpertSpec, ExpertsSpec, GroupsSpec, LinearSpec, Mlp, RoutingSpec, Rows, Scoring, SharedSpec,
     TensorRef,
 };
 
@@ -24,6 +24,10 @@ pub(super) struct Mixture {
     pub(super) groups: Option<GroupsSpec>,
     pub(super) is_normalized: bool,
     pub(super) scale: f32,
+    /// Whether the router and the matrices of experts have something added.
+    pub(super) has_biases: bool,
+    /// The function of the experts, if it is not that of the decoder.
+    pub(super) activation: Option<Activation>,
     /// The inner width of what every row goes through besides, and whether something tells how much of it counts.
     pub(super) shared: Option<(usize, bool)>,
 }
@@ -37,6 +41,11 @@ pub(super) enum ExpertNames {
     Mixtral,
     /// As Granite has them: a tensor for gate and up of all experts, and one for down.
     Granite,
+    /// As gpt-oss has them: the same with rows of gate and up in turn, and turned over unless they are packed.
+    GptOss {
+        /// Whether the matrices are packed, each with its scales in another tensor.
+        is_packed: bool,
+    },
     /// llama.cpp: a tensor for the matrices of all experts.
     Gguf,
 }
@@ -52,7 +61,7 @@ enum Matrix {
 impl ExpertNames {
     fn layer(self, layer: usize) -> String {
         match self {
-            Self::Each => format!("model.layers.{layer}.mlp"),
+            Self::Each | Self::GptOss { .. } => format!("model.layers.{layer}.mlp"),
             Self::Mixtral | Self::Granite => format!("model.layers.{layer}.block_sparse_moe"),
             Self::Gguf => format!("blk.{layer}"),
         }
@@ -79,6 +88,11 @@ impl ExpertNames {
                 let start = expert * each + at;
                 TensorRef::rows(format!("{folder}.{name}.weight"), start..start + rows)
             }
+            Self::GptOss { is_packed } => {
+                let (name, rows) = gpt_oss(expert, matrix, rows);
+                let name = format!("{folder}.experts.{name}");
+                if is_packed { TensorRef::rows(name, rows) } else { TensorRef::columns(name, rows) }
+            }
             Self::Gguf => {
                 let name = choose(["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"]);
                 TensorRef::rows(format!("{folder}.{name}.weight"), expert * rows..(expert + 1) * rows)
@@ -86,13 +100,26 @@ impl ExpertNames {
         }
     }
 
-    fn router(self, layer: usize) -> String {
+    /// Returns what is added to a matrix of an expert that has so many rows.
+    fn bias(self, layer: usize, expert: usize, matrix: Matrix, rows: usize) -> TensorRef {
+        let folder = self.layer(layer);
+        if let Self::GptOss { .. } = self {
+            let (name, rows) = gpt_oss(expert, matrix, rows);
+            return TensorRef::numbers(format!("{folder}.experts.{name}_bias"), rows);
+        }
+        let name = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"][matrix as usize];
+        TensorRef::numbers(format!("{folder}.{name}.bias"), expert * rows..(expert + 1) * rows)
+    }
+
+    /// Returns the name of a part of the router: `kind` is `weight` or `bias`.
+    fn router(self, layer: usize, kind: &str) -> String {
         let name = match self {
             Self::Gguf => "ffn_gate_inp",
             Self::Granite => "router.layer",
             Self::Each | Self::Mixtral => "gate",
+            Self::GptOss { .. } => "router",
         };
-        format!("{}.{name}.weight", self.layer(layer))
+        format!("{}.{name}.{kind}", self.layer(layer))
     }
 
     fn correction(self, layer: usize) -> String {
@@ -125,6 +152,16 @@ impl ExpertNames {
     }
 }
 
+/// Returns the tensor of a matrix of an expert of gpt-oss, and which of its rows that is.
+fn gpt_oss(expert: usize, matrix: Matrix, rows: usize) -> (&'static str, Rows) {
+    let in_turn = |at: usize| Rows { start: expert * 2 * rows + at, len: 1, step: 2, count: rows };
+    match matrix {
+        Matrix::Gate => ("gate_up_proj", in_turn(0)),
+        Matrix::Up => ("gate_up_proj", in_turn(1)),
+        Matrix::Down => ("down_proj", Rows::from(expert * rows..(expert + 1) * rows)),
+    }
+}
+
 impl Mixture {
     /// A mixture in every layer, by the softmax of the chosen experts.
     pub(super) fn new(
@@ -143,6 +180,8 @@ impl Mixture {
             groups: None,
             is_normalized: true,
             scale: 1.0,
+            has_biases: false,
+            activation: None,
             shared: None,
         }
     }
@@ -164,11 +203,19 @@ impl Mixture {
         self.layers.get(layer).copied().filter(|has| *has)?;
         let linear = |weight, inputs, outputs| LinearSpec { weight, bias: None, inputs, outputs };
         let named = |name: String, inputs, outputs| linear(TensorRef::new(name), inputs, outputs);
-        let Self { names, count, inner, .. } = *self;
+        let Self { names, count, inner, has_biases, .. } = *self;
+        let part = |expert, matrix, inputs, outputs| LinearSpec {
+            bias: has_biases.then(|| names.bias(layer, expert, matrix, outputs)),
+            ..linear(names.expert(layer, expert, matrix, outputs), inputs, outputs)
+        };
         let expert = |expert| ExpertSpec {
-            gate: linear(names.expert(layer, expert, Matrix::Gate, inner), hidden, inner),
-            up: linear(names.expert(layer, expert, Matrix::Up, inner), hidden, inner),
-            down: linear(names.expert(layer, expert, Matrix::Down, hidden), inner, hidden),
+            gate: part(expert, Matrix::Gate, hidden, inner),
+            up: part(expert, Matrix::Up, hidden, inner),
+            down: part(expert, Matrix::Down, inner, hidden),
+        };
+        let router = LinearSpec {
+            bias: has_biases.then(|| TensorRef::new(names.router(layer, "bias"))),
+            ..named(names.router(layer, "weight"), hidden, count)
         };
         let shared = self.shared.map(|(inner, is_gated)| SharedSpec {
             mlp: Box::new(Mlp::Gated {
@@ -180,7 +227,7 @@ impl Mixture {
             gate: is_gated.then(|| named(names.shared_gate(layer), hidden, 1)),
         });
         Some(Mlp::Experts(Box::new(ExpertsSpec {
-            router: named(names.router(layer), hidden, count),
+            router,
             routing: RoutingSpec {
                 chosen: self.chosen,
                 scoring: self.scoring,
@@ -190,7 +237,7 @@ impl Mixture {
                 scale: self.scale,
             },
             experts: (0..count).map(expert).collect(),
-            activation,
+            activation: self.activation.unwrap_or(activation),
             shared,
         })))
     }

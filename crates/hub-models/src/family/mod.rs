@@ -12,6 +12,7 @@ mod experts;
 mod gemma2;
 mod gemma3;
 mod glm4;
+mod gpt_oss;
 mod granite;
 mod granite_moe;
 mod keys;
@@ -55,6 +56,7 @@ static FAMILIES: &[&FamilySpec] = &[
     &gemma2::SPEC,
     &gemma3::SPEC,
     &glm4::SPEC,
+    &gpt_oss::SPEC,
     &granite::SPEC,
     &granite_moe::SPEC,
     &llama::SPEC,

@@ -60,6 +60,15 @@ impl Names {
         if self.is_gguf() { "output.weight" } else { "lm_head.weight" }
     }
 
+    /// Returns the name of the scores beside those of a layer's keys.
+    pub(super) fn sinks(self, layer: usize) -> String {
+        if self.is_gguf() {
+            format!("blk.{layer}.attn_sinks.weight")
+        } else {
+            format!("model.layers.{layer}.self_attn.sinks")
+        }
+    }
+
     /// Returns the name of a layer's tensor: `kind` is `weight` or `bias`.
     pub(super) fn layer(self, layer: usize, part: Part, kind: &str) -> String {
         match self {

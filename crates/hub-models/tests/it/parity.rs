@@ -66,6 +66,8 @@ const DECODERS: &[&str] = &[
     "granite",
     "granite-moe",
     "granite-moe-shared",
+    "gpt-oss",
+    "gpt-oss-wide",
 ];
 
 /// The executors that every model runs on; caches in `f32`, since the reference has no other.

@@ -167,10 +167,16 @@ pub trait Executor: Send {
     /// Both share their blocks; the last, partly filled one is copied by the first that appends to it.
     fn fork(&mut self, state: &SequenceState) -> SequenceState;
 
+    /// Keeps what a sequence has now of what cannot be cut, so that [`rewind`](Self::rewind) can land here. It costs
+    /// nothing until the sequence goes on, and then as much as a new sequence; nothing at all where all that is kept is
+    /// by position. A sequence has at most [`MAX_CHECKPOINTS`](crate::state::MAX_CHECKPOINTS), the latest.
+    fn checkpoint(&mut self, state: &mut SequenceState);
+
     /// Forgets the end of a sequence, so that `to` tokens stay, and returns how many stayed.
     ///
-    /// Fewer than `to` stay where a window has already dropped what the rows before `to` would have to see: then the
-    /// sequence begins again at the position returned.
+    /// Fewer than `to` stay where a window has already dropped what the rows before `to` would have to see, or where
+    /// layers keep what cannot be cut: then the sequence goes on from the last [`checkpoint`](Self::checkpoint) at or
+    /// before `to`, or from its beginning. The position returned says which.
     fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize;
 
     /// Gives back what a sequence holds.

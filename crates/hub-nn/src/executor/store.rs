@@ -1,12 +1,14 @@
+use std::collections::VecDeque;
+
 use hub_base::{Account, OverBudget, Reservation};
 
 use crate::{
     Error,
     spec::ModelSpec,
-    state::{BLOCK_TOKENS, BlockId, BlockTable, Group, SequenceState},
+    state::{BLOCK_TOKENS, BlockId, BlockTable, Checkpoint, Group, Kept, MAX_CHECKPOINTS, SequenceState},
 };
 
-/// What a store keeps: keys and values of [`BLOCK_TOKENS`] positions in all layers of a group.
+/// What a store keeps: keys and values of [`BLOCK_TOKENS`] positions in all layers of a group, or all that they keep.
 pub(super) trait Block: Sized {
     /// What is needed to make one.
     type Context;
@@ -21,7 +23,7 @@ pub(super) trait Block: Sized {
     fn copy(&self) -> Result<Self, Error>;
 }
 
-/// The keys and values of all sequences of one model, in blocks.
+/// What all sequences of one model keep, in blocks.
 ///
 /// A block counts its holders, so sequences that began alike share it; a holder that is about to write into a shared
 /// one takes a copy first.
@@ -75,87 +77,145 @@ impl<B: Block> Store<B> {
 
     /// Makes room for `tokens` more rows, all or nothing.
     pub(super) fn append(&mut self, state: &mut SequenceState, tokens: usize) -> Result<(), Error> {
-        state.groups.resize_with(self.groups.len(), BlockTable::default);
-        let before: Vec<usize> = state.groups.iter().map(|table| table.blocks.len()).collect();
+        if state.groups.is_empty() {
+            state.groups = self.groups.iter().map(|store| BlockTable::new(store.group.kept)).collect();
+        }
+        let before: Vec<usize> = state.groups.iter().map(|table| table.held().1).collect();
         let grown = (0..self.groups.len()).try_for_each(|group| self.grow(group, state, tokens));
         if grown.is_err() {
-            for (group, len) in before.into_iter().enumerate() {
-                let table = &mut state.groups[group];
-                for block in table.blocks.drain(len.min(table.blocks.len())..) {
-                    self.groups[group].let_go(block);
-                }
+            for ((store, table), len) in self.groups.iter_mut().zip(&mut state.groups).zip(before) {
+                store.cut(table, len);
             }
         }
         grown
     }
 
     fn grow(&mut self, group: usize, state: &mut SequenceState, tokens: usize) -> Result<(), Error> {
-        let start = state.tokens;
-        let table = &mut state.groups[group];
-        if !start.is_multiple_of(BLOCK_TOKENS)
-            && let Some(last) = table.blocks.back_mut()
-        {
-            self.copied_bytes += self.groups[group].make_own(last, &self.account, &self.context)?;
-        }
-        while table.capacity() < start + tokens {
-            table.blocks.push_back(self.groups[group].take(&self.account, &self.context)?);
+        let Self { groups, account, context, copied_bytes } = self;
+        let (store, start) = (&mut groups[group], state.tokens);
+        match &mut state.groups[group] {
+            BlockTable::Positions { dropped, blocks } => {
+                if !start.is_multiple_of(BLOCK_TOKENS)
+                    && let Some(last) = blocks.back_mut()
+                {
+                    *copied_bytes += store.make_own(last, account, context)?;
+                }
+                while (*dropped + blocks.len()) * BLOCK_TOKENS < start + tokens {
+                    blocks.push_back(store.take(account, context)?);
+                }
+            }
+            BlockTable::Whole(Some(block)) if tokens > 0 => {
+                *copied_bytes += store.make_own(block, account, context)?;
+            }
+            BlockTable::Whole(Some(_)) => {}
+            BlockTable::Whole(block) => *block = Some(store.take(account, context)?),
         }
         Ok(())
     }
 
     pub(super) fn fork(&mut self, state: &SequenceState) -> SequenceState {
         for (store, table) in self.groups.iter_mut().zip(&state.groups) {
-            for block in &table.blocks {
-                store.hold(*block);
-            }
+            table.blocks().for_each(|block| store.hold(block));
         }
-        SequenceState { tokens: state.tokens, groups: state.groups.clone() }
+        SequenceState { tokens: state.tokens, groups: state.groups.clone(), checkpoints: VecDeque::new() }
+    }
+
+    /// Keeps what cannot be cut back as it is now, so that [`rewind`](Self::rewind) can land here.
+    pub(super) fn checkpoint(&mut self, state: &mut SequenceState) {
+        let keeps = |table: &BlockTable| matches!(table, BlockTable::Whole(Some(_)));
+        let is_known = state.checkpoints.back().is_some_and(|last| last.tokens == state.tokens);
+        if is_known || !state.groups.iter().any(keeps) {
+            return;
+        }
+        if state.checkpoints.len() == MAX_CHECKPOINTS
+            && let Some(oldest) = state.checkpoints.pop_front()
+        {
+            self.forget(&oldest);
+        }
+        let kept = |(store, table): (&mut GroupStore<B>, &BlockTable)| match table {
+            BlockTable::Whole(block) => block.inspect(|block| store.hold(*block)),
+            BlockTable::Positions { .. } => None,
+        };
+        let blocks = self.groups.iter_mut().zip(&state.groups).map(kept).collect();
+        state.checkpoints.push_back(Checkpoint { tokens: state.tokens, blocks });
+    }
+
+    fn forget(&mut self, checkpoint: &Checkpoint) {
+        let blocks = self.groups.iter_mut().zip(&checkpoint.blocks);
+        blocks.filter_map(|(store, block)| Some((store, (*block)?))).for_each(|(store, block)| {
+            store.let_go(block);
+        });
     }
 
     /// Notes that `tokens` rows were written, and drops the blocks that fell behind the window.
     pub(super) fn advance(&mut self, state: &mut SequenceState, tokens: usize) {
         state.tokens += tokens;
         for (store, table) in self.groups.iter_mut().zip(&mut state.groups) {
-            let Some(window) = store.group.window else { continue };
+            let (Some(window), BlockTable::Positions { dropped, blocks }) =
+                (store.group.kept.window(), table)
+            else {
+                continue;
+            };
             let first_seen = (state.tokens + 1).saturating_sub(window);
-            while (table.dropped + 1) * BLOCK_TOKENS <= first_seen
-                && let Some(block) = table.blocks.pop_front()
+            while (*dropped + 1) * BLOCK_TOKENS <= first_seen
+                && let Some(block) = blocks.pop_front()
             {
-                table.dropped += 1;
+                *dropped += 1;
                 store.let_go(block);
             }
         }
     }
 
     pub(super) fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize {
-        let reaches = |store: &GroupStore<B>, table: &BlockTable| {
-            let window = store.group.window.unwrap_or(usize::MAX);
-            table.dropped * BLOCK_TOKENS <= (to + 1).saturating_sub(window)
-        };
-        let to = to.min(state.tokens);
-        let to = if self.groups.iter().zip(&state.groups).all(|(store, table)| reaches(store, table)) {
-            to
-        } else {
-            0
-        };
-        for (store, table) in self.groups.iter_mut().zip(&mut state.groups) {
-            if to == 0 {
-                table.dropped = 0;
-            }
-            let kept = to.div_ceil(BLOCK_TOKENS).saturating_sub(table.dropped).min(table.blocks.len());
-            for block in table.blocks.drain(kept..) {
-                store.let_go(block);
+        let to = self.landing(state, to.min(state.tokens));
+        if to == state.tokens {
+            return to;
+        }
+        while let Some(last) = state.checkpoints.pop_back_if(|last| last.tokens > to) {
+            self.forget(&last);
+        }
+        let checkpoint = state.checkpoints.back().filter(|last| last.tokens == to);
+        for (index, (store, table)) in self.groups.iter_mut().zip(&mut state.groups).enumerate() {
+            match table {
+                BlockTable::Positions { dropped, .. } => {
+                    if to == 0 {
+                        *dropped = 0;
+                    }
+                    let kept = to.div_ceil(BLOCK_TOKENS).saturating_sub(*dropped);
+                    store.cut(table, kept);
+                }
+                BlockTable::Whole(block) => {
+                    block.take().into_iter().for_each(|block| store.let_go(block));
+                    *block =
+                        checkpoint.and_then(|checkpoint| checkpoint.blocks.get(index).copied().flatten());
+                    block.iter().for_each(|block| store.hold(*block));
+                }
             }
         }
         state.tokens = to;
         to
     }
 
+    /// Returns where a sequence can be cut back to, at most `to`.
+    fn landing(&self, state: &SequenceState, to: usize) -> usize {
+        let is_whole = |table: &BlockTable| matches!(table, BlockTable::Whole(Some(_)));
+        let to = if to == state.tokens || !state.groups.iter().any(is_whole) {
+            to
+        } else {
+            let before = |checkpoint: &&Checkpoint| checkpoint.tokens <= to;
+            state.checkpoints.iter().rev().find(before).map_or(0, |checkpoint| checkpoint.tokens)
+        };
+        let reaches = |(store, table): (&GroupStore<B>, &BlockTable)| {
+            let window = store.group.kept.window().unwrap_or(usize::MAX);
+            table.held().0 * BLOCK_TOKENS <= (to + 1).saturating_sub(window)
+        };
+        if self.groups.iter().zip(&state.groups).all(reaches) { to } else { 0 }
+    }
+
     pub(super) fn release(&mut self, state: SequenceState) {
-        for (store, table) in self.groups.iter_mut().zip(state.groups) {
-            for block in table.blocks {
-                store.let_go(block);
-            }
+        state.checkpoints.iter().for_each(|checkpoint| self.forget(checkpoint));
+        for (store, table) in self.groups.iter_mut().zip(&state.groups) {
+            table.blocks().for_each(|block| store.let_go(block));
         }
     }
 
@@ -171,6 +231,11 @@ impl<B: Block> Store<B> {
         self.groups.len()
     }
 
+    /// Tells whether a group keeps what has no positions.
+    pub(super) fn is_recurrent(&self, group: usize) -> bool {
+        self.groups.get(group).is_some_and(|store| matches!(store.group.kept, Kept::Recurrent { .. }))
+    }
+
     /// Returns the block of a group that a table names.
     pub(super) fn block(&self, group: usize, block: BlockId) -> Option<&B> {
         self.groups.get(group)?.slots.get(block.0 as usize)?.as_ref().map(|slot| &slot.block)
@@ -179,7 +244,11 @@ impl<B: Block> Store<B> {
 
 impl<B: Block> GroupStore<B> {
     fn reserve(&self, account: &Account, context: &B::Context) -> Result<Reservation, Error> {
-        let fail = |source: OverBudget| Error::Memory { what: "keys and values", source };
+        let what = match self.group.kept {
+            Kept::KeysValues { .. } => "keys and values",
+            Kept::Recurrent { .. } => "the state of a sequence",
+        };
+        let fail = |source: OverBudget| Error::Memory { what, source };
         account.reserve(B::bytes(&self.group, context)).map_err(fail)
     }
 
@@ -199,6 +268,19 @@ impl<B: Block> GroupStore<B> {
                 self.slots.push(Some(slot));
                 BlockId(self.slots.len() as u32 - 1)
             }
+        }
+    }
+
+    /// Gives back all blocks of a table but the first `kept`.
+    fn cut(&mut self, table: &mut BlockTable, kept: usize) {
+        match table {
+            BlockTable::Positions { blocks, .. } => {
+                blocks.drain(kept.min(blocks.len())..).for_each(|block| self.let_go(block));
+            }
+            BlockTable::Whole(block) if kept == 0 => {
+                block.take().into_iter().for_each(|block| self.let_go(block));
+            }
+            BlockTable::Whole(_) => {}
         }
     }
 

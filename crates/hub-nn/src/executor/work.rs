@@ -58,12 +58,12 @@ impl Work {
 impl Cost {
     fn add(&mut self, packing: Option<Packing>, used: &TensorUse<'_>, width: usize, weights: &Weights) {
         let Some(info) = weights.info(&used.tensor.name) else { return };
-        let (rows, all_rows) = used.rows_of(info.rows());
+        let (rows, numbers) = used.size_in(&info.shape);
         let products = rows as u64 * width as u64;
         let (bytes, is_bytes) = match packing {
             Some(packing) => (packing.tensor_bytes(used, weights), packing.multiplies_bytes(info)),
             // candle rounds the activations only where it has kernels of its own for a kind.
-            None => (info.bytes() / all_rows as u64 * rows as u64, false),
+            None => (info.bytes_of(numbers), false),
         };
         self.weight_bytes += bytes;
         match is_bytes {

@@ -3,8 +3,9 @@ use std::collections::{HashMap, HashSet};
 use hub_base::ErrorKind;
 
 use super::{
-    AttentionSpec, ExpertSpec, ExpertsSpec, GroupsSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec,
-    QueryTemperature, RopeSpec, RoutingSpec, SharedSpec,
+    Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Gating, GroupsSpec, Head,
+    LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec, QueryTemperature, RecurrentSpec, RopeSpec,
+    RoutingSpec, Rule, SharedSpec, ShortConvSpec,
 };
 
 /// The most layers, and the largest width, a specification may have.
@@ -13,6 +14,8 @@ use super::{
 const MAX_LAYERS: usize = 4_096;
 const MAX_WIDTH: usize = 1 << 24;
 const MAX_EXPERTS: usize = 4_096;
+/// The most rows a convolution sees; released models have 3 or 4.
+const MAX_KERNEL: usize = 64;
 
 /// Why a specification cannot be run, or does not fit the files it was made for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +93,8 @@ impl ModelSpec {
         })?;
         for (index, layer) in self.layers.iter().enumerate() {
             layer.check(self.hidden_size, index)?;
+            let sees_before = self.mask == Mask::Causal || layer.mixer.attention().is_some();
+            rule("only decoders have mixers other than attention", sees_before, || format!("layer {index}"))?;
         }
         if let Some(positions) = &self.embedding.positions {
             let enough = positions.count >= self.context_tokens.saturating_add(positions.offset);
@@ -160,11 +165,12 @@ impl LayerSpec {
 
 impl Mlp {
     fn check(&self, hidden_size: usize, index: usize) -> Result<(), SpecError> {
-        let (ups, down) = match self {
-            Self::Gated { gate, up, down, .. } => (vec![gate, up], down),
-            Self::Plain { up, down, .. } => (vec![up], down),
+        let (ups, down, activation) = match self {
+            Self::Gated { gate, up, down, activation } => (vec![gate, up], down, activation),
+            Self::Plain { up, down, activation } => (vec![up], down, activation),
             Self::Experts(experts) => return experts.check(hidden_size, index),
         };
+        activation.check(matches!(self, Self::Gated { .. }), index)?;
         rule("the inner width is positive and sane", sane(&[down.inputs]), || {
             format!("layer {index}: {}", down.inputs)
         })?;
@@ -188,6 +194,7 @@ impl ExpertsSpec {
                 size > 0 && size * all == count && (1..=all).contains(&some) && (1..=size).contains(&best);
             rule("groups divide the experts", fits && *chosen <= some * size, numbers)?;
         }
+        self.activation.check(true, layer)?;
         width("router", &self.router, hidden_size, count)?;
         let inner = self.experts.first().map_or(0, |expert| expert.down.inputs);
         rule("the inner width is positive and sane", sane(&[inner]), || format!("layer {layer}: {inner}"))?;
@@ -206,6 +213,74 @@ impl ExpertsSpec {
         rule("what experts share is no mixture itself", is_plain, numbers)?;
         mlp.check(hidden_size, layer)?;
         gate.as_ref().map_or(Ok(()), |gate| width("gate of what experts share", gate, hidden_size, 1))
+    }
+}
+
+impl Mixer {
+    fn check(&self, hidden_size: usize, layer: usize) -> Result<(), SpecError> {
+        match self {
+            Self::Attention(attention) => attention.check(hidden_size, layer),
+            Self::Recurrent(recurrent) => recurrent.check(hidden_size, layer),
+            Self::ShortConv(conv) => conv.check(hidden_size, layer),
+        }
+    }
+}
+
+impl RecurrentSpec {
+    fn check(&self, hidden_size: usize, layer: usize) -> Result<(), SpecError> {
+        let Self { heads, key_heads, key_dim, value_dim, gating, step_limits, .. } = self;
+        let numbers = || {
+            format!("layer {layer}: {heads} heads, {key_heads} key heads, widths {key_dim} and {value_dim}")
+        };
+        rule("there are heads with a width", sane(&[*heads, *key_heads, *key_dim, *value_dim]), numbers)?;
+        rule("key heads divide the heads", heads.is_multiple_of(*key_heads), numbers)?;
+        let (keys, inner) = (key_heads.saturating_mul(*key_dim), self.inner());
+        rule("widths are positive and sane", sane(&[keys, inner, heads.saturating_mul(*key_dim)]), numbers)?;
+        for (ConvolvedSpec { linear, conv }, outputs) in self.convolved().into_iter().zip([keys, keys, inner])
+        {
+            width("convolved part", linear, hidden_size, outputs)?;
+            conv.check(outputs, layer)?;
+        }
+        let kernels = self.convolved().map(|part| part.conv.kernel);
+        rule("convolutions see the same rows", kernels.iter().all(|kernel| *kernel == kernels[0]), numbers)?;
+        width("gate", &self.gate, hidden_size, inner)?;
+        width("step", &self.step, hidden_size, *heads)?;
+        if let Rule::Delta { beta } = &self.rule {
+            width("beta", beta, hidden_size, *heads)?;
+        }
+        let fits = match gating {
+            Gating::NormFirst => true,
+            Gating::GateFirst { groups } => *groups > 0 && inner.is_multiple_of(*groups),
+        };
+        rule("groups of the norm divide the row", fits, numbers)?;
+        let is_range = step_limits.is_none_or(|(low, high)| low >= 0.0 && high >= low);
+        rule("limits of the step are a range", is_range, || format!("layer {layer}: {step_limits:?}"))?;
+        width("output", &self.output, inner, hidden_size)
+    }
+}
+
+impl ShortConvSpec {
+    fn check(&self, hidden_size: usize, layer: usize) -> Result<(), SpecError> {
+        for linear in [&self.before, &self.after, &self.value, &self.output] {
+            width("convolution", linear, hidden_size, hidden_size)?;
+        }
+        self.conv.check(hidden_size, layer)
+    }
+}
+
+impl ConvSpec {
+    fn check(&self, channels: usize, layer: usize) -> Result<(), SpecError> {
+        let numbers = || format!("layer {layer}: {} channels, {} rows", self.channels, self.kernel);
+        rule("a convolution has the channels of its input", self.channels == channels, numbers)?;
+        rule("a convolution sees a few rows", (2..=MAX_KERNEL).contains(&self.kernel), numbers)
+    }
+}
+
+impl Activation {
+    fn check(self, is_gated: bool, layer: usize) -> Result<(), SpecError> {
+        let Self::ClampedSwish { slope, limit } = self else { return Ok(()) };
+        let fits = is_gated && slope.is_finite() && limit.is_finite() && limit > 0.0;
+        rule("limits of a gate are positive numbers", fits, || format!("layer {layer}: {slope}, {limit}"))
     }
 }
 
@@ -239,6 +314,9 @@ impl AttentionSpec {
         width("query", &self.query, hidden_size, queries)?;
         width("key", &self.key, hidden_size, keys)?;
         width("value", &self.value, hidden_size, keys)?;
+        if let Some(gate) = &self.gate {
+            width("gate of attention", gate, hidden_size, queries)?;
+        }
         width("output", &self.output, queries, hidden_size)
     }
 }

@@ -1,28 +1,4 @@
-use std::ops::Range;
-
-/// A tensor of the files, or some of its rows.
-///
-/// Rows count along the first axis, so one fused tensor (Phi-3's `qkv_proj`) serves several parts of a layer. A stack of
-/// matrices, as of experts, counts as one with all their rows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TensorRef {
-    /// Its name in the files.
-    pub name: String,
-    /// The rows that are meant; all of them if `None`.
-    pub rows: Option<Range<usize>>,
-}
-
-impl TensorRef {
-    /// Names a whole tensor.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), rows: None }
-    }
-
-    /// Names rows of a tensor.
-    pub fn rows(name: impl Into<String>, rows: Range<usize>) -> Self {
-        Self { name: name.into(), rows: Some(rows) }
-    }
-}
+use super::{Axis, TensorRef};
 
 /// A matrix that rows are multiplied with, and what is added: `x · weightᵀ + bias`.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,29 +42,41 @@ impl<'a> TensorUse<'a> {
 
     /// Tells whether a tensor of this shape can be used so.
     pub fn fits(&self, shape: &[usize]) -> bool {
-        let (found, has_width) = match (shape, self.width) {
-            (&[len], None) => (len, true),
-            (&[rows, width], Some(wanted)) => (rows, width == wanted),
-            (&[count, rows, width], Some(wanted)) => (count.saturating_mul(rows), width == wanted),
-            // What is added to a matrix of a stack.
-            (&[count, len], None) => {
-                let is_one =
-                    self.tensor.rows.as_ref().is_some_and(|rows| rows.len() == 1 && rows.end <= count);
-                return is_one && self.rows.is_none_or(|rows| rows == len);
+        let (found, has_width) = match (self.tensor.axis, shape, self.width) {
+            (Axis::Rows, &[len], None) => (len, true),
+            (Axis::Numbers, shape, None) => (shape.iter().copied().fold(1, usize::saturating_mul), true),
+            (Axis::Rows, &[rows, width], Some(wanted)) => (rows, width == wanted),
+            (Axis::Rows, &[count, rows, width], Some(wanted)) => {
+                (count.saturating_mul(rows), width == wanted)
+            }
+            (Axis::Columns, &[inputs, outputs], Some(wanted)) => (outputs, inputs == wanted),
+            (Axis::Columns, &[count, inputs, outputs], Some(wanted)) => {
+                (count.saturating_mul(outputs), inputs == wanted)
             }
             _ => return false,
         };
         let has_rows = match &self.tensor.rows {
-            Some(range) => self.rows.is_none_or(|rows| rows == range.len()) && range.end <= found,
+            Some(part) => self.rows.is_none_or(|rows| rows == part.total()) && part.end() <= found,
             None => self.rows.is_none_or(|rows| rows == found),
         };
         has_width && has_rows
     }
 
-    /// Returns how many rows are used of the `found` ones in the files, and how many those are, at least 1.
-    pub(crate) fn rows_of(&self, found: usize) -> (usize, usize) {
-        let all = found.max(1);
-        (self.tensor.rows.as_ref().map_or(all, |rows| rows.len()).min(all), all)
+    /// Returns how many rows are used of a tensor of this shape, and how many numbers those are.
+    pub(crate) fn size_in(&self, shape: &[usize]) -> (usize, u64) {
+        let numbers = shape.iter().fold(1, |numbers: u64, dim| numbers.saturating_mul(*dim as u64));
+        let all = match (self.tensor.axis, shape) {
+            (Axis::Numbers, _) => numbers as usize,
+            (Axis::Columns, [rest @ .., _, outputs]) => {
+                rest.iter().fold(*outputs, |all, dim| all.saturating_mul(*dim))
+            }
+            (_, [len]) => *len,
+            (_, [rest @ .., _]) => rest.iter().fold(1, |all: usize, dim| all.saturating_mul(*dim)),
+            (_, []) => 1,
+        };
+        let all = all.max(1);
+        let used = self.tensor.rows.map_or(all, |rows| rows.total()).min(all);
+        (used, numbers / all as u64 * used as u64)
     }
 
     /// Writes the shape that is wanted: `[4096, 1024]`.

@@ -1,82 +1,46 @@
-use super::{LinearSpec, NormSpec, RopeSpec, TensorUse};
+use super::{AttentionSpec, RecurrentSpec, RopeSpec, ShortConvSpec, TensorUse};
 
-/// Attention: each row reads a mean of the values of the rows it may see, weighed by how its query meets their keys.
-///
-/// Query heads share key and value heads in groups of `heads / kv_heads`, head `h` reading key head
-/// `h / (heads / kv_heads)`. Source: Ainslie et al. 2023, <https://arxiv.org/abs/2305.13245>.
+/// What lets a row see other rows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AttentionSpec {
-    /// Number of query heads.
-    pub heads: usize,
-    /// Number of key and value heads; divides `heads`.
-    pub kv_heads: usize,
-    /// Width of one head.
-    pub head_dim: usize,
-    /// `[heads * head_dim, hidden_size]`.
-    pub query: LinearSpec,
-    /// `[kv_heads * head_dim, hidden_size]`.
-    pub key: LinearSpec,
-    /// `[kv_heads * head_dim, hidden_size]`.
-    pub value: LinearSpec,
-    /// `[hidden_size, heads * head_dim]`.
-    pub output: LinearSpec,
-    /// Normalises each query head before its rotation (Qwen3, Gemma 3).
-    pub query_norm: Option<NormSpec>,
-    /// Normalises each key head before its rotation.
-    pub key_norm: Option<NormSpec>,
-    /// What these normalise at once.
-    pub norm_scope: NormScope,
-    /// Rotation of queries and keys by position.
-    pub rope: Option<RopeSpec>,
-    /// Multiplier of the scores, most often one over the root of `head_dim`.
-    pub scale: f32,
-    /// What else queries are multiplied with, by their position (Ministral 3).
-    pub temperature: Option<QueryTemperature>,
-    /// How many rows a row sees, itself included; all if `None`.
-    pub window: Option<usize>,
-    /// Scores are squeezed to this range by `cap * tanh(x / cap)` (Gemma 2).
-    pub soft_cap: Option<f32>,
+pub enum Mixer {
+    /// Attention: each row looks at the keys and values of those before it.
+    Attention(Box<AttentionSpec>),
+    /// A state that each row reads and changes.
+    Recurrent(Box<RecurrentSpec>),
+    /// A few rows before each row, weighed by channel.
+    ShortConv(Box<ShortConvSpec>),
 }
 
-/// How much larger queries become with their position: by `1 + beta * ln(1 + floor(position / every))`.
-///
-/// Source: Llama 4's attention temperature as `transformers` has it for Ministral 3 (`get_llama_4_attn_scale`).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct QueryTemperature {
-    /// How fast they grow.
-    pub beta: f32,
-    /// After how many positions they do for the first time; at least 1.
-    pub every: usize,
-}
+impl Mixer {
+    /// Returns the attention, if it is one.
+    pub fn attention(&self) -> Option<&AttentionSpec> {
+        match self {
+            Self::Attention(attention) => Some(attention),
+            _ => None,
+        }
+    }
 
-impl QueryTemperature {
-    /// Returns what the query at a position is multiplied with.
-    pub(crate) fn at(self, position: usize) -> f32 {
-        1.0 + self.beta * ((1 + position / self.every.max(1)) as f32).ln()
+    /// Returns how queries and keys are rotated, if they are.
+    pub fn rope(&self) -> Option<&RopeSpec> {
+        self.attention()?.rope.as_ref()
+    }
+
+    /// Returns how many rows a row sees, where it does not see all before it.
+    pub fn window(&self) -> Option<usize> {
+        self.attention()?.window
+    }
+
+    pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
+        match self {
+            Self::Attention(attention) => attention.collect(all),
+            Self::Recurrent(recurrent) => recurrent.collect(all),
+            Self::ShortConv(conv) => conv.collect(all),
+        }
     }
 }
 
-/// What a normalisation of queries or keys looks at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NormScope {
-    /// Each head, with the same weights.
-    #[default]
-    Head,
-    /// All heads of a row together.
-    Row,
-}
-
-impl AttentionSpec {
-    pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
-        for linear in [&self.query, &self.key, &self.value, &self.output] {
-            linear.collect(all);
-        }
-        for (norm, heads) in [(&self.query_norm, self.heads), (&self.key_norm, self.kv_heads)] {
-            let heads = if self.norm_scope == NormScope::Row { heads } else { 1 };
-            norm.iter().for_each(|norm| norm.collect(heads.saturating_mul(self.head_dim), all));
-        }
-        if let Some(rope) = &self.rope {
-            all.extend(rope.tensors().into_iter().map(|tensor| TensorUse::vector(tensor, rope.dims / 2)));
-        }
+impl From<AttentionSpec> for Mixer {
+    fn from(attention: AttentionSpec) -> Self {
+        Self::Attention(Box::new(attention))
     }
 }

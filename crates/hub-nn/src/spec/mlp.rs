@@ -27,8 +27,8 @@ pub enum Mlp {
     Experts(Box<ExpertsSpec>),
 }
 
-/// A function of one number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A function of one number, or of a gate and what it is multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `x * sigmoid(x)`.
     Silu,
@@ -38,6 +38,14 @@ pub enum Activation {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
+    /// Of a gate `g` and `up`: `g * sigmoid(slope * g) * (up + 1)`, with `g` at most `limit` and `up` within it on both
+    /// sides (gpt-oss). MLPs without a gate have none. Source: `transformers`' `GptOssExperts`.
+    ClampedSwish {
+        /// How steep the sigmoid is.
+        slope: f32,
+        /// Where gate and `up` are cut.
+        limit: f32,
+    },
 }
 
 impl Mlp {

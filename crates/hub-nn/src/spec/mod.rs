@@ -3,6 +3,7 @@
 //! A family (in the crate above) turns a configuration into a [`ModelSpec`] and touches no tensor; an executor turns a
 //! `ModelSpec` into arithmetic and knows no family. Whatever two families do differently is a field here.
 
+mod attention;
 mod check;
 mod experts;
 mod linear;
@@ -10,17 +11,24 @@ mod mixer;
 mod mlp;
 mod norm;
 mod position;
+mod recurrent;
 mod rename;
+mod rows;
 
+pub use attention::{AttentionSpec, NormScope, QueryTemperature};
 pub use check::SpecError;
 pub use experts::{ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};
-pub use linear::{LinearSpec, TensorRef, TensorUse};
-pub use mixer::{AttentionSpec, NormScope, QueryTemperature};
+pub use linear::{LinearSpec, TensorUse};
+pub use mixer::Mixer;
 pub use mlp::{Activation, Mlp};
 pub use norm::{NormKind, NormSpec, SublayerNorms};
 pub use position::{
     Factors, LearnedPositions, Llama3Scaling, LongRope, Pairing, RopeScaling, RopeSpec, YarnScaling,
 };
+pub use recurrent::{
+    ConvSpec, ConvolvedSpec, Gating, KeyOrder, RateForm, RecurrentSpec, Rule, ShortConvSpec,
+};
+pub use rows::{Axis, Rows, TensorRef};
 
 /// A stack of layers between an embedding and a head.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +85,7 @@ pub struct EmbeddingSpec {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSpec {
     /// What lets a row see other rows.
-    pub mixer: AttentionSpec,
+    pub mixer: Mixer,
     /// Normalisations around the mixer.
     pub mixer_norms: SublayerNorms,
     /// What works on each row alone.
@@ -148,8 +156,8 @@ impl ModelSpec {
     pub(crate) fn distinct_tensors(&self) -> Vec<TensorUse<'_>> {
         let mut uses = self.tensors();
         let place = |used: &TensorUse<'_>| {
-            let TensorRef { name, rows } = used.tensor;
-            (name.clone(), rows.as_ref().map(|rows| rows.start))
+            let TensorRef { name, rows, .. } = used.tensor;
+            (name.clone(), rows.map(|rows| (rows.start, rows.step)))
         };
         uses.sort_by_cached_key(place);
         uses.dedup_by(|a, b| a.tensor == b.tensor);
@@ -186,7 +194,7 @@ impl ModelSpec {
     /// LongRoPE turns all keys by other angles once a sequence is longer than the original context, so a sequence
     /// that crosses this length is computed again from its first token (as `transformers` does).
     pub fn restart_tokens(&self) -> Option<usize> {
-        self.layers.iter().filter_map(|layer| layer.mixer.rope.as_ref()?.restart_tokens()).min()
+        self.layers.iter().filter_map(|layer| layer.mixer.rope()?.restart_tokens()).min()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Changing where a specification's tensors lie.
 
 use super::{
-    AttentionSpec, ExpertSpec, Factors, Head, LayerSpec, LinearSpec, Mlp, ModelSpec, NormSpec, RopeScaling,
-    RopeSpec, SharedSpec, TensorRef,
+    AttentionSpec, ConvSpec, ExpertSpec, Factors, Head, LayerSpec, LinearSpec, Mixer, Mlp, ModelSpec,
+    NormSpec, RecurrentSpec, RopeScaling, RopeSpec, Rule, SharedSpec, ShortConvSpec, TensorRef,
 };
 
 /// What is done to each tensor.
@@ -37,10 +37,55 @@ impl LayerSpec {
     }
 }
 
+impl Mixer {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        match self {
+            Self::Attention(attention) => attention.each_tensor(work),
+            Self::Recurrent(recurrent) => recurrent.each_tensor(work),
+            Self::ShortConv(conv) => conv.each_tensor(work),
+        }
+    }
+}
+
+impl RecurrentSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        for part in [&mut self.query, &mut self.key, &mut self.value] {
+            part.linear.each_tensor(work);
+            part.conv.each_tensor(work);
+        }
+        let linears = [&mut self.gate, &mut self.step, &mut self.output];
+        linears.into_iter().for_each(|linear| linear.each_tensor(work));
+        work(&mut self.step_bias);
+        work(&mut self.rate);
+        match &mut self.rule {
+            Rule::Delta { beta } => beta.each_tensor(work),
+            Rule::StateSpace { skip } => work(skip),
+        }
+        self.norm.each_tensor(work);
+    }
+}
+
+impl ShortConvSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        let Self { before, after, value, conv, output } = self;
+        [before, after, value, output].into_iter().for_each(|linear| linear.each_tensor(work));
+        conv.each_tensor(work);
+    }
+}
+
+impl ConvSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        work(&mut self.weight);
+        self.bias.iter_mut().for_each(work);
+    }
+}
+
 impl AttentionSpec {
     fn each_tensor(&mut self, work: &mut Work<'_>) {
-        let Self { query, key, value, output, query_norm, key_norm, rope, .. } = self;
-        [query, key, value, output].into_iter().for_each(|linear| linear.each_tensor(work));
+        let Self { query, key, value, output, query_norm, key_norm, rope, sinks, gate, .. } = self;
+        let linears = [query, key, value, output].into_iter().chain(gate);
+        linears.for_each(|linear| linear.each_tensor(work));
+        sinks.iter_mut().for_each(&mut *work);
         norms([query_norm, key_norm], work);
         rope.iter_mut().for_each(|rope| rope.each_tensor(work));
     }
@@ -93,8 +138,12 @@ impl LinearSpec {
 }
 
 fn norms<const N: usize>(norms: [&mut Option<NormSpec>; N], work: &mut Work<'_>) {
-    for norm in norms.into_iter().flatten() {
-        work(&mut norm.weight);
-        norm.bias.iter_mut().for_each(&mut *work);
+    norms.into_iter().flatten().for_each(|norm| norm.each_tensor(work));
+}
+
+impl NormSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        work(&mut self.weight);
+        self.bias.iter_mut().for_each(work);
     }
 }

@@ -11,6 +11,7 @@ mod gguf;
 mod kind;
 mod metadata;
 mod packed;
+mod part;
 mod safetensors;
 mod source;
 mod tensor;
@@ -175,7 +176,12 @@ impl Weights {
         if rows.start > rows.end || rows.end > info.rows() || out.len() != rows.len() * row {
             return Err(Error::Rows { name: name.to_owned(), rows: info.rows(), asked: rows });
         }
-        self.source(info)?.read_into(info.offset + (rows.start * row) as u64, out)
+        self.read_bytes(info, rows.start * row, out)
+    }
+
+    /// Fills `out` with the bytes of a tensor from `start` on.
+    fn read_bytes(&self, info: &TensorInfo, start: usize, out: &mut [u8]) -> Result<(), Error> {
+        self.source(info)?.read_into(info.offset + start as u64, out)
     }
 
     /// Returns the key and value pairs of a GGUF file; safetensors files have none.

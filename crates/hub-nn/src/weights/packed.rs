@@ -86,7 +86,7 @@ pub(crate) struct Stamp {
 struct Matrix {
     name: String,
     /// Which rows of the tensor, if not all.
-    part: Option<(usize, usize)>,
+    part: Option<[usize; 5]>,
     kind: String,
     rows: usize,
     cols: usize,
@@ -256,6 +256,6 @@ impl Header {
     }
 }
 
-fn part(tensor: &TensorRef) -> Option<(usize, usize)> {
-    tensor.rows.as_ref().map(|rows| (rows.start, rows.end))
+fn part(tensor: &TensorRef) -> Option<[usize; 5]> {
+    tensor.rows.map(|rows| [tensor.axis as usize, rows.start, rows.len, rows.step, rows.count])
 }

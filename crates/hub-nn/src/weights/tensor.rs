@@ -30,6 +30,11 @@ impl TensorInfo {
         self.len as u64
     }
 
+    /// Returns how many bytes so many of its numbers take, in whole blocks.
+    pub(crate) fn bytes_of(&self, numbers: u64) -> u64 {
+        numbers / self.kind.block_len() as u64 * self.kind.block_bytes() as u64
+    }
+
     /// Returns how many numbers the tensor holds.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()

@@ -5,7 +5,7 @@ use hub_nn::{
     Device, Error, Priority,
     executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
     spec::{
-        Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mlp, ModelSpec,
+        Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
         NormKind, NormScope, NormSpec, Pairing, RopeScaling, RopeSpec, SublayerNorms, TensorRef,
     },
     state::{BLOCK_TOKENS, SequenceState},
@@ -39,7 +39,7 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
         let rope =
             RopeSpec { base: 10_000.0, dims: HEAD_DIM, pairing: Pairing::Halves, scaling: RopeScaling::None };
         LayerSpec {
-            mixer: AttentionSpec {
+            mixer: Mixer::from(AttentionSpec {
                 heads: 4,
                 kv_heads: 4,
                 head_dim: HEAD_DIM,
@@ -55,7 +55,9 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
                 temperature: None,
                 window,
                 soft_cap: None,
-            },
+                sinks: None,
+                gate: None,
+            }),
             mixer_norms: SublayerNorms::pre(norm(name("input_layernorm"))),
             mlp: Mlp::Gated {
                 gate: linear(name("mlp.gate_proj"), HIDDEN, inner),

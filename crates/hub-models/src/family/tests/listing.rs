@@ -8,7 +8,8 @@ use std::{
 
 use hub_fixtures::{ConfigForm, Kind, gguf_models, models};
 use hub_nn::spec::{
-    Head, LayerSpec, Mask, Mlp, ModelSpec, NormKind, NormScope, Pairing, RopeScaling, Scoring, SublayerNorms,
+    Activation, AttentionSpec, Head, LayerSpec, Mask, Mixer, Mlp, ModelSpec, NormKind, NormScope, Pairing,
+    RopeScaling, Rule, Scoring, SublayerNorms,
 };
 
 use super::{super::FAMILIES, fixtures::read};
@@ -105,9 +106,9 @@ fn features(spec: &ModelSpec) -> BTreeSet<&'static str> {
 
 fn of_layer(layer: &LayerSpec) -> Vec<&'static str> {
     let LayerSpec { mixer, mixer_norms, mlp, .. } = layer;
+    let mut facts = of_mixer(mixer);
     let SublayerNorms { before, after, last } = mixer_norms;
     let norm = before.as_ref().or(after.as_ref()).or(last.as_ref());
-    let mut facts = Vec::new();
     let mut fact = |is_so: bool, text: &'static str| {
         if is_so {
             facts.push(text);
@@ -119,6 +120,42 @@ fn of_layer(layer: &LayerSpec) -> Vec<&'static str> {
     fact(last.is_some(), "norms of the residual");
     fact(layer.is_parallel, "attention beside the MLP");
     fact(layer.residual_scale != 1.0, "residual scale");
+    match mlp {
+        Mlp::Gated { .. } => {}
+        Mlp::Plain { .. } => fact(true, "MLP without a gate"),
+        Mlp::Experts(experts) => {
+            let is_clamped = matches!(experts.activation, Activation::ClampedSwish { .. });
+            fact(is_clamped, "clamped SwiGLU");
+            fact(experts.experts.iter().any(|expert| expert.up.bias.is_some()), "biases of experts");
+            fact(experts.routing.scoring == Scoring::Softmax, "experts by softmax");
+            fact(experts.routing.scoring == Scoring::Sigmoid, "experts by sigmoid");
+            fact(experts.shared.is_some(), "shared experts");
+        }
+    }
+    facts
+}
+
+fn of_mixer(mixer: &Mixer) -> Vec<&'static str> {
+    let attention = match mixer {
+        Mixer::Attention(attention) => attention,
+        Mixer::Recurrent(recurrent) => match recurrent.rule {
+            Rule::Delta { .. } => return vec!["gated delta net"],
+            Rule::StateSpace { .. } => return vec!["Mamba-2"],
+        },
+        Mixer::ShortConv(_) => return vec!["short convolutions"],
+    };
+    of_attention(attention)
+}
+
+fn of_attention(mixer: &AttentionSpec) -> Vec<&'static str> {
+    let mut facts = Vec::new();
+    let mut fact = |is_so: bool, text: &'static str| {
+        if is_so {
+            facts.push(text);
+        }
+    };
+    fact(mixer.sinks.is_some(), "sinks");
+    fact(mixer.gate.is_some(), "gated attention");
     fact(mixer.window.is_some(), "windows");
     fact(mixer.soft_cap.is_some(), "score cap");
     fact(mixer.temperature.is_some(), "queries by position");
@@ -136,15 +173,6 @@ fn of_layer(layer: &LayerSpec) -> Vec<&'static str> {
             fact(matches!(rope.scaling, RopeScaling::Yarn(_)), "YaRN");
             fact(matches!(rope.scaling, RopeScaling::Llama3(_)), "Llama 3's scaling");
             fact(matches!(rope.scaling, RopeScaling::LongRope(_)), "LongRoPE");
-        }
-    }
-    match mlp {
-        Mlp::Gated { .. } => {}
-        Mlp::Plain { .. } => fact(true, "MLP without a gate"),
-        Mlp::Experts(experts) => {
-            fact(experts.routing.scoring == Scoring::Softmax, "experts by softmax");
-            fact(experts.routing.scoring == Scoring::Sigmoid, "experts by sigmoid");
-            fact(experts.shared.is_some(), "shared experts");
         }
     }
     facts

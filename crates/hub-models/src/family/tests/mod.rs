@@ -191,7 +191,7 @@ fn metadata_that_is_not_implemented_is_refused_by_name() {
 fn metadata_may_say_which_layers_are_windowed() {
     let windows = |key: &str, value: hub_nn::weights::Value| {
         let spec = read_gguf("gemma3", |metadata| drop(metadata.insert(key, value.clone()))).unwrap();
-        spec.layers.iter().map(|layer| layer.mixer.window.is_some()).collect::<Vec<_>>()
+        spec.layers.iter().map(|layer| layer.mixer.window().is_some()).collect::<Vec<_>>()
     };
     let pattern = "gemma3.attention.sliding_window_pattern";
     assert_eq!(windows(pattern, 2_u32.into()), [true, false, true, false, true, false]);

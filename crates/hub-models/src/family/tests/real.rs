@@ -68,7 +68,7 @@ fn gemma() {
          head norms, sandwich, embedding by 33.941124, tied",
     );
     let windows: Vec<_> =
-        read(&configs::gemma_3_1b()).unwrap().layers.iter().map(|l| l.mixer.window).collect();
+        read(&configs::gemma_3_1b()).unwrap().layers.iter().map(|l| l.mixer.window()).collect();
     assert_eq!(windows[..7], [Some(512), Some(512), Some(512), Some(512), Some(512), None, Some(512)]);
 }
 
@@ -151,7 +151,16 @@ fn a_key_that_is_not_there_means_what_transformers_takes_it_for() {
 
 #[test]
 fn null_says_none_where_absence_says_something() {
-    let gemma = |changes| read(&changed(configs::gemma_2_2b(), changes)).unwrap().layers.remove(0).mixer;
+    let gemma = |changes| {
+        read(&changed(configs::gemma_2_2b(), changes))
+            .unwrap()
+            .layers
+            .remove(0)
+            .mixer
+            .attention()
+            .cloned()
+            .unwrap()
+    };
     assert_eq!(gemma(json!({"attn_logit_softcapping": null})).soft_cap, None);
     assert_eq!(gemma(json!({"sliding_window": null})).window, None);
 }

@@ -6,8 +6,9 @@ use hub_nn::spec::{Head, Mlp, ModelSpec, RopeScaling, RopeSpec};
 /// called as it is.
 pub(super) fn summary(spec: &ModelSpec) -> String {
     let first = &spec.layers[0];
-    let whole = spec.layers.iter().find(|layer| layer.mixer.window.is_none()).unwrap_or(first);
-    let mixer = &first.mixer;
+    let attentions: Vec<_> = spec.layers.iter().filter_map(|layer| layer.mixer.attention()).collect();
+    let mixer = attentions[0];
+    let whole = *attentions.iter().find(|attention| attention.window.is_none()).unwrap_or(&mixer);
     let mut facts = vec![
         format!("{} layers", spec.layers.len()),
         format!("{}/{} heads of {}", mixer.heads, mixer.kv_heads, mixer.head_dim),
@@ -19,11 +20,11 @@ pub(super) fn summary(spec: &ModelSpec) -> String {
         }
     };
     let rotated = |rope: &Option<RopeSpec>| rope.as_ref().map(|rope| rotation(rope, mixer.head_dim));
-    fact(whole.mixer.rope.is_some(), format!("rope {}", rotated(&whole.mixer.rope).unwrap_or_default()));
-    let is_local = first.mixer.rope != whole.mixer.rope;
+    fact(whole.rope.is_some(), format!("rope {}", rotated(&whole.rope).unwrap_or_default()));
+    let is_local = mixer.rope != whole.rope;
     fact(is_local, format!("local {}", rotated(&mixer.rope).unwrap_or_default()));
-    let windowed = spec.layers.iter().filter(|layer| layer.mixer.window.is_some()).count();
-    let window = spec.layers.iter().find_map(|layer| layer.mixer.window).unwrap_or(0);
+    let windowed = attentions.iter().filter(|attention| attention.window.is_some()).count();
+    let window = attentions.iter().find_map(|attention| attention.window).unwrap_or(0);
     fact(windowed > 0, format!("window {window} in {windowed}"));
     let (down, activation) = match &first.mlp {
         Mlp::Gated { down, activation, .. } | Mlp::Plain { down, activation, .. } => (down, activation),

@@ -3,9 +3,10 @@ use candle_core::{D, Device, Result, Tensor};
 use super::{
     Rope,
     matrix::Linear,
+    mixer::Rows,
     norm::{Norm, maybe},
     rope::Angles,
-    store::{LayerCache, Span},
+    store::Span,
 };
 use crate::spec::{NormScope, QueryTemperature};
 
@@ -31,17 +32,9 @@ pub(super) struct Attention {
     pub(super) temperature: Option<QueryTemperature>,
     pub(super) window: Option<usize>,
     pub(super) soft_cap: Option<f32>,
-}
-
-/// The rows of one sequence within a step.
-pub(super) struct Rows<'a> {
-    /// Its first row among the rows of the step.
-    pub(super) start: usize,
-    pub(super) count: usize,
-    /// The position of its first row in its sequence.
-    pub(super) position: usize,
-    /// What the sequence has cached; `None` where every row sees exactly the rows of this step.
-    pub(super) cache: Option<LayerCache<'a>>,
+    /// `[heads]`
+    pub(super) sinks: Option<Tensor>,
+    pub(super) gate: Option<Linear>,
 }
 
 impl Attention {
@@ -81,7 +74,11 @@ impl Attention {
                 self.mix(&part(&queries)?, part(&keys)?, part(&values)?, segment)
             })
             .collect::<Result<Vec<Tensor>>>()?;
-        self.output.forward(&Tensor::cat(&mixed, 0)?)
+        let mut mixed = Tensor::cat(&mixed, 0)?;
+        if let Some(gate) = &self.gate {
+            mixed = (mixed * candle_nn::ops::sigmoid(&gate.forward(x)?)?)?;
+        }
+        self.output.forward(&mixed)
     }
 
     /// Mixes the rows of one sequence: `queries` `[heads, rows, head_dim]`, keys and values `[kv_heads, rows,
@@ -135,14 +132,21 @@ impl Attention {
             Some(cap) => ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?,
             None => scores,
         };
-        let weights = match mask {
-            Some(mask) => {
-                let width = scores.dim(D::Minus1)?;
-                let masked = scores.reshape((self.heads, rows, width))?.broadcast_add(mask)?;
-                candle_nn::ops::softmax_last_dim(&masked)?.reshape((self.kv_heads, group * rows, width))?
+        let width = scores.dim(D::Minus1)?;
+        let scores = scores.reshape((self.heads, rows, width))?;
+        let scores = match mask {
+            Some(mask) => scores.broadcast_add(mask)?,
+            None => scores,
+        };
+        let weights = match &self.sinks {
+            Some(sinks) => {
+                let sinks = sinks.reshape((self.heads, 1, 1))?.broadcast_as((self.heads, rows, 1))?;
+                let all = Tensor::cat(&[&scores, &sinks.contiguous()?], D::Minus1)?;
+                candle_nn::ops::softmax_last_dim(&all)?.narrow(D::Minus1, 0, width)?.contiguous()?
             }
             None => candle_nn::ops::softmax_last_dim(&scores)?,
         };
+        let weights = weights.reshape((self.kv_heads, group * rows, width))?;
         let mixed = weigh(&weights, spans)?;
         mixed
             .reshape((self.heads, rows, self.head_dim))?

@@ -8,17 +8,19 @@ use super::{
     attention::Attention,
     experts::Experts,
     matrix::{Linear, Matrix},
+    mixer::Mixer,
     mlp::Mlp,
     norm::{Norm, Norms},
+    recurrent::{self, Conv, Recurrent, ShortConv},
 };
 use crate::{
     Device, Error,
     executor::{rope::Ropes, routing::Routing},
     spec::{
-        self, AttentionSpec, ExpertSpec, ExpertsSpec, Head, LayerSpec, LinearSpec, ModelSpec, NormSpec,
-        RopeSpec, SharedSpec, TensorRef, TensorUse,
+        self, AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Head, LayerSpec, LinearSpec, ModelSpec,
+        NormSpec, RateForm, RecurrentSpec, RopeSpec, SharedSpec, TensorRef, TensorUse,
     },
-    weights::{RawTensor, WeightKind, Weights},
+    weights::{RawTensor, TensorInfo, WeightKind, Weights},
 };
 
 /// Reads what a specification names, checks it, and pays for it first.
@@ -91,13 +93,72 @@ impl<'a> Loader<'a> {
 
     fn layer(&mut self, layer: &LayerSpec) -> Result<Layer, Error> {
         Ok(Layer {
-            mixer: self.attention(&layer.mixer)?,
+            mixer: self.mixer(&layer.mixer)?,
             mixer_norms: self.norms(&layer.mixer_norms)?,
             mlp: self.mlp(&layer.mlp)?,
             mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
             is_parallel: layer.is_parallel,
         })
+    }
+
+    fn mixer(&mut self, mixer: &spec::Mixer) -> Result<Mixer, Error> {
+        Ok(match mixer {
+            spec::Mixer::Attention(spec) => Mixer::Attention(Box::new(self.attention(spec)?)),
+            spec::Mixer::Recurrent(spec) => Mixer::Recurrent(Box::new(self.recurrent(spec)?)),
+            spec::Mixer::ShortConv(spec) => Mixer::ShortConv(Box::new(ShortConv {
+                before: self.linear(&spec.before)?,
+                after: self.linear(&spec.after)?,
+                value: self.linear(&spec.value)?,
+                conv: self.conv(&[&spec.conv])?,
+                output: self.linear(&spec.output)?,
+            })),
+        })
+    }
+
+    fn recurrent(&mut self, spec: &RecurrentSpec) -> Result<Recurrent, Error> {
+        let mut rate = self.full(&spec.rate)?;
+        if spec.rate_form == RateForm::Log {
+            rate = rate.exp().and_then(|rate| rate.neg()).map_err(|source| self.failed(source))?;
+        }
+        let convs = spec.convolved().map(|part| &part.conv);
+        Ok(Recurrent {
+            heads: spec.heads,
+            key_heads: spec.key_heads,
+            key_order: spec.key_order,
+            key_dim: spec.key_dim,
+            value_dim: spec.value_dim,
+            linears: [
+                self.linear(&spec.query.linear)?,
+                self.linear(&spec.key.linear)?,
+                self.linear(&spec.value.linear)?,
+            ],
+            conv: self.conv(&convs)?,
+            gate: self.linear(&spec.gate)?,
+            step: self.linear(&spec.step)?,
+            step_bias: self.full(&spec.step_bias)?,
+            step_limits: spec.step_limits,
+            rate,
+            rule: match &spec.rule {
+                spec::Rule::Delta { beta } => recurrent::Rule::Delta { beta: self.linear(beta)? },
+                spec::Rule::StateSpace { skip } => recurrent::Rule::StateSpace { skip: self.full(skip)? },
+            },
+            norm: self.norm(&spec.norm)?,
+            gating: spec.gating,
+            output: self.linear(&spec.output)?,
+        })
+    }
+
+    /// Reads convolutions of channels after another as one.
+    fn conv(&mut self, specs: &[&ConvSpec]) -> Result<Conv, Error> {
+        let (mut weights, mut biases) = (Vec::new(), Vec::new());
+        for spec in specs {
+            weights.push(self.full(&spec.weight)?);
+            biases.extend(spec.bias.as_ref().map(|bias| self.full(bias)).transpose()?);
+        }
+        let cat = |parts: &[Tensor]| Tensor::cat(parts, 0).map_err(|source| self.failed(source));
+        let bias = if biases.is_empty() { None } else { Some(cat(&biases)?) };
+        Ok(Conv { weight: cat(&weights)?, bias })
     }
 
     fn mlp(&mut self, mlp: &spec::Mlp) -> Result<Mlp, Error> {
@@ -160,6 +221,8 @@ impl<'a> Loader<'a> {
             temperature: attention.temperature,
             window: attention.window,
             soft_cap: attention.soft_cap,
+            sinks: attention.sinks.as_ref().map(|sinks| self.full(sinks)).transpose()?,
+            gate: attention.gate.as_ref().map(|gate| self.linear(gate)).transpose()?,
         })
     }
 
@@ -180,7 +243,10 @@ impl<'a> Loader<'a> {
     }
 
     fn maybe_norm(&mut self, norm: &Option<NormSpec>) -> Result<Option<Norm>, Error> {
-        let Some(norm) = norm else { return Ok(None) };
+        norm.as_ref().map(|norm| self.norm(norm)).transpose()
+    }
+
+    fn norm(&mut self, norm: &NormSpec) -> Result<Norm, Error> {
         let mut weight = self.full(&norm.weight)?;
         if norm.weight_offset != 0.0 {
             weight = (weight + f64::from(norm.weight_offset)).map_err(|source| self.failed(source))?;
@@ -189,7 +255,7 @@ impl<'a> Loader<'a> {
             Some(bias) => self.full(bias)?,
             None => weight.zeros_like().map_err(|source| self.failed(source))?,
         };
-        Ok(Some(Norm { kind: norm.kind, eps: norm.eps, weight, bias }))
+        Ok(Norm { kind: norm.kind, eps: norm.eps, weight, bias })
     }
 
     fn linear(&mut self, linear: &LinearSpec) -> Result<Linear, Error> {
@@ -243,10 +309,7 @@ impl<'a> Loader<'a> {
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let raw = match &tensor.rows {
-            Some(rows) => self.weights.read_rows(&tensor.name, rows.clone())?,
-            None => self.weights.read(&tensor.name)?,
-        };
+        let raw = self.weights.read_part(tensor)?;
         self.done_bytes += raw.bytes.len() as u64;
         let event = Progress { stage: "reading weights", done: self.done_bytes, total: self.total_bytes };
         self.progress.report(event);
@@ -266,27 +329,20 @@ impl<'a> Loader<'a> {
 pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleDevice) -> u64 {
     let bytes = |used: &TensorUse<'_>| {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
-        let (rows, all_rows) = used.rows_of(info.rows());
-        // A stack of matrices, as of experts, too.
+        let (_, numbers) = used.size_in(&info.shape);
         let is_matrix = used.width.is_some() && !used.is_looked_up;
-        loaded_bytes(info.kind, &info.shape, info.bytes(), is_matrix, device) / all_rows as u64 * rows as u64
+        loaded_bytes(info, numbers, is_matrix, device)
     };
     spec.distinct_tensors().iter().map(bytes).sum()
 }
 
-/// Returns how many bytes a whole tensor takes once it is loaded: a matrix as it is stored, all else as `f32`.
-fn loaded_bytes(
-    kind: WeightKind,
-    shape: &[usize],
-    file_bytes: u64,
-    is_matrix: bool,
-    device: &CandleDevice,
-) -> u64 {
-    let numbers = shape.iter().map(|dim| *dim as u64).product::<u64>();
-    match kind {
-        WeightKind::F16 | WeightKind::BF16 if is_matrix => file_bytes,
+/// Returns how many bytes so many numbers of a tensor take once they are loaded: those of a matrix as they are stored,
+/// all else as `f32`.
+fn loaded_bytes(info: &TensorInfo, numbers: u64, is_matrix: bool, device: &CandleDevice) -> u64 {
+    match info.kind {
+        WeightKind::F16 | WeightKind::BF16 if is_matrix => info.bytes_of(numbers),
         kind if kind.is_quantized() && kind.to_ggml().is_some() && is_matrix => {
-            file_bytes + packed_bytes(numbers, device)
+            info.bytes_of(numbers) + packed_bytes(numbers, device)
         }
         _ => numbers.saturating_mul(4),
     }

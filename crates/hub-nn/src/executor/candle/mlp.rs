@@ -15,8 +15,7 @@ impl Mlp {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Gated { gate, up, down, activation } => {
-                let gated = (activate(*activation, &gate.forward(x)?)? * up.forward(x)?)?;
-                down.forward(&gated)
+                down.forward(&gated(*activation, &gate.forward(x)?, &up.forward(x)?)?)
             }
             Self::Plain { up, down, activation } => down.forward(&activate(*activation, &up.forward(x)?)?),
             Self::Experts(experts) => experts.forward(x),
@@ -24,8 +23,22 @@ impl Mlp {
     }
 }
 
+fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    match activation {
+        Activation::ClampedSwish { limit, .. } => {
+            activate(activation, gate)? * (up.clamp(-limit, limit)? + 1.0)?
+        }
+        _ => activate(activation, gate)? * up,
+    }
+}
+
 fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
+        Activation::ClampedSwish { slope, limit } => {
+            let x = x.minimum(limit)?;
+            let sigmoid = candle_nn::ops::sigmoid(&(&x * f64::from(slope))?)?;
+            x * sigmoid
+        }
         Activation::Silu => x.silu(),
         Activation::Gelu => x.gelu_erf(),
         Activation::GeluTanh => x.gelu(),

@@ -4,8 +4,10 @@ mod attention;
 mod experts;
 mod load;
 mod matrix;
+mod mixer;
 mod mlp;
 mod norm;
+mod recurrent;
 mod rope;
 mod store;
 
@@ -16,9 +18,9 @@ use hub_base::{CancelToken, ProgressSink, Reservation};
 
 pub(super) use self::store::block_bytes;
 use self::{
-    attention::{Attention, Rows},
     load::Loader,
     matrix::{Linear, Matrix},
+    mixer::{Mixer, Rows},
     mlp::Mlp,
     norm::{Norm, Norms, maybe},
     rope::Angles,
@@ -67,7 +69,7 @@ struct Model {
 /// The weights of one layer.
 #[derive(Debug)]
 struct Layer {
-    mixer: Attention,
+    mixer: Mixer,
     mixer_norms: Norms,
     mlp: Mlp,
     mlp_norms: Norms,
@@ -278,6 +280,10 @@ impl Executor for CandleExecutor {
 
     fn fork(&mut self, state: &SequenceState) -> SequenceState {
         self.store.fork(state)
+    }
+
+    fn checkpoint(&mut self, state: &mut SequenceState) {
+        self.store.checkpoint(state);
     }
 
     fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize {

@@ -3,11 +3,11 @@ use candle_core::{DType, Device as CandleDevice, Tensor};
 use crate::{
     Error,
     executor::store::{Block, Store},
-    state::{BLOCK_TOKENS, BlockTable, Group, SequenceState},
+    state::{BLOCK_TOKENS, BlockTable, Group, Kept, SequenceState},
 };
 
-/// A block as one contiguous tensor `[layers, 2, kv_heads, BLOCK_TOKENS, head_dim]`, written in place and read through
-/// views.
+/// A block as one contiguous tensor, written in place and read through views: `[layers, 2, kv_heads, BLOCK_TOKENS,
+/// head_dim]`, or `[layers, numbers]` of what has no positions, the rows before those of a convolution first.
 #[derive(Debug)]
 pub(super) struct TensorBlock(Tensor);
 
@@ -33,8 +33,11 @@ impl Block for TensorBlock {
     }
 
     fn new(group: &Group, device: &CandleDevice) -> Result<Self, Error> {
-        let Group { kv_heads, head_dim, ref layers, .. } = *group;
-        let shape = (layers.len(), 2, kv_heads, BLOCK_TOKENS, head_dim);
+        let layers = group.layers.len();
+        let shape = match group.kept {
+            Kept::KeysValues { kv_heads, head_dim, .. } => vec![layers, 2, kv_heads, BLOCK_TOKENS, head_dim],
+            kept @ Kept::Recurrent { .. } => vec![layers, kept.block_numbers()],
+        };
         Tensor::zeros(shape, DType::F32, device).map(Self).map_err(|source| compute(device, source))
     }
 
@@ -45,7 +48,7 @@ impl Block for TensorBlock {
 
 /// Returns how many bytes a block takes in all layers of a group.
 pub(crate) fn block_bytes(group: &Group) -> u64 {
-    (group.block_numbers() * DType::F32.size_in_bytes()) as u64
+    (group.layers.len() * group.kept.block_numbers() * DType::F32.size_in_bytes()) as u64
 }
 
 impl<'a> LayerCache<'a> {
@@ -88,6 +91,32 @@ impl LayerCache<'_> {
             at += count;
         }
         Ok(spans)
+    }
+
+    /// Returns the rows before the next of a convolution.
+    pub(super) fn tail(&self, (rows, channels): (usize, usize)) -> candle_core::Result<Tensor> {
+        self.block(0)?.narrow(0, 0, rows * channels)?.reshape((rows, channels))
+    }
+
+    /// Keeps the rows before the next of a convolution.
+    pub(super) fn keep_tail(&self, rows: &Tensor) -> candle_core::Result<()> {
+        self.block(0)?.slice_set(&rows.flatten_all()?.contiguous()?, 0, 0)
+    }
+
+    /// Returns the matrices of all heads.
+    pub(super) fn matrices(
+        &self,
+        (heads, keys, values): (usize, usize, usize),
+    ) -> candle_core::Result<Tensor> {
+        let (block, count) = (self.block(0)?, heads * keys * values);
+        block.narrow(0, block.elem_count() - count, count)?.reshape((heads, keys, values))
+    }
+
+    /// Keeps the matrices of all heads.
+    pub(super) fn keep_matrices(&self, matrices: &Tensor) -> candle_core::Result<()> {
+        let block = self.block(0)?;
+        let at = block.elem_count() - matrices.elem_count();
+        block.slice_set(&matrices.flatten_all()?.contiguous()?, 0, at)
     }
 
     fn block(&self, position: usize) -> candle_core::Result<Tensor> {

@@ -1,7 +1,11 @@
 use std::{ops::Range, sync::Arc};
 
-use hub_kernels::{Attention, Forms, Function, Isa, Kind, Packed, TILE, add_scaled, layer_norm, rms_norm};
+use hub_kernels::{
+    Activations, Attention, Forms, Function, Isa, Kind, Packed, Product, TILE, add_scaled, layer_norm,
+    rms_norm,
+};
 
+use super::recurrent::{Recurrent, ShortConv};
 use crate::{
     executor::routing::Routing,
     spec::{NormKind, NormScope, QueryTemperature},
@@ -10,10 +14,32 @@ use crate::{
 /// The weights of one layer.
 #[derive(Debug)]
 pub(super) struct Layer {
+    pub(super) mixer: Mixer,
+    pub(super) mixer_norms: Norms,
+    pub(super) mlp: Mlp,
+    pub(super) mlp_norms: Norms,
+    pub(super) residual_scale: f32,
+    /// Whether the MLP reads what the mixer reads.
+    pub(super) is_parallel: bool,
+}
+
+/// What lets a row see other rows.
+#[derive(Debug)]
+pub(super) enum Mixer {
+    Attention(Box<Attend>),
+    Recurrent(Box<Recurrent>),
+    ShortConv(Box<ShortConv>),
+}
+
+/// Attention with its weights.
+#[derive(Debug)]
+pub(super) struct Attend {
     pub(super) attention: Attention,
     pub(super) query: Linear,
     pub(super) key: Linear,
     pub(super) value: Linear,
+    /// What tells how much counts of what heads read.
+    pub(super) gate: Option<Linear>,
     pub(super) output: Linear,
     pub(super) query_norm: Option<Norm>,
     pub(super) key_norm: Option<Norm>,
@@ -21,12 +47,29 @@ pub(super) struct Layer {
     pub(super) temperature: Option<QueryTemperature>,
     /// Which of the model's rotations turns queries and keys.
     pub(super) rope: Option<usize>,
-    pub(super) mixer_norms: Norms,
-    pub(super) mlp: Mlp,
-    pub(super) mlp_norms: Norms,
-    pub(super) residual_scale: f32,
-    /// Whether the MLP reads what the mixer reads.
-    pub(super) is_parallel: bool,
+}
+
+impl Mixer {
+    /// Returns the matrices that rows of the residual are multiplied with.
+    pub(super) fn inputs(&self) -> Forms {
+        match self {
+            Self::Attention(attend) => {
+                let Attend { query, key, value, gate, .. } = &**attend;
+                Linear::forms([query, key, value].into_iter().chain(gate))
+            }
+            Self::Recurrent(recurrent) => recurrent.inputs(),
+            Self::ShortConv(conv) => conv.inputs(),
+        }
+    }
+
+    /// Returns what makes rows of the residual of what was mixed.
+    pub(super) fn output(&self) -> &Linear {
+        match self {
+            Self::Attention(attend) => &attend.output,
+            Self::Recurrent(recurrent) => &recurrent.output,
+            Self::ShortConv(conv) => &conv.output,
+        }
+    }
 }
 
 /// What works on each row alone.
@@ -167,5 +210,10 @@ impl Linear {
 
     pub(super) fn rows(&self) -> usize {
         self.matrix.rows()
+    }
+
+    /// Returns the product with rows `x`, to be written to `out`.
+    pub(super) fn product<'a>(&'a self, x: &'a Activations, out: &'a mut [f32]) -> Product<'a> {
+        Product::new(&self.matrix, x, out).bias(self.bias.as_deref())
     }
 }

@@ -8,19 +8,21 @@ use std::{
 };
 
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
-use hub_kernels::{Attention, Cpu, Function, Kind, Packed, TILE, round_to_bytes};
+use hub_kernels::{Attention, Conv, Cpu, Function, Kind, Packed, Scan, TILE, round_to_bytes};
 
 use super::{
     Layer, Linear, Model, ModelHead, Norm, Table, Widths,
-    layer::{self, Experts, Stack},
+    layer::{self, Attend, Experts, Mixer, Stack},
     packing::{Packing, Packs},
+    recurrent::{Convolved, Recurrent, ShortConv},
 };
 use crate::{
     Device, Error,
     executor::{rope::Ropes, routing::Routing},
     spec::{
-        self, Activation, AttentionSpec, ExpertSpec, ExpertsSpec, Head, LayerSpec, LinearSpec, Mask,
-        ModelSpec, NormSpec, RopeSpec, SharedSpec, TensorRef,
+        self, Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Head, KeyOrder,
+        LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RateForm, RecurrentSpec, RopeSpec, Rule,
+        SharedSpec, TensorRef,
     },
     weights::{PackedFile, PackedPlace, RawTensor, Stamp, Weights},
 };
@@ -115,7 +117,7 @@ impl<'a> Loader<'a> {
             return Ok(());
         }
         let mut matrices: Vec<_> = self.matrices.iter().map(|(tensor, packed)| (tensor, &**packed)).collect();
-        matrices.sort_by_key(|(tensor, _)| (&tensor.name, tensor.rows.as_ref().map(|rows| rows.start)));
+        matrices.sort_by_key(|(tensor, _)| (&tensor.name, tensor.rows.map(|rows| (rows.start, rows.step))));
         let total = matrices.iter().map(|(_, packed)| packed.bytes() as u64).sum();
         let mut done = 0;
         let report = |bytes: usize| {
@@ -139,24 +141,82 @@ impl<'a> Loader<'a> {
     }
 
     fn layer(&mut self, layer: &LayerSpec, mask: Mask) -> Result<Layer, Error> {
-        let mixer = &layer.mixer;
         Ok(Layer {
-            attention: attention(mixer, mask),
-            query: self.linear(&mixer.query)?,
-            key: self.linear(&mixer.key)?,
-            value: self.linear(&mixer.value)?,
-            output: self.linear(&mixer.output)?,
-            query_norm: self.maybe_norm(mixer.query_norm.as_ref())?,
-            key_norm: self.maybe_norm(mixer.key_norm.as_ref())?,
-            norm_scope: mixer.norm_scope,
-            temperature: mixer.temperature,
-            rope: self.rope(mixer.rope.as_ref())?,
+            mixer: self.mixer(&layer.mixer, mask)?,
             mixer_norms: self.norms(&layer.mixer_norms)?,
             mlp: self.mlp(&layer.mlp)?,
             mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
             is_parallel: layer.is_parallel,
         })
+    }
+
+    fn mixer(&mut self, mixer: &spec::Mixer, mask: Mask) -> Result<Mixer, Error> {
+        Ok(match mixer {
+            spec::Mixer::Attention(spec) => Mixer::Attention(Box::new(self.attention(spec, mask)?)),
+            spec::Mixer::Recurrent(spec) => Mixer::Recurrent(Box::new(self.recurrent(spec)?)),
+            spec::Mixer::ShortConv(spec) => Mixer::ShortConv(Box::new(ShortConv {
+                before: self.linear(&spec.before)?,
+                after: self.linear(&spec.after)?,
+                value: self.linear(&spec.value)?,
+                conv: self.conv(&spec.conv)?,
+                output: self.linear(&spec.output)?,
+            })),
+        })
+    }
+
+    fn attention(&mut self, spec: &AttentionSpec, mask: Mask) -> Result<Attend, Error> {
+        let sinks = spec.sinks.as_ref().map(|sinks| self.numbers(sinks)).transpose()?;
+        Ok(Attend {
+            attention: attention(spec, mask, sinks.unwrap_or_default()),
+            query: self.linear(&spec.query)?,
+            key: self.linear(&spec.key)?,
+            value: self.linear(&spec.value)?,
+            gate: spec.gate.as_ref().map(|gate| self.linear(gate)).transpose()?,
+            output: self.linear(&spec.output)?,
+            query_norm: self.maybe_norm(spec.query_norm.as_ref())?,
+            key_norm: self.maybe_norm(spec.key_norm.as_ref())?,
+            norm_scope: spec.norm_scope,
+            temperature: spec.temperature,
+            rope: self.rope(spec.rope.as_ref())?,
+        })
+    }
+
+    fn recurrent(&mut self, spec: &RecurrentSpec) -> Result<Recurrent, Error> {
+        let (beta, skip) = match &spec.rule {
+            Rule::Delta { beta } => (Some(self.linear(beta)?), Vec::new()),
+            Rule::StateSpace { skip } => (None, self.numbers(skip)?),
+        };
+        let &RecurrentSpec { heads, key_heads, key_dim, value_dim, gating, step_limits, .. } = spec;
+        let is_tiled = spec.key_order == KeyOrder::Tiled;
+        let mut rate = self.numbers(&spec.rate)?;
+        if spec.rate_form == RateForm::Log {
+            rate.iter_mut().for_each(|rate| *rate = -rate.exp());
+        }
+        Ok(Recurrent {
+            scan: Scan { heads, key_heads, is_tiled, key_dim, value_dim, is_delta: beta.is_some(), skip },
+            query: self.convolved(&spec.query)?,
+            key: self.convolved(&spec.key)?,
+            value: self.convolved(&spec.value)?,
+            gate: self.linear(&spec.gate)?,
+            step: self.linear(&spec.step)?,
+            step_bias: self.numbers(&spec.step_bias)?,
+            step_limits,
+            rate,
+            beta,
+            norm: self.norm(&spec.norm)?,
+            gating,
+            output: self.linear(&spec.output)?,
+        })
+    }
+
+    fn convolved(&mut self, spec: &ConvolvedSpec) -> Result<Convolved, Error> {
+        Ok(Convolved { linear: self.linear(&spec.linear)?, conv: self.conv(&spec.conv)? })
+    }
+
+    fn conv(&self, spec: &ConvSpec) -> Result<Conv, Error> {
+        let bias = spec.bias.as_ref().map(|bias| self.numbers(bias)).transpose()?;
+        Ok(Conv::new(&self.numbers(&spec.weight)?, bias.unwrap_or_default(), spec.kernel))
     }
 
     fn mlp(&mut self, mlp: &spec::Mlp) -> Result<layer::Mlp, Error> {
@@ -262,7 +322,10 @@ impl<'a> Loader<'a> {
     }
 
     fn maybe_norm(&self, norm: Option<&NormSpec>) -> Result<Option<Norm>, Error> {
-        let Some(norm) = norm else { return Ok(None) };
+        norm.map(|norm| self.norm(norm)).transpose()
+    }
+
+    fn norm(&self, norm: &NormSpec) -> Result<Norm, Error> {
         let mut weight = self.numbers(&norm.weight)?;
         if norm.weight_offset != 0.0 {
             weight.iter_mut().for_each(|weight| *weight += norm.weight_offset);
@@ -271,7 +334,7 @@ impl<'a> Loader<'a> {
             Some(bias) => self.numbers(bias)?,
             None => vec![0.0; weight.len()],
         };
-        Ok(Some(Norm { kind: norm.kind, eps: norm.eps, weight, bias }))
+        Ok(Norm { kind: norm.kind, eps: norm.eps, weight, bias })
     }
 
     fn table(&self, tensor: &TensorRef, width: usize) -> Result<Table, Error> {
@@ -290,13 +353,12 @@ impl<'a> Loader<'a> {
         }
         let name = tensor.name.as_str();
         let info = self.weights.info(name).ok_or_else(|| missing(name))?;
-        let rows = tensor.rows.as_ref().map_or_else(|| info.rows(), |rows| rows.len());
-        let cols = info.shape.last().copied().filter(|_| info.shape.len() > 1).unwrap_or(1);
+        let (rows, cols) = self.weights.part_shape(tensor)?;
         let packs = self.packing.kind(info);
         let packed = match self.kept_matrix(tensor, packs.kind(), (rows, cols))? {
             Some(packed) => {
                 // Progress counts bytes of the model's own files.
-                self.report(info.bytes() as usize / info.rows().max(1) * rows);
+                self.report(info.bytes_of((rows * cols) as u64) as usize);
                 packed
             }
             None => Packed::pack_with(packs.kind(), rows, cols, self.cpu, |part, out| {
@@ -317,15 +379,12 @@ impl<'a> Loader<'a> {
         out: &mut [u8],
     ) -> Result<(), Error> {
         self.check_cancelled()?;
-        let start = tensor.rows.as_ref().map_or(0, |rows| rows.start);
-        let rows = start + rows.start..start + rows.end;
-        let name = tensor.name.as_str();
         if let Packs::AsStored(_) = packs {
-            self.weights.read_rows_into(name, rows, out)?;
+            self.weights.read_part_rows_into(tensor, rows, out)?;
             self.report(out.len());
             return Ok(());
         }
-        let numbers = self.numbers(&TensorRef { name: name.to_owned(), rows: Some(rows) })?;
+        let numbers = self.to_numbers(tensor, &self.weights.read_part_rows(tensor, rows)?)?;
         if let Packs::Rounded = packs {
             round_to_bytes(&numbers, out);
             return Ok(());
@@ -364,10 +423,10 @@ impl<'a> Loader<'a> {
     /// Reads a small tensor, or a table that rows are looked up in, into `f32`.
     fn numbers(&self, tensor: &TensorRef) -> Result<Vec<f32>, Error> {
         self.check_cancelled()?;
-        let raw: RawTensor = match &tensor.rows {
-            Some(rows) => self.weights.read_rows(&tensor.name, rows.clone())?,
-            None => self.weights.read(&tensor.name)?,
-        };
+        self.to_numbers(tensor, &self.weights.read_part(tensor)?)
+    }
+
+    fn to_numbers(&self, tensor: &TensorRef, raw: &RawTensor) -> Result<Vec<f32>, Error> {
         if !(raw.kind.is_float() || raw.kind.is_quantized()) {
             return Err(Error::WeightKind { name: tensor.name.clone(), kind: raw.kind.as_str() });
         }
@@ -385,7 +444,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-fn attention(mixer: &AttentionSpec, mask: Mask) -> Attention {
+fn attention(mixer: &AttentionSpec, mask: Mask, sinks: Vec<f32>) -> Attention {
     Attention {
         heads: mixer.heads,
         kv_heads: mixer.kv_heads,
@@ -394,6 +453,7 @@ fn attention(mixer: &AttentionSpec, mask: Mask) -> Attention {
         soft_cap: mixer.soft_cap,
         window: mixer.window,
         is_causal: mask == Mask::Causal,
+        sinks,
     }
 }
 
@@ -403,6 +463,7 @@ fn function(activation: Activation) -> Function {
         Activation::Gelu => Function::Gelu,
         Activation::GeluTanh => Function::GeluTanh,
         Activation::Relu => Function::Relu,
+        Activation::ClampedSwish { slope, limit } => Function::ClampedSwish { slope, limit },
     }
 }
 

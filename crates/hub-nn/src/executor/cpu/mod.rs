@@ -8,12 +8,13 @@ mod layer;
 mod load;
 mod packing;
 mod plan;
+mod recurrent;
 mod step;
 
 use std::ops::Range;
 
 use hub_base::{CancelToken, ProgressSink, Reservation};
-use hub_kernels::{Cpu, KvBlock, KvKind};
+use hub_kernels::{Cpu, KvBlock, KvKind, RecurrentBlock, RecurrentShape};
 
 pub(super) use self::packing::{Packing, weight_bytes};
 use self::{
@@ -32,7 +33,7 @@ use crate::{
     Device, Error,
     device::Priority,
     spec::ModelSpec,
-    state::{Group, SequenceState},
+    state::{Group, Kept, SequenceState},
     weights::Weights,
 };
 
@@ -88,8 +89,11 @@ enum ModelHead {
 }
 
 /// A block of the store.
-#[derive(Debug)]
-struct CacheBlock(KvBlock);
+#[derive(Clone, Debug)]
+enum CacheBlock {
+    KeysValues(KvBlock),
+    Recurrent(RecurrentBlock),
+}
 
 impl Block for CacheBlock {
     type Context = KvKind;
@@ -99,17 +103,32 @@ impl Block for CacheBlock {
     }
 
     fn new(group: &Group, kind: &KvKind) -> Result<Self, Error> {
-        Ok(Self(KvBlock::new(*kind, group.layers.len(), group.kv_heads, group.head_dim)))
+        let layers = group.layers.len();
+        Ok(match group.kept {
+            Kept::KeysValues { kv_heads, head_dim, .. } => {
+                Self::KeysValues(KvBlock::new(*kind, layers, kv_heads, head_dim))
+            }
+            Kept::Recurrent { channels, rows, heads, key_dim, value_dim } => {
+                let shape = RecurrentShape { channels, rows, heads, key_dim, value_dim };
+                Self::Recurrent(RecurrentBlock::new(shape, layers))
+            }
+        })
     }
 
     fn copy(&self) -> Result<Self, Error> {
-        Ok(Self(self.0.clone()))
+        Ok(self.clone())
     }
 }
 
 /// Returns how many bytes a block takes in all layers of a group.
 pub(super) fn block_bytes(group: &Group, kind: KvKind) -> u64 {
-    (group.layers.len() * kind.block_bytes(group.kv_heads, group.head_dim)) as u64
+    let bytes = match group.kept {
+        Kept::KeysValues { kv_heads, head_dim, .. } => kind.block_bytes(kv_heads, head_dim),
+        Kept::Recurrent { channels, rows, heads, key_dim, value_dim } => {
+            RecurrentShape { channels, rows, heads, key_dim, value_dim }.bytes()
+        }
+    };
+    group.layers.len() as u64 * bytes as u64
 }
 
 impl CpuExecutor {
@@ -173,6 +192,10 @@ impl Executor for CpuExecutor {
 
     fn fork(&mut self, state: &SequenceState) -> SequenceState {
         self.store.fork(state)
+    }
+
+    fn checkpoint(&mut self, state: &mut SequenceState) {
+        self.store.checkpoint(state);
     }
 
     fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize {

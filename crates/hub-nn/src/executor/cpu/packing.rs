@@ -66,12 +66,12 @@ impl Packing {
     /// Returns how many bytes one of them takes.
     pub(in crate::executor) fn tensor_bytes(self, used: &TensorUse<'_>, weights: &Weights) -> u64 {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
-        let (rows, all_rows) = used.rows_of(info.rows());
-        match info.shape.as_slice() {
-            [.., cols] if used.width.is_some() && !used.is_looked_up => {
-                Packed::bytes_of(self.kind(info).kind(), rows, *cols).map_or(u64::MAX, |bytes| bytes as u64)
+        let (rows, numbers) = used.size_in(&info.shape);
+        match used.width {
+            Some(cols) if !used.is_looked_up => {
+                Packed::bytes_of(self.kind(info).kind(), rows, cols).map_or(u64::MAX, |bytes| bytes as u64)
             }
-            _ => (info.elements() / all_rows * rows) as u64 * 4,
+            _ => numbers.saturating_mul(4),
         }
     }
 }

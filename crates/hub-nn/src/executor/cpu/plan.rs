@@ -1,8 +1,13 @@
 //! What a step needs to know before its first layer, and the memory it computes in.
 
-use hub_kernels::{Activations, BLOCK, Cpu, KvBlock, KvKind, Sequence};
+use hub_kernels::{Activations, BLOCK, Cpu, KvBlock, KvKind, Sequence, Stream};
 
-use super::{Layer, Step, experts::ExpertsRoom, layer::Mlp};
+use super::{
+    CacheBlock, Layer, Step,
+    experts::ExpertsRoom,
+    layer::{Mixer, Mlp},
+    recurrent::RecurrentRoom,
+};
 use crate::{
     Error,
     executor::{Segment, places::Place, rope::Rotations},
@@ -30,6 +35,7 @@ pub(super) struct Scratch {
     pub(super) positions: Vec<usize>,
     pub(super) attention: hub_kernels::Scratch,
     pub(super) experts: ExpertsRoom,
+    pub(super) recurrent: RecurrentRoom,
     pub(super) lists: Lists,
 }
 
@@ -41,6 +47,8 @@ pub(super) struct Lists {
     pub(super) blocks: Vec<&'static KvBlock>,
     /// As `blocks`.
     pub(super) sequences: Vec<Sequence<'static>>,
+    /// As `blocks`.
+    pub(super) streams: Vec<Stream<'static>>,
     pub(super) own: Vec<OwnBlocks>,
 }
 
@@ -53,6 +61,7 @@ pub(super) struct Widths {
     hidden: usize,
     queries: usize,
     keys: usize,
+    mixed: usize,
     inner: usize,
 }
 
@@ -61,8 +70,16 @@ impl Widths {
         let most = |width: fn(&Layer) -> usize| layers.iter().map(width).max().unwrap_or(0);
         Self {
             hidden,
-            queries: most(|layer| layer.query.rows()),
-            keys: most(|layer| layer.key.rows().max(layer.value.rows())),
+            queries: most(|layer| match &layer.mixer {
+                // Gates lie where keys and values were, of which there may be fewer.
+                Mixer::Attention(attend) => attend.query.rows(),
+                _ => 0,
+            }),
+            keys: most(|layer| match &layer.mixer {
+                Mixer::Attention(attend) => attend.key.rows().max(attend.value.rows()),
+                _ => 0,
+            }),
+            mixed: most(|layer| layer.mixer.output().matrix.cols()),
             inner: most(|layer| match &layer.mlp {
                 Mlp::Dense(dense) => dense.gate.rows(),
                 Mlp::Experts(experts) => experts.shared.as_ref().map_or(0, |(dense, _)| dense.gate.rows()),
@@ -81,7 +98,7 @@ impl Scratch {
             (queries, widths.queries),
             (keys, widths.keys),
             (values, widths.keys),
-            (mixed, widths.queries),
+            (mixed, widths.mixed),
             (gate, widths.inner),
             (up, widths.inner),
         ] {
@@ -114,8 +131,8 @@ impl Step<'_> {
             return;
         }
         let needed = self.places.iter().map(|place| place.count.div_ceil(BLOCK)).sum::<usize>();
-        for layer in &self.spec.layers {
-            let shape = (layer.mixer.kv_heads, layer.mixer.head_dim);
+        for attention in self.spec.layers.iter().filter_map(|layer| layer.mixer.attention()) {
+            let shape = (attention.kv_heads, attention.head_dim);
             if !own.iter().any(|(known, _)| *known == shape) {
                 own.push((shape, Vec::new()));
             }
@@ -138,16 +155,50 @@ impl Step<'_> {
             blocks.extend(own.iter().flat_map(|(_, blocks)| blocks.iter().take(needed)));
             return Ok(());
         }
-        let lost = || Error::Rows { reason: "a state names blocks that are not there".to_owned() };
         for group in 0..self.store.groups() {
             for segment in self.segments {
-                let table = segment.state.as_ref().and_then(|state| state.groups.get(group));
-                for block in &table.ok_or_else(lost)?.blocks {
-                    blocks.push(&self.store.block(group, *block).ok_or_else(lost)?.0);
+                for block in self.blocks_of(segment, group) {
+                    if let CacheBlock::KeysValues(block) = block? {
+                        blocks.push(block);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Iterates over the blocks of a segment in a group.
+    fn blocks_of(
+        &self,
+        segment: &Segment<'_>,
+        group: usize,
+    ) -> impl Iterator<Item = Result<&CacheBlock, Error>> {
+        let table = segment.state.as_ref().and_then(|state| state.groups.get(group));
+        table.into_iter().flat_map(|table| table.blocks()).map(move |block| {
+            let lost = || Error::Rows { reason: "a state names blocks that are not there".to_owned() };
+            self.store.block(group, block).ok_or_else(lost)
+        })
+    }
+
+    /// Fills `streams` with those of each group that keeps what has no positions.
+    pub(super) fn find_streams<'b>(&'b self, streams: &mut Vec<Stream<'b>>) -> Result<(), Error> {
+        for group in 0..self.store.groups() {
+            for (segment, place) in self.segments.iter().zip(self.places) {
+                for block in self.blocks_of(segment, group) {
+                    if let CacheBlock::Recurrent(block) = block? {
+                        streams.push(Stream { start: place.start, count: place.count, block });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the streams of a layer, of those of all groups, and which layer of their blocks it is.
+    pub(super) fn streams_of<'b>(&self, layer: usize, all: &'b [Stream<'b>]) -> (&'b [Stream<'b>], usize) {
+        let Some((group, within)) = self.store.place(layer) else { return (&[], 0) };
+        let before = (0..group).filter(|group| self.store.is_recurrent(*group)).count();
+        (&all[before * self.segments.len()..][..self.segments.len()], within)
     }
 
     /// Fills `sequences` with those of each group, whose blocks lie after another in `blocks`.
@@ -158,7 +209,7 @@ impl Step<'_> {
         sequences: &mut Vec<Sequence<'b>>,
     ) {
         let groups = if self.spec.keeps_state() { self.store.groups() } else { own.len() };
-        for group in 0..groups {
+        for group in (0..groups).filter(|group| !self.store.is_recurrent(*group)) {
             for (segment, place) in self.segments.iter().zip(self.places) {
                 let (dropped, count) = self.held(group, segment, place);
                 let (held, rest) = blocks.split_at(count.min(blocks.len()));
@@ -175,7 +226,7 @@ impl Step<'_> {
             return (0, place.count.div_ceil(BLOCK));
         }
         let table = segment.state.as_ref().and_then(|state| state.groups.get(group));
-        table.map_or((0, 0), |table| (table.dropped, table.blocks.len()))
+        table.map_or((0, 0), |table| table.held())
     }
 
     /// Returns the sequences as a layer caches them, of those of all groups, and which layer of their blocks it is.
@@ -186,10 +237,11 @@ impl Step<'_> {
         own: &[OwnBlocks],
     ) -> (&'b [Sequence<'b>], usize) {
         let (group, within) = self.store.place(layer).unwrap_or_else(|| {
-            let mixer = &self.spec.layers[layer].mixer;
-            let shape = (mixer.kv_heads, mixer.head_dim);
+            let attention = self.spec.layers[layer].mixer.attention();
+            let shape = attention.map_or((0, 0), |attention| (attention.kv_heads, attention.head_dim));
             (own.iter().position(|(known, _)| *known == shape).unwrap_or(0), 0)
         });
+        let group = (0..group).filter(|group| !self.store.is_recurrent(*group)).count();
         (&all[group * self.segments.len()..][..self.segments.len()], within)
     }
 }

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use hub_kernels::{
-    Activations, Cpu, Forms, Function, Isa, Product, Sequence, add_scaled, apply, gate, multiply,
+    Activations, Cpu, Forms, Function, Isa, Sequence, Stream, add_scaled, apply, gate, multiply,
     rotate_halves, rotate_pairs,
 };
 
 use super::{
     CacheBlock, Layer, Linear, Model, ModelHead, Norm,
-    layer::{Dense, Mlp, Norms, maybe},
+    layer::{Attend, Dense, Mixer, Mlp, Norms, maybe},
     plan::{Lists, Scratch, emptied},
 };
 use crate::{
@@ -34,6 +34,15 @@ pub(super) struct Step<'a> {
     pub(super) cpu: &'a Cpu,
     pub(super) segments: &'a [Segment<'a>],
     pub(super) places: &'a [Place],
+}
+
+/// What a layer has of the sequences of a step: by position, or as a whole.
+#[derive(Clone, Copy)]
+struct Cached<'a> {
+    sequences: &'a [Sequence<'a>],
+    streams: &'a [Stream<'a>],
+    /// Which layer of their blocks it is.
+    within: usize,
 }
 
 /// A sublayer's output that is not yet part of the residual.
@@ -61,18 +70,30 @@ impl Step<'_> {
             .positions
             .extend(self.places.iter().flat_map(|place| place.position..place.position + place.count));
         let mut lists = std::mem::take(&mut scratch.lists);
-        let Lists { wanted, blocks: kept_blocks, sequences: kept, own } = &mut lists;
+        let Lists { wanted, blocks: kept_blocks, sequences: kept, streams: kept_streams, own } = &mut lists;
         self.find_wanted(wanted);
         self.make_own_blocks(own);
         let mut blocks = emptied(std::mem::take(kept_blocks));
         self.find_blocks(own, &mut blocks)?;
         let mut sequences = emptied(std::mem::take(kept));
         self.find_sequences(own, &blocks, &mut sequences);
+        let mut streams = emptied(std::mem::take(kept_streams));
+        self.find_streams(&mut streams)?;
 
         let is_last = layers.end == self.spec.layers.len();
-        let of_layer = |layer: usize| self.sequences_of(layer, &sequences, own);
+        let of_layer = |layer: usize| match &self.model.layers[layer].mixer {
+            Mixer::Attention(_) => {
+                let (sequences, within) = self.sequences_of(layer, &sequences, own);
+                Cached { sequences, streams: &[], within }
+            }
+            _ => {
+                let (streams, within) = self.streams_of(layer, &streams);
+                Cached { sequences: &[], streams, within }
+            }
+        };
         let pending = self.layers(scratch, layers, wanted, of_layer, rows, pass);
         *kept = emptied(sequences);
+        *kept_streams = emptied(streams);
         *kept_blocks = emptied(blocks);
         let rows = wanted.len();
         scratch.lists = lists;
@@ -90,18 +111,18 @@ impl Step<'_> {
         scratch: &mut Scratch,
         layers: Range<usize>,
         wanted: &[usize],
-        of_layer: impl Fn(usize) -> (&'b [Sequence<'b>], usize),
+        of_layer: impl Fn(usize) -> Cached<'b>,
         mut rows: usize,
         pass: &mut Pass<'_>,
     ) -> Option<Pending<'_>> {
         let mut pending = None;
         for index in layers.clone() {
             let layer = &self.model.layers[index];
-            self.attention(scratch, layer, of_layer(index), rows, pending);
+            self.mix(scratch, layer, of_layer(index), rows, pending);
             if index + 1 == layers.end && wanted.len() < rows {
                 // What follows works on each row alone, and the others are not asked for.
                 keep(&mut scratch.x, self.spec.hidden_size, wanted);
-                keep(&mut scratch.mixed, layer.attention.heads * layer.attention.head_dim, wanted);
+                keep(&mut scratch.mixed, layer.mixer.output().matrix.cols(), wanted);
                 if layer.is_parallel {
                     scratch.keep_inputs(wanted, self.cpu);
                 }
@@ -216,35 +237,47 @@ impl Step<'_> {
         });
     }
 
-    /// Lets rows look at each other: up to the mean of the values.
-    fn attention(
+    /// Lets rows see others: up to what the mixer's output matrix is multiplied with.
+    fn mix(
         &self,
         scratch: &mut Scratch,
         layer: &Layer,
-        (sequences, within): (&[Sequence<'_>], usize),
+        cached: Cached<'_>,
         rows: usize,
         pending: Option<Pending<'_>>,
     ) {
-        let Layer { query, key, value, attention, .. } = layer;
-        let mut forms = Linear::forms([query, key, value]);
+        let mut forms = layer.mixer.inputs();
         if layer.is_parallel {
             forms = forms.and(layer.mlp.inputs());
         }
         self.norm_in(scratch, rows, pending, layer.mixer_norms.before.as_ref(), forms);
+        let streams = (cached.streams, cached.within);
+        let Scratch { mixed, inputs, recurrent: room, .. } = scratch;
+        match &layer.mixer {
+            Mixer::Attention(attend) => self.attend(scratch, attend, cached, rows),
+            Mixer::Recurrent(recurrent) => {
+                recurrent.mix(inputs, streams, &mut mixed[..rows * recurrent.inner()], room, self.cpu);
+            }
+            Mixer::ShortConv(conv) => {
+                let mixed = &mut mixed[..rows * self.spec.hidden_size];
+                conv.mix(inputs, streams, mixed, room, self.cpu);
+            }
+        }
+    }
+
+    /// Lets rows look at each other: up to the mean of the values.
+    fn attend(&self, scratch: &mut Scratch, layer: &Attend, cached: Cached<'_>, rows: usize) {
+        let (sequences, within) = (cached.sequences, cached.within);
+        let Attend { query, key, value, attention, .. } = layer;
         let Scratch { queries, keys, values, mixed, inputs, rotations, positions, attention: memory, .. } =
             scratch;
         let queries = &mut queries[..rows * query.rows()];
         let keys = &mut keys[..rows * key.rows()];
         let values = &mut values[..rows * value.rows()];
         let mixed = &mut mixed[..rows * query.rows()];
-        multiply(
-            &mut [
-                product(query, inputs, queries),
-                product(key, inputs, keys),
-                product(value, inputs, values),
-            ],
-            self.cpu,
-        );
+        let products =
+            [query.product(inputs, queries), key.product(inputs, keys), value.product(inputs, values)];
+        multiply(&mut { products }, self.cpu);
         let rope = layer.rope.map(|rope| (&self.model.ropes[rope], &rotations[rope]));
         let scope = layer.norm_scope;
         self.prepare(queries, query.rows(), attention.head_dim, (layer.query_norm.as_ref(), scope), rope);
@@ -257,6 +290,16 @@ impl Step<'_> {
         }
         attention.write(keys, values, sequences, within, self.cpu);
         attention.attend(queries, sequences, within, mixed, memory, self.cpu);
+        if let Some(gates) = &layer.gate {
+            // The queries have been read.
+            multiply(&mut [gates.product(inputs, queries)], self.cpu);
+            let width = query.rows();
+            let gates = &*queries;
+            self.cpu.each_chunk(mixed, width, |row, mixed| {
+                let gates = &gates[row * width..(row + 1) * width];
+                mixed.iter_mut().zip(gates).for_each(|(mixed, gate)| *mixed *= sigmoid(*gate));
+            });
+        }
     }
 
     /// Normalises and rotates the heads of rows of queries or keys.
@@ -291,12 +334,13 @@ impl Step<'_> {
     fn project(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
         // The inputs may be of use to the MLP still.
         let Scratch { y, mixed, inner: inputs, .. } = scratch;
-        let width = layer.output.matrix.cols();
-        inputs.fill(Linear::forms([&layer.output]), rows, width, self.cpu, |row, out| {
+        let output = layer.mixer.output();
+        let width = output.matrix.cols();
+        inputs.fill(Linear::forms([output]), rows, width, self.cpu, |row, out| {
             out.copy_from_slice(&mixed[row * width..(row + 1) * width]);
         });
         let y = &mut y[..rows * self.spec.hidden_size];
-        multiply(&mut [product(&layer.output, inputs, y)], self.cpu);
+        multiply(&mut [output.product(inputs, y)], self.cpu);
     }
 
     /// Makes the inputs of the MLP out of what the mixer returned.
@@ -331,9 +375,9 @@ impl Step<'_> {
                 self.dense(dense, inputs, (gate, up), inner, y);
                 if let Some(counts) = counts {
                     let shares = &mut gate[..rows];
-                    multiply(&mut [product(counts, inputs, shares)], self.cpu);
+                    multiply(&mut [counts.product(inputs, shares)], self.cpu);
                     for (row, share) in y.chunks_exact_mut(hidden).zip(shares) {
-                        let share = 1.0 / (1.0 + (-*share).exp());
+                        let share = sigmoid(*share);
                         row.iter_mut().for_each(|number| *number *= share);
                     }
                 }
@@ -354,8 +398,8 @@ impl Step<'_> {
         let (rows, width) = (x.tokens(), mlp.gate.rows());
         let (gates, ups) = (&mut gates[..rows * width], &mut ups[..rows * width]);
         match &mlp.up {
-            Some(up) => multiply(&mut [product(&mlp.gate, x, gates), product(up, x, ups)], self.cpu),
-            None => multiply(&mut [product(&mlp.gate, x, gates)], self.cpu),
+            Some(up) => multiply(&mut [mlp.gate.product(x, gates), up.product(x, ups)], self.cpu),
+            None => multiply(&mut [mlp.gate.product(x, gates)], self.cpu),
         }
         let (gates, ups, isa) = (&*gates, &*ups, self.cpu.isa());
         inner.fill(Linear::forms([&mlp.down]), rows, width, self.cpu, |row, out| {
@@ -366,7 +410,7 @@ impl Step<'_> {
                 None => apply(mlp.function, out, isa),
             }
         });
-        multiply(&mut [product(&mlp.down, inner, out)], self.cpu);
+        multiply(&mut [mlp.down.product(inner, out)], self.cpu);
     }
 
     /// Computes what is wanted of the rows that are left.
@@ -391,7 +435,7 @@ impl Step<'_> {
             (ModelHead::Logits { linear, scale, soft_cap }, Want::Head) => {
                 self.norm_in(scratch, rows, pending, norm, Linear::forms([linear]));
                 let logits = output.plan(rows, linear.rows());
-                multiply(&mut [product(linear, &scratch.inputs, logits)], self.cpu);
+                multiply(&mut [linear.product(&scratch.inputs, logits)], self.cpu);
                 if *scale != 1.0 || soft_cap.is_some() {
                     let cap =
                         |_, logits: &mut [f32]| scale_and_cap(logits, *scale, *soft_cap, self.cpu.isa());
@@ -401,17 +445,17 @@ impl Step<'_> {
             (ModelHead::Classifier { dense, out }, Want::Head) => {
                 self.norm_in(scratch, rows, pending, norm, Linear::forms([dense]));
                 let mut values = vec![0.0; rows * dense.rows()];
-                multiply(&mut [product(dense, &scratch.inputs, &mut values)], self.cpu);
+                multiply(&mut [dense.product(&scratch.inputs, &mut values)], self.cpu);
                 apply(Function::Tanh, &mut values, self.cpu.isa());
                 let inputs = Activations::of(&values, out.matrix.cols(), Linear::forms([out]), self.cpu);
-                multiply(&mut [product(out, &inputs, output.plan(rows, out.rows()))], self.cpu);
+                multiply(&mut [out.product(&inputs, output.plan(rows, out.rows()))], self.cpu);
             }
         }
     }
 }
 
-fn product<'a>(linear: &'a Linear, x: &'a Activations, out: &'a mut [f32]) -> Product<'a> {
-    Product::new(&linear.matrix, x, out).bias(linear.bias.as_deref())
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 /// Scales logits, and bends them so that none passes the cap.
