@@ -115,11 +115,16 @@ impl Sizes {
 
     /// The same, where the norms' epsilon goes under the name `eps`.
     pub(super) fn from_config_with(keys: &Keys<'_>, eps: &str) -> Result<Self, FamilyError> {
+        Self::from_config_of(keys, eps, "intermediate_size")
+    }
+
+    /// The same, where the width of the MLP goes under the name `inner` as well.
+    pub(super) fn from_config_of(keys: &Keys<'_>, eps: &str, inner: &str) -> Result<Self, FamilyError> {
         let (hidden, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
         let head_dim = keys.maybe_size("head_dim")?.unwrap_or(hidden / heads.max(1));
         Ok(Self {
             hidden,
-            inner: keys.size("intermediate_size")?,
+            inner: keys.size(inner)?,
             layers: layers(keys, "num_hidden_layers")?,
             heads,
             kv_heads: keys.maybe_size("num_key_value_heads")?.unwrap_or(heads),
@@ -141,14 +146,24 @@ impl Sizes {
         let table = Names::Gguf.table();
         let vocab = files.rows(table).ok_or_else(|| keys.missing(table))?;
         keys.skip("vocab_size");
+        let layers = layers(keys, "block_count")?;
+        // Layers without attention have none.
+        let kv_heads = keys.layered("attention.head_count_kv", layers)?;
+        let kv_heads = kv_heads.and_then(|heads| heads.into_iter().max()).unwrap_or(heads);
+        // Where all layers have experts there may be no other width.
+        let inner = match keys.maybe_size("feed_forward_length")? {
+            Some(inner) => Some(inner),
+            None => keys.maybe_size("expert_feed_forward_length")?,
+        };
+        let inner = inner.ok_or_else(|| keys.missing("feed_forward_length"))?;
         // What the oldest converter was given.
         keys.skip("tensor_data_layout");
         Ok(Self {
             hidden,
-            inner: keys.size("feed_forward_length")?,
-            layers: layers(keys, "block_count")?,
+            inner,
+            layers,
             heads,
-            kv_heads: keys.maybe_size("attention.head_count_kv")?.unwrap_or(heads),
+            kv_heads,
             head_dim,
             vocab,
             context: keys.size("context_length")?,

@@ -37,6 +37,8 @@ pub(super) struct Mixture {
 pub(super) enum ExpertNames {
     /// A tensor for each matrix of each expert: `mlp.experts.7.up_proj`.
     Each,
+    /// As Qwen3.5 has them: a tensor for gate and up of all experts, and one for down.
+    Fused,
     /// As Mixtral names those: `block_sparse_moe.experts.7.w3`.
     Mixtral,
     /// As Granite has them: a tensor for gate and up of all experts, and one for down.
@@ -61,7 +63,7 @@ enum Matrix {
 impl ExpertNames {
     fn layer(self, layer: usize) -> String {
         match self {
-            Self::Each | Self::GptOss { .. } => format!("model.layers.{layer}.mlp"),
+            Self::Each | Self::Fused | Self::GptOss { .. } => format!("model.layers.{layer}.mlp"),
             Self::Mixtral | Self::Granite => format!("model.layers.{layer}.block_sparse_moe"),
             Self::Gguf => format!("blk.{layer}"),
         }
@@ -79,14 +81,18 @@ impl ExpertNames {
             Self::Mixtral => {
                 TensorRef::new(format!("{folder}.experts.{expert}.{}.weight", choose(["w1", "w3", "w2"])))
             }
-            Self::Granite => {
+            Self::Granite | Self::Fused => {
+                let (both, down) = match self {
+                    Self::Fused => ("experts.gate_up_proj", "experts.down_proj"),
+                    _ => ("input_linear.weight", "output_linear.weight"),
+                };
                 let (name, each, at) = match matrix {
-                    Matrix::Gate => ("input_linear", 2 * rows, 0),
-                    Matrix::Up => ("input_linear", 2 * rows, rows),
-                    Matrix::Down => ("output_linear", rows, 0),
+                    Matrix::Gate => (both, 2 * rows, 0),
+                    Matrix::Up => (both, 2 * rows, rows),
+                    Matrix::Down => (down, rows, 0),
                 };
                 let start = expert * each + at;
-                TensorRef::rows(format!("{folder}.{name}.weight"), start..start + rows)
+                TensorRef::rows(format!("{folder}.{name}"), start..start + rows)
             }
             Self::GptOss { is_packed } => {
                 let (name, rows) = gpt_oss(expert, matrix, rows);
@@ -116,7 +122,7 @@ impl ExpertNames {
         let name = match self {
             Self::Gguf => "ffn_gate_inp",
             Self::Granite => "router.layer",
-            Self::Each | Self::Mixtral => "gate",
+            Self::Each | Self::Fused | Self::Mixtral => "gate",
             Self::GptOss { .. } => "router",
         };
         format!("{}.{name}.{kind}", self.layer(layer))

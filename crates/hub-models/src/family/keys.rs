@@ -245,6 +245,24 @@ impl<'a> Keys<'a> {
         numbers.ok_or_else(|| self.bad(key, "a list of whole numbers"))
     }
 
+    /// Returns a whole number for each layer: GGUF files hold one for all, or a list.
+    pub(crate) fn layered(&self, key: &str, layers: usize) -> Result<Option<Vec<usize>>, FamilyError> {
+        let Some(Found::Gguf(GgufValue::Array(_))) = self.find(key) else {
+            return Ok(self.maybe_size(key)?.map(|number| vec![number; layers]));
+        };
+        let Source::Gguf { metadata, architecture } = &self.source else { return Ok(None) };
+        let numbers = metadata.i64s(&format!("{architecture}.{key}")).unwrap_or_default();
+        let number = |number: i64| usize::try_from(number).ok().filter(|number| *number as u64 <= MAX_SIZE);
+        let numbers: Option<Vec<usize>> = numbers.into_iter().map(number).collect();
+        match numbers.filter(|numbers| numbers.len() >= layers) {
+            Some(mut numbers) => {
+                numbers.truncate(layers);
+                Ok(Some(numbers))
+            }
+            None => Err(self.bad(key, "a whole number, or one for each layer")),
+        }
+    }
+
     /// Returns a list of texts.
     pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>, FamilyError> {
         let texts = match self.find(key) {

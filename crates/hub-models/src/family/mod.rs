@@ -6,6 +6,7 @@
 mod bert;
 mod cohere2;
 mod decoder;
+mod delta_net;
 mod error;
 mod exaone4;
 mod experts;
@@ -16,6 +17,7 @@ mod gpt_oss;
 mod granite;
 mod granite_moe;
 mod keys;
+mod lfm2;
 mod llama;
 mod ministral3;
 mod mistral;
@@ -26,7 +28,10 @@ mod olmo3;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3_5;
+mod qwen3_5_moe;
 mod qwen3_moe;
+mod qwen3_next;
 mod rope;
 mod seed_oss;
 mod smollm3;
@@ -59,6 +64,7 @@ static FAMILIES: &[&FamilySpec] = &[
     &gpt_oss::SPEC,
     &granite::SPEC,
     &granite_moe::SPEC,
+    &lfm2::SPEC,
     &llama::SPEC,
     &ministral3::SPEC,
     &mistral::SPEC,
@@ -68,7 +74,10 @@ static FAMILIES: &[&FamilySpec] = &[
     &phi3::SPEC,
     &qwen2::SPEC,
     &qwen3::SPEC,
+    &qwen3_5::SPEC,
+    &qwen3_5_moe::SPEC,
     &qwen3_moe::SPEC,
+    &qwen3_next::SPEC,
     &seed_oss::SPEC,
     &smollm3::SPEC,
     &stablelm::SPEC,

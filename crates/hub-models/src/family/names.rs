@@ -36,15 +36,19 @@ pub(super) enum Names {
     HuggingFaceSandwich,
     /// `transformers`, for GLM-4, which has norms on both sides too.
     HuggingFaceGlm,
+    /// `transformers`, for LFM2.
+    Lfm2,
     /// llama.cpp.
     Gguf,
     /// llama.cpp, where the norm before the MLP is named as if it came after attention.
     GgufAfter,
+    /// llama.cpp, for LFM2: the last norm is named as if it came after the embedding.
+    GgufLfm2,
 }
 
 impl Names {
     fn is_gguf(self) -> bool {
-        matches!(self, Self::Gguf | Self::GgufAfter)
+        matches!(self, Self::Gguf | Self::GgufAfter | Self::GgufLfm2)
     }
 
     pub(super) fn table(self) -> &'static str {
@@ -53,7 +57,13 @@ impl Names {
 
     /// Returns the name of the last norm's tensor: `kind` is `weight` or `bias`.
     pub(super) fn final_norm(self, kind: &str) -> String {
-        format!("{}.{kind}", if self.is_gguf() { "output_norm" } else { "model.norm" })
+        let name = match self {
+            Self::GgufLfm2 => "token_embd_norm",
+            Self::Lfm2 => "model.embedding_norm",
+            _ if self.is_gguf() => "output_norm",
+            _ => "model.norm",
+        };
+        format!("{name}.{kind}")
     }
 
     pub(super) fn head(self) -> &'static str {
@@ -72,7 +82,21 @@ impl Names {
     /// Returns the name of a layer's tensor: `kind` is `weight` or `bias`.
     pub(super) fn layer(self, layer: usize, part: Part, kind: &str) -> String {
         match self {
-            Self::Gguf => format!("blk.{layer}.{}.{kind}", gguf(part)),
+            Self::Gguf | Self::GgufLfm2 => format!("blk.{layer}.{}.{kind}", gguf(part)),
+            Self::Lfm2 => {
+                let part = match part {
+                    Part::MixerNorm => "operator_norm",
+                    Part::MlpNorm => "ffn_norm",
+                    Part::Output => "self_attn.out_proj",
+                    Part::QueryNorm => "self_attn.q_layernorm",
+                    Part::KeyNorm => "self_attn.k_layernorm",
+                    Part::Gate => "feed_forward.w1",
+                    Part::Up => "feed_forward.w3",
+                    Part::Down => "feed_forward.w2",
+                    part => hugging_face(part),
+                };
+                format!("model.layers.{layer}.{part}.{kind}")
+            }
             Self::GgufAfter => {
                 let part = if matches!(part, Part::MlpNorm) { Part::MixerAfterNorm } else { part };
                 format!("blk.{layer}.{}.{kind}", gguf(part))

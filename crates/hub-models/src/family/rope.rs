@@ -75,6 +75,8 @@ pub(super) fn from_parameters(
     // Phi-3 keeps it outside, and there it counts more.
     let original = keys.maybe_size("original_max_position_embeddings")?.or(own_original);
     let original = original.unwrap_or(shape.context_tokens);
+    // Positions of text are the same in all sections of a head.
+    ["mrope_section", "mrope_interleaved"].into_iter().for_each(|key| parameters.skip(key));
     let (old_name, name) = (parameters.text("type")?, parameters.text("rope_type")?);
     rope.scaling = match name.or(old_name).unwrap_or("default") {
         "default" => RopeScaling::None,

@@ -68,6 +68,30 @@ const DECODERS: &[&str] = &[
     "granite-moe-shared",
     "gpt-oss",
     "gpt-oss-wide",
+    "lfm2",
+    "lfm2-bias",
+    "qwen3-next",
+    "qwen3-next-dense",
+    "qwen3.5",
+    "qwen3.5-tied",
+    "qwen3.5-moe",
+    "qwen3.5-moe-odd",
+];
+
+/// Of those, some that differ in what they keep of a sequence, and in what rows have to do with each other.
+const VARIED: &[&str] = &[
+    "llama",
+    "mistral",
+    "gemma3",
+    "qwen3",
+    "qwen3-moe",
+    "mixtral-window",
+    "cohere2",
+    "olmo2",
+    "gpt-oss",
+    "lfm2",
+    "qwen3-next-dense",
+    "qwen3.5",
 ];
 
 /// The executors that every model runs on; caches in `f32`, since the reference has no other.
@@ -196,7 +220,7 @@ fn shards_hold_the_same_model() {
 
 #[test]
 fn a_prompt_read_in_pieces_gives_the_same_logits() {
-    for name in ["llama", "mistral", "gemma3", "qwen3", "qwen3-moe", "mixtral-window", "cohere2", "olmo2"] {
+    for name in VARIED {
         let folder = TinyModel::new(name).write();
         for kind in EXECUTORS {
             let mut executor = load(folder.path(), kind);
@@ -209,6 +233,51 @@ fn a_prompt_read_in_pieces_gives_the_same_logits() {
                 let most = if kind == ExecutorKind::Cpu { 0.0 } else { 1e-4 };
                 assert!(far <= most, "{name} on {kind:?} in steps of {step}: {far}");
             }
+        }
+    }
+}
+
+/// Continues from `state`, and returns the logits of each row.
+fn read_on(executor: &mut dyn Executor, state: &mut SequenceState, tokens: &[u32]) -> Vec<Vec<f32>> {
+    run(executor, state, tokens, state.tokens() + tokens.len(), Outputs::All)
+}
+
+#[test]
+fn what_cannot_be_cut_goes_on_from_its_checkpoints() {
+    for name in ["lfm2", "qwen3.5"] {
+        let folder = TinyModel::new(name).write();
+        let prompt = &expected_text(name).prompts[1].ids;
+        for kind in EXECUTORS {
+            let mut executor = load(folder.path(), kind);
+            let executor = executor.as_mut();
+            let mut state = SequenceState::default();
+            let expected = logits(executor, prompt, 20);
+            read_on(executor, &mut state, &prompt[..40]);
+            executor.checkpoint(&mut state);
+            let mut fork = executor.fork(&state);
+            read_on(executor, &mut state, &prompt[40..60]);
+            executor.checkpoint(&mut state);
+            read_on(executor, &mut state, &prompt[60..80]);
+            assert_eq!(executor.rewind(&mut state, 79), 60, "{name} on {kind:?}");
+            assert_eq!(
+                read_on(executor, &mut state, &prompt[60..80]),
+                expected[60..80],
+                "{name} on {kind:?}"
+            );
+            assert_eq!(executor.rewind(&mut state, 59), 40, "{name} on {kind:?}");
+            assert_eq!(
+                read_on(executor, &mut state, &prompt[40..60]),
+                expected[40..60],
+                "{name} on {kind:?}"
+            );
+            assert_eq!(executor.rewind(&mut state, 39), 0, "before the first of them");
+            assert_eq!(read_on(executor, &mut state, &prompt[..20]), expected[..20], "{name} on {kind:?}");
+            // A fork goes on alone, and has no checkpoints of its own.
+            assert_eq!(read_on(executor, &mut fork, &prompt[40..60]), expected[40..60], "{name} on {kind:?}");
+            assert_eq!(executor.rewind(&mut fork, 50), 0, "{name} on {kind:?}");
+            executor.release(state);
+            executor.release(fork);
+            assert_eq!(executor.state_bytes(), 0, "{name} on {kind:?}: every block went back");
         }
     }
 }
@@ -257,7 +326,7 @@ fn together(executor: &mut dyn Executor, prompts: &[&[u32]], next: u32) -> Vec<V
 
 #[test]
 fn sequences_get_the_same_bits_whatever_shares_their_steps() {
-    for name in ["llama", "mistral", "gemma3", "qwen3", "qwen3-moe", "mixtral-window", "cohere2", "olmo2"] {
+    for name in VARIED {
         let folder = TinyModel::new(name).write();
         for kv in [KvKind::F32, KvKind::F16, KvKind::Q8] {
             check_bits(name, folder.path(), kv);
