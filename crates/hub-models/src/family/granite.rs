@@ -47,14 +47,18 @@ pub(super) fn plain(keys: &Keys<'_>) -> Result<Decoder, FamilyError> {
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    check_rotated(keys)?;
     Ok(plain_gguf(keys, files)?.spec("granite", files))
+}
+
+/// Refuses Granite's way to say that queries and keys are not rotated at all, where nothing else says so.
+pub(super) fn check_rotated(keys: &Keys<'_>) -> Result<(), FamilyError> {
+    keys.only("rope.scaling.finetuned", "true")
 }
 
 /// Reads what the GGUF files of both have in common.
 pub(super) fn plain_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<Decoder, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
-    // Granite's way to say that queries and keys are not rotated at all.
-    keys.only("rope.scaling.finetuned", "true")?;
     let rope = rope::from_gguf(keys, files, Pairing::Interleaved, RopeShape::of(&sizes))?;
     Ok(Decoder {
         biases: Biases::in_gguf(files),

@@ -5,7 +5,7 @@ use hub_nn::spec::ModelSpec;
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
     experts::{self, ExpertNames, Mixture},
-    granite::{plain, plain_gguf},
+    granite::{check_rotated, plain, plain_gguf},
     keys::DefaultValue,
 };
 
@@ -43,6 +43,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    check_rotated(keys)?;
     let mut decoder = plain_gguf(keys, files)?;
     let shared = keys.maybe_size("expert_shared_feed_forward_length")?.filter(|inner| *inner > 0);
     let experts = Mixture::from_gguf(keys, &decoder.sizes)?;

@@ -220,6 +220,11 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Tells whether a key holds a text.
+    pub(crate) fn is_text(&self, key: &str) -> bool {
+        matches!(self.find(key), Some(Found::Json(Value::String(_)) | Found::Gguf(GgufValue::String(_))))
+    }
+
     /// Returns a list of numbers that is needed.
     pub(crate) fn numbers(&self, key: &str) -> Result<Vec<f32>, FamilyError> {
         let numbers = match self.find(key) {

@@ -15,6 +15,7 @@ mod gemma3;
 mod glm4;
 mod gpt_oss;
 mod granite;
+mod granite_hybrid;
 mod granite_moe;
 mod keys;
 mod lfm2;
@@ -63,6 +64,7 @@ static FAMILIES: &[&FamilySpec] = &[
     &glm4::SPEC,
     &gpt_oss::SPEC,
     &granite::SPEC,
+    &granite_hybrid::SPEC,
     &granite_moe::SPEC,
     &lfm2::SPEC,
     &llama::SPEC,

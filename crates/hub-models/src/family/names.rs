@@ -36,6 +36,8 @@ pub(super) enum Names {
     HuggingFaceSandwich,
     /// `transformers`, for GLM-4, which has norms on both sides too.
     HuggingFaceGlm,
+    /// `transformers`, for Granite 4 without experts, whose MLP is named as what experts share.
+    GraniteDense,
     /// `transformers`, for LFM2.
     Lfm2,
     /// llama.cpp.
@@ -83,6 +85,14 @@ impl Names {
     pub(super) fn layer(self, layer: usize, part: Part, kind: &str) -> String {
         match self {
             Self::Gguf | Self::GgufLfm2 => format!("blk.{layer}.{}.{kind}", gguf(part)),
+            Self::GraniteDense => {
+                let part = match part {
+                    Part::GateUp => "shared_mlp.input_linear",
+                    Part::Down => "shared_mlp.output_linear",
+                    part => hugging_face(part),
+                };
+                format!("model.layers.{layer}.{part}.{kind}")
+            }
             Self::Lfm2 => {
                 let part = match part {
                     Part::MixerNorm => "operator_norm",

@@ -68,6 +68,9 @@ const DECODERS: &[&str] = &[
     "granite-moe-shared",
     "gpt-oss",
     "gpt-oss-wide",
+    "granite-hybrid",
+    "granite-hybrid-dense",
+    "granite-hybrid-rope",
     "lfm2",
     "lfm2-bias",
     "qwen3-next",
@@ -92,6 +95,7 @@ const VARIED: &[&str] = &[
     "lfm2",
     "qwen3-next-dense",
     "qwen3.5",
+    "granite-hybrid",
 ];
 
 /// The executors that every model runs on; caches in `f32`, since the reference has no other.
@@ -244,7 +248,7 @@ fn read_on(executor: &mut dyn Executor, state: &mut SequenceState, tokens: &[u32
 
 #[test]
 fn what_cannot_be_cut_goes_on_from_its_checkpoints() {
-    for name in ["lfm2", "qwen3.5"] {
+    for name in ["lfm2", "qwen3.5", "granite-hybrid"] {
         let folder = TinyModel::new(name).write();
         let prompt = &expected_text(name).prompts[1].ids;
         for kind in EXECUTORS {
@@ -252,6 +256,15 @@ fn what_cannot_be_cut_goes_on_from_its_checkpoints() {
             let executor = executor.as_mut();
             let mut state = SequenceState::default();
             let expected = logits(executor, prompt, 20);
+            let check = |found: Vec<Vec<f32>>, rows: std::ops::Range<usize>| {
+                let far = found.iter().zip(&expected[rows.clone()]).map(|(a, b)| distance(a, b));
+                let far = far.fold(0.0, f32::max);
+                // As in pieces of other lengths.
+                assert!(
+                    far <= if kind == ExecutorKind::Cpu { 0.0 } else { 1e-4 },
+                    "{name} on {kind:?}, {rows:?}: {far}"
+                );
+            };
             read_on(executor, &mut state, &prompt[..40]);
             executor.checkpoint(&mut state);
             let mut fork = executor.fork(&state);
@@ -259,21 +272,13 @@ fn what_cannot_be_cut_goes_on_from_its_checkpoints() {
             executor.checkpoint(&mut state);
             read_on(executor, &mut state, &prompt[60..80]);
             assert_eq!(executor.rewind(&mut state, 79), 60, "{name} on {kind:?}");
-            assert_eq!(
-                read_on(executor, &mut state, &prompt[60..80]),
-                expected[60..80],
-                "{name} on {kind:?}"
-            );
+            check(read_on(executor, &mut state, &prompt[60..80]), 60..80);
             assert_eq!(executor.rewind(&mut state, 59), 40, "{name} on {kind:?}");
-            assert_eq!(
-                read_on(executor, &mut state, &prompt[40..60]),
-                expected[40..60],
-                "{name} on {kind:?}"
-            );
+            check(read_on(executor, &mut state, &prompt[40..60]), 40..60);
             assert_eq!(executor.rewind(&mut state, 39), 0, "before the first of them");
-            assert_eq!(read_on(executor, &mut state, &prompt[..20]), expected[..20], "{name} on {kind:?}");
+            check(read_on(executor, &mut state, &prompt[..20]), 0..20);
             // A fork goes on alone, and has no checkpoints of its own.
-            assert_eq!(read_on(executor, &mut fork, &prompt[40..60]), expected[40..60], "{name} on {kind:?}");
+            check(read_on(executor, &mut fork, &prompt[40..60]), 40..60);
             assert_eq!(executor.rewind(&mut fork, 50), 0, "{name} on {kind:?}");
             executor.release(state);
             executor.release(fork);
