@@ -11,8 +11,8 @@ use std::{error::Error, hint::black_box, num::NonZeroUsize, time::Instant};
 
 use half::bf16;
 use hub_kernels::{
-    Activations, Attention, BLOCK, Cpu, Forms, Isa, Kind, KvBlock, KvKind, Matrix, Packed, Scratch, Sequence,
-    dense,
+    Activations, Attention, BLOCK, Cpu, Forms, Isa, Kind, KvBlock, KvKind, KvShape, Matrix, Packed, Scratch,
+    Sequence, dense,
 };
 
 const ROWS: usize = 8_192;
@@ -86,12 +86,16 @@ fn attention_rates(kind: KvKind, context: usize, cpu: &Cpu) -> [f64; 2] {
         heads: HEADS,
         kv_heads: KV_HEADS,
         head_dim: DIM,
+        value_dim: DIM,
         scale: 0.125,
         soft_cap: None,
         window: None,
         is_causal: true,
+        sinks: Vec::new(),
     };
-    let owned: Vec<_> = (0..context / BLOCK).map(|_| KvBlock::new(kind, 1, KV_HEADS, DIM)).collect();
+    let owned: Vec<_> = (0..context / BLOCK)
+        .map(|_| KvBlock::new(kind, 1, KvShape { heads: KV_HEADS, key_dim: DIM, value_dim: DIM }))
+        .collect();
     let blocks: Vec<&KvBlock> = owned.iter().collect();
     let draw = |len: usize, step: f32| (0..len).map(|at| (at as f32 * step).sin()).collect::<Vec<f32>>();
     let sequence =

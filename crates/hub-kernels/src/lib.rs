@@ -45,7 +45,7 @@ mod team;
 mod tiles;
 
 pub use activations::{Activations, Forms, PANEL};
-pub use attention::{Attention, BLOCK, KvBlock, KvKind, Scratch, Sequence};
+pub use attention::{Attention, BLOCK, KvBlock, KvKind, KvShape, Scratch, Sequence};
 pub use blocks::round_to_bytes;
 pub use cpu::Cpu;
 pub use dense::{Matrix, Number, dense};

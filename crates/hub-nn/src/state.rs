@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use hub_kernels::KvShape;
+
 use crate::spec::{Mixer, ModelSpec};
 
 /// Number of positions in one block of keys and values.
@@ -65,10 +67,8 @@ pub struct Group {
 pub enum Kept {
     /// A key and a value for each position and head.
     KeysValues {
-        /// Number of key and value heads.
-        kv_heads: usize,
-        /// Width of one head.
-        head_dim: usize,
+        /// How many heads, and how wide they are.
+        shape: KvShape,
         /// How many rows a row sees; all if `None`.
         window: Option<usize>,
     },
@@ -172,11 +172,16 @@ impl Kept {
     /// Returns what a mixer keeps.
     pub fn by(mixer: &Mixer) -> Self {
         match mixer {
-            Mixer::Attention(attention) => Self::KeysValues {
-                kv_heads: attention.kv_heads,
-                head_dim: attention.head_dim,
-                window: attention.window,
-            },
+            Mixer::Attention(attention) => {
+                let (heads, dim) = (attention.kv_heads, attention.head_dim);
+                let shape = KvShape { heads, key_dim: dim, value_dim: dim };
+                Self::KeysValues { shape, window: attention.window }
+            }
+            Mixer::Latent(latent) => {
+                let key_dim = latent.rank + latent.rope_dim;
+                let shape = KvShape { heads: 1, key_dim, value_dim: latent.rank };
+                Self::KeysValues { shape, window: None }
+            }
             Mixer::Recurrent(recurrent) => Self::Recurrent {
                 channels: recurrent.convolved().iter().map(|part| part.conv.channels).sum(),
                 rows: recurrent.query.conv.kernel - 1,
@@ -206,7 +211,7 @@ impl Kept {
     /// is kept.
     pub(crate) fn block_numbers(self) -> usize {
         match self {
-            Self::KeysValues { kv_heads, head_dim, .. } => 2 * kv_heads * BLOCK_TOKENS * head_dim,
+            Self::KeysValues { shape, .. } => shape.heads * BLOCK_TOKENS * (shape.key_dim + shape.value_dim),
             Self::Recurrent { channels, rows, heads, key_dim, value_dim } => {
                 channels * rows + heads * key_dim * value_dim
             }

@@ -15,6 +15,17 @@ pub enum KvKind {
     Q8,
 }
 
+/// What is cached of a position in a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KvShape {
+    /// Number of key and value heads.
+    pub heads: usize,
+    /// Width of a key.
+    pub key_dim: usize,
+    /// Width of a value.
+    pub value_dim: usize,
+}
+
 /// The keys and values of [`BLOCK`] consecutive positions, in some layers.
 ///
 /// Each layer and head has a part of its own with a lock of its own, so that threads write one head each and read any.
@@ -37,10 +48,11 @@ pub(super) enum Part {
 /// Keys and values in one kind of numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Numbers<E> {
-    head_dim: usize,
-    /// `[BLOCK / 16, head_dim, 16 positions]`
+    key_dim: usize,
+    value_dim: usize,
+    /// `[BLOCK / 16, key_dim, 16 positions]`
     pub(super) keys: Vec<[E; LANES]>,
-    /// `[BLOCK, head_dim / 16, 16 numbers]`
+    /// `[BLOCK, value_dim / 16, 16 numbers]`
     pub(super) values: Vec<[E; LANES]>,
     /// `[BLOCK / 16, 16]` each, for kinds with scales.
     pub(super) key_scales: Vec<[f32; LANES]>,
@@ -58,33 +70,33 @@ pub(super) trait Element: Copy + Default {
 
 impl KvKind {
     /// Returns how many bytes a block takes in a layer.
-    pub fn block_bytes(self, kv_heads: usize, head_dim: usize) -> usize {
-        let numbers = BLOCK * (head_dim + head_dim.next_multiple_of(LANES));
+    pub fn block_bytes(self, shape: KvShape) -> usize {
+        let numbers = BLOCK * (shape.key_dim + shape.value_dim.next_multiple_of(LANES));
         let bytes = match self {
             Self::F32 => numbers * 4,
             Self::F16 => numbers * 2,
             Self::Q8 => numbers + 2 * BLOCK * size_of::<f32>(),
         };
-        kv_heads * bytes
+        shape.heads * bytes
     }
 }
 
 impl KvBlock {
     /// Takes memory for a block, all zero.
-    pub fn new(kind: KvKind, layers: usize, kv_heads: usize, head_dim: usize) -> Self {
+    pub fn new(kind: KvKind, layers: usize, shape: KvShape) -> Self {
         let part = || match kind {
-            KvKind::F32 => Part::F32(Numbers::new(head_dim)),
-            KvKind::F16 => Part::F16(Numbers::new(head_dim)),
-            KvKind::Q8 => Part::Q8(Numbers::new(head_dim)),
+            KvKind::F32 => Part::F32(Numbers::new(shape)),
+            KvKind::F16 => Part::F16(Numbers::new(shape)),
+            KvKind::Q8 => Part::Q8(Numbers::new(shape)),
         };
-        let parts = (0..layers * kv_heads).map(|_| RwLock::new(part())).collect();
-        Self { kv_heads, parts }
+        let parts = (0..layers * shape.heads).map(|_| RwLock::new(part())).collect();
+        Self { kv_heads: shape.heads, parts }
     }
 
     /// Writes the key and the value of one head at a position of the block.
     ///
     /// # Panics
-    /// If there is no such layer, head or position, or the numbers are not `head_dim` many.
+    /// If there is no such layer, head or position, or the numbers are not as many as the shape says.
     pub(super) fn write(&self, layer: usize, head: usize, at: usize, row: Row<'_>, isa: crate::Isa) {
         let part = &self.parts[layer * self.kv_heads + head];
         // A writer that panicked leaves numbers, as wrong as its step was.
@@ -112,13 +124,14 @@ impl Clone for KvBlock {
 }
 
 impl<E: Element> Numbers<E> {
-    fn new(head_dim: usize) -> Self {
+    fn new(KvShape { key_dim, value_dim, .. }: KvShape) -> Self {
         let zeros = |len: usize| vec![[E::default(); LANES]; len];
         let scales = || vec![[0.0; LANES]; if E::HAS_SCALES { BLOCK / LANES } else { 0 }];
         Self {
-            head_dim,
-            keys: zeros(BLOCK / LANES * head_dim),
-            values: zeros(BLOCK * head_dim.div_ceil(LANES)),
+            key_dim,
+            value_dim,
+            keys: zeros(BLOCK / LANES * key_dim),
+            values: zeros(BLOCK * value_dim.div_ceil(LANES)),
             key_scales: scales(),
             value_scales: scales(),
         }
@@ -145,14 +158,14 @@ impl<E: Element> Op for Write<'_, E> {
     fn run<S: Simd>(self, simd: S) {
         let Self { numbers, at, row: Row { key, value } } = self;
         let (tile, lane) = (at / LANES, at % LANES);
-        let wide = numbers.head_dim.div_ceil(LANES);
+        let wide = numbers.value_dim.div_ceil(LANES);
         let key_scale = scale::<E>(key);
         let value_scale = scale::<E>(value);
         if E::HAS_SCALES {
             numbers.key_scales[tile][lane] = key_scale;
             numbers.value_scales[tile][lane] = value_scale;
         }
-        let keys = &mut numbers.keys[tile * numbers.head_dim..(tile + 1) * numbers.head_dim];
+        let keys = &mut numbers.keys[tile * numbers.key_dim..(tile + 1) * numbers.key_dim];
         let values = &mut numbers.values[at * wide..(at + 1) * wide];
         for (keys, key) in keys.chunks_mut(LANES).zip(key.chunks(LANES)) {
             let rounded = round::<S, E>(simd, key, key_scale);

@@ -8,7 +8,7 @@
 mod cache;
 mod part;
 
-pub use cache::{KvBlock, KvKind};
+pub use cache::{KvBlock, KvKind, KvShape};
 
 use std::sync::{Mutex, PoisonError};
 
@@ -37,8 +37,10 @@ pub struct Attention {
     pub heads: usize,
     /// Number of key and value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Width of a head.
+    /// Width of a query and a key.
     pub head_dim: usize,
+    /// Width of a value.
+    pub value_dim: usize,
     /// Multiplier of the scores.
     pub scale: f32,
     /// Scores are squeezed to this range by `cap * tanh(x / cap)`.
@@ -74,19 +76,21 @@ pub struct Scratch {
 }
 
 impl Attention {
-    /// Caches keys and values, each `[rows, kv_heads * head_dim]`, in a layer of the sequences' blocks.
+    /// Caches keys `[rows, kv_heads * head_dim]` and values `[rows, kv_heads * value_dim]` in a layer of the sequences'
+    /// blocks.
     ///
     /// # Panics
     /// If shapes do not fit, or a sequence lacks a block.
     pub fn write(&self, keys: &[f32], values: &[f32], sequences: &[Sequence<'_>], layer: usize, cpu: &Cpu) {
-        let (dim, width) = (self.head_dim, self.kv_heads * self.head_dim);
+        let (key_dim, value_dim) = (self.head_dim, self.value_dim);
         let write = |part: usize| {
             let (sequence, head) = (&sequences[part / self.kv_heads], part % self.kv_heads);
             for row in 0..sequence.count {
-                let from = (sequence.start + row) * width + head * dim;
+                let from = (sequence.start + row) * self.kv_heads + head;
                 let position = sequence.position + row;
                 let block = sequence.blocks[position / BLOCK - sequence.dropped];
-                let row = Row { key: &keys[from..from + dim], value: &values[from..from + dim] };
+                let key = &keys[from * key_dim..(from + 1) * key_dim];
+                let row = Row { key, value: &values[from * value_dim..(from + 1) * value_dim] };
                 block.write(layer, head, position % BLOCK, row, cpu.isa());
             }
         };
@@ -98,8 +102,8 @@ impl Attention {
         }
     }
 
-    /// Mixes values: queries `[rows, heads * head_dim]` into `out` of the same shape, over what a layer of the sequences'
-    /// blocks holds.
+    /// Mixes values: queries `[rows, heads * head_dim]` into `out`, `[rows, heads * value_dim]`, over what a layer of the
+    /// sequences' blocks holds.
     ///
     /// # Panics
     /// If shapes do not fit, a sequence lacks a block, or sequences do not follow each other without a common row.
@@ -112,7 +116,7 @@ impl Attention {
         scratch: &mut Scratch,
         cpu: &Cpu,
     ) {
-        assert_eq!(queries.len(), out.len(), "as many rows out as in");
+        assert_eq!(queries.len() / self.head_dim, out.len() / self.value_dim, "as many rows out as in");
         assert!(are_apart(sequences), "each row belongs to one sequence");
         scratch.threads.resize_with(cpu.threads().max(scratch.threads.len()), Mutex::default);
         let parts: usize = sequences.iter().map(|sequence| self.parts(sequence)).sum();
@@ -131,7 +135,7 @@ impl Attention {
             });
             return;
         }
-        partials.resize(queries.len() / self.head_dim * runs * (self.head_dim + 2), 0.0);
+        partials.resize(queries.len() / self.head_dim * runs * (self.value_dim + 2), 0.0);
         let numbers = Disjoint::new(partials);
         let all = Partials { numbers: &numbers, runs };
         cpu.run(parts * runs, |thread, part| {
@@ -188,13 +192,14 @@ mod tests {
             heads: 1,
             kv_heads: 1,
             head_dim: 4,
+            value_dim: 4,
             scale: 1.0,
             soft_cap: None,
             window: None,
             is_causal: true,
             sinks: Vec::new(),
         };
-        let block = KvBlock::new(KvKind::F32, 1, 1, 4);
+        let block = KvBlock::new(KvKind::F32, 1, KvShape { heads: 1, key_dim: 4, value_dim: 4 });
         let blocks = [&block];
         let sequence = Sequence { start: 1, count: 2, position: 0, blocks: &blocks, dropped: 0 };
         let other = Sequence { start: 2, ..sequence };

@@ -37,7 +37,7 @@ pub(super) enum Target<'a> {
     Run(usize, Partials<'a>),
 }
 
-/// Room for what each run of blocks makes of each row, `[rows, heads, runs, head_dim + 2]`: the largest score, the sum of
+/// Room for what each run of blocks makes of each row, `[rows, heads, runs, value_dim + 2]`: the largest score, the sum of
 /// the weights, and what they sum up.
 #[derive(Clone, Copy)]
 pub(super) struct Partials<'a> {
@@ -46,10 +46,10 @@ pub(super) struct Partials<'a> {
 }
 
 impl Partials<'_> {
-    /// Returns where the numbers of a row are that begins at `place` among results.
-    fn range(&self, place: usize, head_dim: usize, run: usize) -> Range<usize> {
-        let start = (place / head_dim * self.runs + run) * (head_dim + 2);
-        start..start + head_dim + 2
+    /// Returns where the numbers of a row are, by its place among all heads of all rows.
+    fn range(&self, place: usize, value_dim: usize, run: usize) -> Range<usize> {
+        let start = (place * self.runs + run) * (value_dim + 2);
+        start..start + value_dim + 2
     }
 }
 
@@ -57,7 +57,7 @@ impl Partials<'_> {
 struct Set<'a, const N: usize> {
     /// `[head_dim, N]`, scaled.
     queries: &'a [[f32; N]],
-    /// `[N, head_dim / 16, 16]`
+    /// `[N, value_dim / 16, 16]`
     sums: &'a mut [[f32; LANES]],
     /// The largest score so far, and the sum of the weights, of each row.
     softmax: &'a mut [[f32; N]; 2],
@@ -75,11 +75,10 @@ impl Rows<'_> {
         self.tokens.len() * self.group()
     }
 
-    /// Returns where the numbers of a row begin, among queries as well as results.
+    /// Returns where a row lies among all heads of all rows, of queries as well as results.
     fn place(&self, row: usize) -> usize {
-        let &Attention { heads, head_dim, .. } = self.attention;
         let token = self.sequence.start + self.tokens.start + row / self.group();
-        (token * heads + self.head * self.group() + row % self.group()) * head_dim
+        token * self.attention.heads + self.head * self.group() + row % self.group()
     }
 
     /// Returns which positions a row sees.
@@ -123,24 +122,24 @@ impl Rows<'_> {
         target: Target<'_>,
         isa: Isa,
     ) {
-        let dim = self.attention.head_dim;
-        let wide = dim.div_ceil(LANES);
+        let (dim, value_dim) = (self.attention.head_dim, self.attention.value_dim);
+        let wide = value_dim.div_ceil(LANES);
         let sets = self.len().div_ceil(N);
         let (query_size, sum_size) = (dim * N, N * wide * LANES);
-        let total_size = self.len() * (dim + 2);
+        let total_size = self.len() * (value_dim + 2);
         scratch.clear();
         scratch.resize(sets * (query_size + sum_size + 2 * N) + total_size, 0.0);
         let (all_queries, rest) = scratch.split_at_mut(sets * query_size);
         let (sums, rest) = rest.split_at_mut(sets * sum_size);
         let (softmax, totals) = rest.split_at_mut(sets * 2 * N);
         for row in 0..self.len() {
-            let from = &queries[self.place(row)..self.place(row) + dim];
+            let from = &queries[self.place(row) * dim..][..dim];
             let to = all_queries[row / N * query_size..].as_chunks_mut::<N>().0;
             for (to, from) in to.iter_mut().zip(from) {
                 to[row % N] = from * self.attention.scale;
             }
         }
-        totals.chunks_exact_mut(dim + 2).for_each(|total| total[0] = LOW);
+        totals.chunks_exact_mut(value_dim + 2).for_each(|total| total[0] = LOW);
 
         let softmax = softmax.as_chunks_mut::<N>().0.as_chunks_mut::<2>().0;
         let runs = match target {
@@ -151,17 +150,17 @@ impl Rows<'_> {
             sums.fill(0.0);
             softmax.fill([[LOW; N], [0.0; N]]);
             self.attend_run(run, all_queries, sums, softmax, isa);
-            for (row, total) in totals.chunks_exact_mut(dim + 2).enumerate() {
-                let sums = &sums[row / N * sum_size + row % N * wide * LANES..][..dim];
+            for (row, total) in totals.chunks_exact_mut(value_dim + 2).enumerate() {
+                let sums = &sums[row / N * sum_size + row % N * wide * LANES..][..value_dim];
                 let [largest, sum] = softmax[row / N].map(|numbers| numbers[row % N]);
                 isa.run(Merge { total, largest, sum, sums });
             }
         }
-        for (row, total) in totals.chunks_exact(dim + 2).enumerate() {
+        for (row, total) in totals.chunks_exact(value_dim + 2).enumerate() {
             match target {
                 Target::Whole(out) => self.write(row, total, out),
                 Target::Run(run, partials) => {
-                    let range = partials.range(self.place(row), dim, run);
+                    let range = partials.range(self.place(row), value_dim, run);
                     #[expect(unsafe_code, reason = "threads write parts of one buffer")]
                     // SAFETY: each row belongs to one sequence, as `attend` asserts, and each run of each of its heads to
                     // one part: no two write the same numbers.
@@ -213,12 +212,12 @@ impl Rows<'_> {
         out: &Disjoint<'_, f32>,
         isa: Isa,
     ) {
-        let size = self.attention.head_dim + 2;
+        let size = self.attention.value_dim + 2;
         for row in 0..self.len() {
             scratch.clear();
             scratch.resize(size, 0.0);
             scratch[0] = LOW;
-            let first = self.place(row) / self.attention.head_dim * runs;
+            let first = self.place(row) * runs;
             for run in self.runs() {
                 let partial = &partials[(first + run) * size..][..size];
                 let [largest, sum, sums @ ..] = partial else { continue };
@@ -237,7 +236,7 @@ impl Rows<'_> {
         #[expect(unsafe_code, reason = "threads write columns of one matrix")]
         // SAFETY: each row belongs to one sequence, as `attend` asserts, and each head of it to one part: no two write
         // the same numbers.
-        let out = unsafe { out.part(self.place(row)..self.place(row) + sums.len()) };
+        let out = unsafe { out.part(self.place(row) * sums.len()..(self.place(row) + 1) * sums.len()) };
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * weight);
     }
 }

@@ -1,6 +1,6 @@
 //! Attention over blocks against softmax written out in `f64`.
 
-use hub_kernels::{Attention, BLOCK, KvBlock, KvKind, Scratch, Sequence};
+use hub_kernels::{Attention, BLOCK, KvBlock, KvKind, KvShape, Scratch, Sequence};
 use proptest::prelude::*;
 
 use super::{Draw, cpus};
@@ -23,17 +23,19 @@ struct Rows {
 impl Case {
     fn rows(&self) -> Rows {
         let mut draw = Draw(self.seed);
-        let &Attention { heads, kv_heads, head_dim, .. } = &self.attention;
+        let &Attention { heads, kv_heads, head_dim, value_dim, .. } = &self.attention;
         let all = self.before + self.count;
         let mut numbers = |width: usize| (0..all * width).map(|_| draw.number() * 2.0).collect();
-        let [queries, keys, values] = [heads, kv_heads, kv_heads].map(|heads| numbers(heads * head_dim));
+        let widths = [heads * head_dim, kv_heads * head_dim, kv_heads * value_dim];
+        let [queries, keys, values] = widths.map(&mut numbers);
         Rows { queries, keys, values }
     }
 
     /// Computes the rows after `before` as the formula says.
     fn expected(&self, rows: &Rows) -> Vec<f64> {
-        let &Attention { heads, kv_heads, head_dim: dim, scale, soft_cap, window, is_causal, .. } =
-            &self.attention;
+        let &Attention {
+            heads, kv_heads, head_dim: dim, value_dim, scale, soft_cap, window, is_causal, ..
+        } = &self.attention;
         let all = self.before + self.count;
         let mut out = Vec::new();
         for row in self.before..all {
@@ -52,8 +54,8 @@ impl Case {
                 let weights: Vec<f64> = (first..end).map(|at| score(at).exp()).collect();
                 let sink = self.attention.sinks.get(head).map_or(0.0, |sink| f64::from(*sink).exp());
                 let sum: f64 = weights.iter().sum::<f64>() + sink;
-                out.extend((0..dim).map(|index| {
-                    let value = |at: usize| f64::from(rows.values[(at * kv_heads + kv) * dim + index]);
+                out.extend((0..value_dim).map(|index| {
+                    let value = |at: usize| f64::from(rows.values[(at * kv_heads + kv) * value_dim + index]);
                     weights.iter().zip(first..).map(|(weight, at)| weight * value(at)).sum::<f64>() / sum
                 }));
             }
@@ -63,17 +65,17 @@ impl Case {
 
     /// Caches the first rows, and lets the others attend in steps of at most `step`.
     fn computed(&self, rows: &Rows, kind: KvKind, step: usize, cpu: &hub_kernels::Cpu) -> Vec<f32> {
-        let &Attention { heads, kv_heads, head_dim, .. } = &self.attention;
-        let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+        let &Attention { heads, kv_heads, head_dim, value_dim, .. } = &self.attention;
+        let width = heads * head_dim;
+        let shape = KvShape { heads: kv_heads, key_dim: head_dim, value_dim };
         let all = self.before + self.count;
-        let owned: Vec<_> =
-            (0..all.div_ceil(BLOCK)).map(|_| KvBlock::new(kind, 2, kv_heads, head_dim)).collect();
+        let owned: Vec<_> = (0..all.div_ceil(BLOCK)).map(|_| KvBlock::new(kind, 2, shape)).collect();
         let blocks: Vec<&KvBlock> = owned.iter().collect();
         let sequence =
             |position, count| [Sequence { start: 0, count, position, blocks: &blocks, dropped: 0 }];
         let write = |from: usize, count: usize| {
-            let part = from * kv_width..(from + count) * kv_width;
-            let (keys, values) = (&rows.keys[part.clone()], &rows.values[part]);
+            let part = |numbers| from * kv_heads * numbers..(from + count) * kv_heads * numbers;
+            let (keys, values) = (&rows.keys[part(head_dim)], &rows.values[part(value_dim)]);
             self.attention.write(keys, values, &sequence(from, count), 1, cpu);
         };
         write(0, self.before);
@@ -82,7 +84,7 @@ impl Case {
             let count = step.min(all - from);
             write(from, count);
             let queries = &rows.queries[from * width..(from + count) * width];
-            let mut mixed = vec![f32::NAN; queries.len()];
+            let mut mixed = vec![f32::NAN; count * heads * value_dim];
             self.attention.attend(queries, &sequence(from, count), 1, &mut mixed, &mut scratch, cpu);
             out.extend(mixed);
         }
@@ -115,6 +117,7 @@ proptest! {
         kv_heads in 1..4_usize,
         group in 1..6_usize,
         head_dim in 1..70_usize,
+        value_dim in prop::option::of(1..70_usize),
         before in 0..300_usize,
         count in 1..40_usize,
         window in prop::option::of(1..200_usize),
@@ -128,7 +131,9 @@ proptest! {
         let scale = 1.0 / (head_dim as f32).sqrt();
         let heads = kv_heads * group;
         let sinks = (0..if has_sinks { heads } else { 0 }).map(|head| head as f32 - 1.5).collect();
-        let attention = Attention { heads, kv_heads, head_dim, scale, soft_cap, window, is_causal, sinks };
+        let value_dim = value_dim.unwrap_or(head_dim);
+        let attention =
+            Attention { heads, kv_heads, head_dim, value_dim, scale, soft_cap, window, is_causal, sinks };
         Case { attention, before, count, seed }.check();
     }
 }
@@ -140,6 +145,7 @@ fn what_is_not_a_number_stays_so() {
         heads: 2,
         kv_heads: 1,
         head_dim: 20,
+        value_dim: 20,
         scale: 0.2,
         soft_cap: Some(5.0),
         window: None,

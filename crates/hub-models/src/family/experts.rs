@@ -37,6 +37,8 @@ pub(super) struct Mixture {
 pub(super) enum ExpertNames {
     /// A tensor for each matrix of each expert: `mlp.experts.7.up_proj`.
     Each,
+    /// As `Each`, with the shared ones named in the plural: `mlp.shared_experts.up_proj`.
+    Deepseek,
     /// As Qwen3.5 has them: a tensor for gate and up of all experts, and one for down.
     Fused,
     /// As Mixtral names those: `block_sparse_moe.experts.7.w3`.
@@ -63,7 +65,9 @@ enum Matrix {
 impl ExpertNames {
     fn layer(self, layer: usize) -> String {
         match self {
-            Self::Each | Self::Fused | Self::GptOss { .. } => format!("model.layers.{layer}.mlp"),
+            Self::Each | Self::Deepseek | Self::Fused | Self::GptOss { .. } => {
+                format!("model.layers.{layer}.mlp")
+            }
             Self::Mixtral | Self::Granite => format!("model.layers.{layer}.block_sparse_moe"),
             Self::Gguf => format!("blk.{layer}"),
         }
@@ -74,7 +78,7 @@ impl ExpertNames {
         let folder = self.layer(layer);
         let choose = |names: [&'static str; 3]| names[matrix as usize];
         match self {
-            Self::Each => {
+            Self::Each | Self::Deepseek => {
                 let name = choose(["gate_proj", "up_proj", "down_proj"]);
                 TensorRef::new(format!("{folder}.experts.{expert}.{name}.weight"))
             }
@@ -122,7 +126,7 @@ impl ExpertNames {
         let name = match self {
             Self::Gguf => "ffn_gate_inp",
             Self::Granite => "router.layer",
-            Self::Each | Self::Fused | Self::Mixtral => "gate",
+            Self::Each | Self::Deepseek | Self::Fused | Self::Mixtral => "gate",
             Self::GptOss { .. } => "router",
         };
         format!("{}.{name}.{kind}", self.layer(layer))
@@ -147,6 +151,9 @@ impl ExpertNames {
         }
         let name = match self {
             Self::Gguf => choose(["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"]),
+            Self::Deepseek => {
+                choose(["shared_experts.gate_proj", "shared_experts.up_proj", "shared_experts.down_proj"])
+            }
             _ => choose(["shared_expert.gate_proj", "shared_expert.up_proj", "shared_expert.down_proj"]),
         };
         TensorRef::new(format!("{}.{name}.weight", self.layer(layer)))

@@ -6,6 +6,7 @@
 mod bert;
 mod cohere2;
 mod decoder;
+mod deepseek;
 mod delta_net;
 mod error;
 mod exaone4;
@@ -58,6 +59,7 @@ use text::Layout;
 static FAMILIES: &[&FamilySpec] = &[
     &bert::SPEC,
     &cohere2::SPEC,
+    &deepseek::SPEC,
     &exaone4::SPEC,
     &gemma2::SPEC,
     &gemma3::SPEC,

@@ -145,7 +145,7 @@ fn yarn(keys: &Keys<'_>, original_tokens: usize, shape: RopeShape) -> Result<Yar
 }
 
 /// YaRN's multiplier of cosine and sine. Source: Peng et al. 2023, <https://arxiv.org/abs/2309.00071>, section 3.4.
-fn yarn_multiplier(factor: f32, weight: f32) -> f32 {
+pub(super) fn yarn_multiplier(factor: f32, weight: f32) -> f32 {
     if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 }
 }
 

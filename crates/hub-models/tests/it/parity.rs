@@ -68,6 +68,10 @@ const DECODERS: &[&str] = &[
     "granite-moe-shared",
     "gpt-oss",
     "gpt-oss-wide",
+    "deepseek-v2",
+    "deepseek-v2-groups",
+    "deepseek-v3",
+    "glm4-flash",
     "granite-hybrid",
     "granite-hybrid-dense",
     "granite-hybrid-rope",
@@ -96,6 +100,7 @@ const VARIED: &[&str] = &[
     "qwen3-next-dense",
     "qwen3.5",
     "granite-hybrid",
+    "deepseek-v2",
 ];
 
 /// The executors that every model runs on; caches in `f32`, since the reference has no other.

@@ -231,9 +231,14 @@ impl<B: Block> Store<B> {
         self.groups.len()
     }
 
+    /// Returns what the layers of a group keep.
+    pub(super) fn kept(&self, group: usize) -> Option<Kept> {
+        self.groups.get(group).map(|store| store.group.kept)
+    }
+
     /// Tells whether a group keeps what has no positions.
     pub(super) fn is_recurrent(&self, group: usize) -> bool {
-        self.groups.get(group).is_some_and(|store| matches!(store.group.kept, Kept::Recurrent { .. }))
+        matches!(self.kept(group), Some(Kept::Recurrent { .. }))
     }
 
     /// Returns the block of a group that a table names.

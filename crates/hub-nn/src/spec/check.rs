@@ -4,8 +4,8 @@ use hub_base::ErrorKind;
 
 use super::{
     Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Gating, GroupsSpec, Head,
-    LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec, QueryTemperature, RecurrentSpec, RopeSpec,
-    RoutingSpec, Rule, SharedSpec, ShortConvSpec,
+    LatentSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec, QueryTemperature, RecurrentSpec,
+    RopeSpec, RoutingSpec, Rule, SharedSpec, ShortConvSpec,
 };
 
 /// The most layers, and the largest width, a specification may have.
@@ -220,9 +220,40 @@ impl Mixer {
     fn check(&self, hidden_size: usize, layer: usize) -> Result<(), SpecError> {
         match self {
             Self::Attention(attention) => attention.check(hidden_size, layer),
+            Self::Latent(latent) => latent.check(hidden_size, layer),
             Self::Recurrent(recurrent) => recurrent.check(hidden_size, layer),
             Self::ShortConv(conv) => conv.check(hidden_size, layer),
         }
+    }
+}
+
+impl LatentSpec {
+    fn check(&self, hidden_size: usize, layer: usize) -> Result<(), SpecError> {
+        let Self { heads, rank, nope_dim, rope_dim, value_dim, scale, .. } = self;
+        let numbers = || {
+            format!(
+                "layer {layer}: {heads} heads, rank {rank}, widths {nope_dim}, {rope_dim} and {value_dim}"
+            )
+        };
+        let widths = [*heads, *rank, *nope_dim, *rope_dim, *value_dim, self.queries()];
+        rule("there are heads with a width", sane(&widths), numbers)?;
+        rule("what is read has a sane width", sane(&[heads.saturating_mul(*rank)]), numbers)?;
+        rule("the scale of scores is a positive number", scale.is_finite() && *scale > 0.0, numbers)?;
+        let has_all = self.key.len() == *heads && self.value.len() == *heads;
+        rule("every head has its matrices", has_all, numbers)?;
+        self.rope.check(*rope_dim, layer)?;
+        rule("all of the rotated part is rotated", self.rope.dims == *rope_dim, numbers)?;
+        let inputs = match &self.query_latent {
+            Some((linear, _)) => {
+                width("latent query", linear, hidden_size, linear.outputs)?;
+                linear.outputs
+            }
+            None => hidden_size,
+        };
+        width("query", &self.query, inputs, self.queries())?;
+        width("latent row", &self.latent, hidden_size, *rank)?;
+        width("rotated key", &self.key_rope, hidden_size, *rope_dim)?;
+        width("output", &self.output, heads.saturating_mul(*value_dim), hidden_size)
     }
 }
 

@@ -24,15 +24,38 @@ pub struct TensorUse<'a> {
     pub width: Option<usize>,
     /// Whether its rows are looked up and added, and not multiplied with: such a matrix is small.
     pub is_looked_up: bool,
+    /// Whether it is one of many small matrices that are multiplied with together.
+    pub is_of_head: bool,
+    /// Whether it is multiplied with from the other side.
+    pub is_turned: bool,
 }
 
 impl<'a> TensorUse<'a> {
     pub(super) fn vector(tensor: &'a TensorRef, len: usize) -> Self {
-        Self { tensor, rows: Some(len), width: None, is_looked_up: false }
+        Self {
+            tensor,
+            rows: Some(len),
+            width: None,
+            is_looked_up: false,
+            is_of_head: false,
+            is_turned: false,
+        }
     }
 
     pub(super) fn matrix(tensor: &'a TensorRef, rows: impl Into<Option<usize>>, width: usize) -> Self {
-        Self { tensor, rows: rows.into(), width: Some(width), is_looked_up: false }
+        Self {
+            tensor,
+            rows: rows.into(),
+            width: Some(width),
+            is_looked_up: false,
+            is_of_head: false,
+            is_turned: false,
+        }
+    }
+
+    /// A matrix of one head.
+    pub(super) fn of_head(tensor: &'a TensorRef, rows: usize, width: usize) -> Self {
+        Self { is_of_head: true, ..Self::matrix(tensor, rows, width) }
     }
 
     /// A matrix whose rows are looked up.

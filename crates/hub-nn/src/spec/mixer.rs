@@ -1,10 +1,12 @@
-use super::{AttentionSpec, RecurrentSpec, RopeSpec, ShortConvSpec, TensorUse};
+use super::{AttentionSpec, LatentSpec, RecurrentSpec, RopeSpec, ShortConvSpec, TensorUse};
 
 /// What lets a row see other rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mixer {
     /// Attention: each row looks at the keys and values of those before it.
     Attention(Box<AttentionSpec>),
+    /// Attention whose keys and values are made of one short row.
+    Latent(Box<LatentSpec>),
     /// A state that each row reads and changes.
     Recurrent(Box<RecurrentSpec>),
     /// A few rows before each row, weighed by channel.
@@ -22,7 +24,11 @@ impl Mixer {
 
     /// Returns how queries and keys are rotated, if they are.
     pub fn rope(&self) -> Option<&RopeSpec> {
-        self.attention()?.rope.as_ref()
+        match self {
+            Self::Attention(attention) => attention.rope.as_ref(),
+            Self::Latent(latent) => Some(&latent.rope),
+            Self::Recurrent(_) | Self::ShortConv(_) => None,
+        }
     }
 
     /// Returns how many rows a row sees, where it does not see all before it.
@@ -33,6 +39,7 @@ impl Mixer {
     pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
         match self {
             Self::Attention(attention) => attention.collect(all),
+            Self::Latent(latent) => latent.collect(all),
             Self::Recurrent(recurrent) => recurrent.collect(all),
             Self::ShortConv(conv) => conv.collect(all),
         }

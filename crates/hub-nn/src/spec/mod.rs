@@ -6,6 +6,7 @@
 mod attention;
 mod check;
 mod experts;
+mod latent;
 mod linear;
 mod mixer;
 mod mlp;
@@ -18,6 +19,7 @@ mod rows;
 pub use attention::{AttentionSpec, NormScope, QueryTemperature};
 pub use check::SpecError;
 pub use experts::{ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};
+pub use latent::{KeyForm, LatentSpec};
 pub use linear::{LinearSpec, TensorUse};
 pub use mixer::Mixer;
 pub use mlp::{Activation, Mlp};

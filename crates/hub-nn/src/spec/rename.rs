@@ -1,8 +1,8 @@
 //! Changing where a specification's tensors lie.
 
 use super::{
-    AttentionSpec, ConvSpec, ExpertSpec, Factors, Head, LayerSpec, LinearSpec, Mixer, Mlp, ModelSpec,
-    NormSpec, RecurrentSpec, RopeScaling, RopeSpec, Rule, SharedSpec, ShortConvSpec, TensorRef,
+    AttentionSpec, ConvSpec, ExpertSpec, Factors, Head, LatentSpec, LayerSpec, LinearSpec, Mixer, Mlp,
+    ModelSpec, NormSpec, RecurrentSpec, RopeScaling, RopeSpec, Rule, SharedSpec, ShortConvSpec, TensorRef,
 };
 
 /// What is done to each tensor.
@@ -41,9 +41,24 @@ impl Mixer {
     fn each_tensor(&mut self, work: &mut Work<'_>) {
         match self {
             Self::Attention(attention) => attention.each_tensor(work),
+            Self::Latent(latent) => latent.each_tensor(work),
             Self::Recurrent(recurrent) => recurrent.each_tensor(work),
             Self::ShortConv(conv) => conv.each_tensor(work),
         }
+    }
+}
+
+impl LatentSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        if let Some((linear, norm)) = &mut self.query_latent {
+            linear.each_tensor(work);
+            norm.each_tensor(work);
+        }
+        let linears = [&mut self.query, &mut self.latent, &mut self.key_rope, &mut self.output];
+        linears.into_iter().for_each(|linear| linear.each_tensor(work));
+        self.latent_norm.each_tensor(work);
+        self.key.iter_mut().chain(&mut self.value).for_each(&mut *work);
+        self.rope.each_tensor(work);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use hub_fixtures::{ConfigForm, Kind, gguf_models, models};
 use hub_nn::spec::{
     Activation, AttentionSpec, Head, LayerSpec, Mask, Mixer, Mlp, ModelSpec, NormKind, NormScope, Pairing,
-    RopeScaling, Rule, Scoring, SublayerNorms,
+    RopeScaling, RopeSpec, Rule, Scoring, SublayerNorms,
 };
 
 use super::{super::FAMILIES, fixtures::read};
@@ -130,6 +130,8 @@ fn of_layer(layer: &LayerSpec) -> Vec<&'static str> {
             fact(experts.routing.scoring == Scoring::Softmax, "experts by softmax");
             fact(experts.routing.scoring == Scoring::Sigmoid, "experts by sigmoid");
             fact(experts.shared.is_some(), "shared experts");
+            fact(experts.routing.correction.is_some(), "corrected choice of experts");
+            fact(experts.routing.groups.is_some(), "groups of experts");
         }
     }
     facts
@@ -138,6 +140,12 @@ fn of_layer(layer: &LayerSpec) -> Vec<&'static str> {
 fn of_mixer(mixer: &Mixer) -> Vec<&'static str> {
     let attention = match mixer {
         Mixer::Attention(attention) => attention,
+        Mixer::Latent(latent) => {
+            let mut facts = vec!["latent attention"];
+            facts.extend(latent.query_latent.is_some().then_some("latent queries"));
+            facts.extend(of_rope(&latent.rope));
+            return facts;
+        }
         Mixer::Recurrent(recurrent) => match recurrent.rule {
             Rule::Delta { .. } => return vec!["gated delta net"],
             Rule::StateSpace { .. } => return vec!["Mamba-2"],
@@ -166,14 +174,25 @@ fn of_attention(mixer: &AttentionSpec) -> Vec<&'static str> {
     match &mixer.rope {
         None => fact(true, "layers without rotation"),
         Some(rope) => {
-            fact(rope.pairing == Pairing::Interleaved, "rotation in pairs");
             fact(rope.dims < mixer.head_dim, "part of a head rotated");
-            fact(matches!(rope.scaling, RopeScaling::Linear { .. }), "linear scaling");
-            fact(matches!(rope.scaling, RopeScaling::Dynamic { .. }), "dynamic scaling");
-            fact(matches!(rope.scaling, RopeScaling::Yarn(_)), "YaRN");
-            fact(matches!(rope.scaling, RopeScaling::Llama3(_)), "Llama 3's scaling");
-            fact(matches!(rope.scaling, RopeScaling::LongRope(_)), "LongRoPE");
+            facts.extend(of_rope(rope));
         }
     }
+    facts
+}
+
+fn of_rope(rope: &RopeSpec) -> Vec<&'static str> {
+    let mut facts = Vec::new();
+    if rope.pairing == Pairing::Interleaved {
+        facts.push("rotation in pairs");
+    }
+    facts.extend(match rope.scaling {
+        RopeScaling::Linear { .. } => Some("linear scaling"),
+        RopeScaling::Dynamic { .. } => Some("dynamic scaling"),
+        RopeScaling::Yarn(_) => Some("YaRN"),
+        RopeScaling::Llama3(_) => Some("Llama 3's scaling"),
+        RopeScaling::LongRope(_) => Some("LongRoPE"),
+        RopeScaling::None | RopeScaling::Factors(_) => None,
+    });
     facts
 }

@@ -100,23 +100,11 @@ impl Attention {
             };
             let (from, to) = (segment.position + first, segment.position + first + count);
             let seen = self.window.map_or(0, |window| (from + 1).saturating_sub(window));
-            let mask = (count > 1).then(|| self.mask(from, count, seen, queries.device())).transpose()?;
+            let mask = || mask(from, count, seen, self.window, queries.device());
+            let mask = (count > 1).then(mask).transpose()?;
             pieces.push(self.attend(&queries, &cache.spans(seen, to)?, mask.as_ref())?);
         }
         Tensor::cat(&pieces, 0)
-    }
-
-    /// Returns what hides the rows that the rows `from..from + count` must not see, among the positions
-    /// `seen..from + count`: 0 or minus infinity, `[rows, positions]`.
-    fn mask(&self, from: usize, count: usize, seen: usize, device: &Device) -> Result<Tensor> {
-        let window = self.window.unwrap_or(usize::MAX);
-        let positions = seen..from + count;
-        let width = positions.len();
-        let hide = (from..from + count).flat_map(|row| {
-            positions.clone().map(move |position| position > row || row - position >= window)
-        });
-        let values = hide.map(|hidden| if hidden { f32::NEG_INFINITY } else { 0.0 }).collect();
-        Tensor::from_vec(values, (count, width), device)
     }
 
     /// Softmax over scores, times values, span by span: keys and values are read where they lie.
@@ -153,6 +141,24 @@ impl Attention {
             .transpose(0, 1)?
             .reshape((rows, self.heads * self.head_dim))
     }
+}
+
+/// Returns what hides the rows that the rows `from..from + count` must not see, among the positions
+/// `seen..from + count`: 0 or minus infinity, `[rows, positions]`.
+pub(super) fn mask(
+    from: usize,
+    count: usize,
+    seen: usize,
+    window: Option<usize>,
+    device: &Device,
+) -> Result<Tensor> {
+    let window = window.unwrap_or(usize::MAX);
+    let positions = seen..from + count;
+    let width = positions.len();
+    let hide = (from..from + count)
+        .flat_map(|row| positions.clone().map(move |position| position > row || row - position >= window));
+    let values = hide.map(|hidden| if hidden { f32::NEG_INFINITY } else { 0.0 }).collect();
+    Tensor::from_vec(values, (count, width), device)
 }
 
 /// Sums values by weights `[kv_heads, rows, positions]`, in the order of the positions.

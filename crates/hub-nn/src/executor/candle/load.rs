@@ -7,6 +7,7 @@ use super::{
     Layer, Model, ModelHead,
     attention::Attention,
     experts::Experts,
+    latent::Latent,
     matrix::{Linear, Matrix},
     mixer::Mixer,
     mlp::Mlp,
@@ -17,8 +18,8 @@ use crate::{
     Device, Error,
     executor::{rope::Ropes, routing::Routing},
     spec::{
-        self, AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Head, LayerSpec, LinearSpec, ModelSpec,
-        NormSpec, RateForm, RecurrentSpec, RopeSpec, SharedSpec, TensorRef, TensorUse,
+        self, AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Head, KeyForm, LatentSpec, LayerSpec,
+        LinearSpec, ModelSpec, NormSpec, RateForm, RecurrentSpec, RopeSpec, SharedSpec, TensorRef, TensorUse,
     },
     weights::{RawTensor, TensorInfo, WeightKind, Weights},
 };
@@ -105,6 +106,7 @@ impl<'a> Loader<'a> {
     fn mixer(&mut self, mixer: &spec::Mixer) -> Result<Mixer, Error> {
         Ok(match mixer {
             spec::Mixer::Attention(spec) => Mixer::Attention(Box::new(self.attention(spec)?)),
+            spec::Mixer::Latent(spec) => Mixer::Latent(Box::new(self.latent(spec)?)),
             spec::Mixer::Recurrent(spec) => Mixer::Recurrent(Box::new(self.recurrent(spec)?)),
             spec::Mixer::ShortConv(spec) => Mixer::ShortConv(Box::new(ShortConv {
                 before: self.linear(&spec.before)?,
@@ -114,6 +116,41 @@ impl<'a> Loader<'a> {
                 output: self.linear(&spec.output)?,
             })),
         })
+    }
+
+    fn latent(&mut self, spec: &LatentSpec) -> Result<Latent, Error> {
+        let query_latent = match &spec.query_latent {
+            Some((linear, norm)) => Some((self.linear(linear)?, self.norm(norm)?)),
+            None => None,
+        };
+        let key = self.heads(&spec.key)?;
+        let key = match spec.key_form {
+            KeyForm::Key => key,
+            KeyForm::Query => key.transpose(1, 2).map_err(|source| self.failed(source))?,
+        };
+        Ok(Latent {
+            heads: spec.heads,
+            rank: spec.rank,
+            nope_dim: spec.nope_dim,
+            rope_dim: spec.rope_dim,
+            value_dim: spec.value_dim,
+            query_latent,
+            query: self.linear(&spec.query)?,
+            latent: self.linear(&spec.latent)?,
+            latent_norm: self.norm(&spec.latent_norm)?,
+            key_rope: self.linear(&spec.key_rope)?,
+            key,
+            value: self.heads(&spec.value)?,
+            output: self.linear(&spec.output)?,
+            rope: self.rope(Some(&spec.rope))?.unwrap_or_default(),
+            scale: spec.scale,
+        })
+    }
+
+    /// Reads the matrices of all heads.
+    fn heads(&mut self, tensors: &[TensorRef]) -> Result<Tensor, Error> {
+        let all = tensors.iter().map(|tensor| self.full(tensor)).collect::<Result<Vec<_>, _>>()?;
+        Tensor::stack(&all, 0).map_err(|source| self.failed(source))
     }
 
     fn recurrent(&mut self, spec: &RecurrentSpec) -> Result<Recurrent, Error> {
@@ -330,7 +367,7 @@ pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleD
     let bytes = |used: &TensorUse<'_>| {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
         let (_, numbers) = used.size_in(&info.shape);
-        let is_matrix = used.width.is_some() && !used.is_looked_up;
+        let is_matrix = used.width.is_some() && !used.is_looked_up && !used.is_of_head;
         loaded_bytes(info, numbers, is_matrix, device)
     };
     spec.distinct_tensors().iter().map(bytes).sum()

@@ -3,6 +3,7 @@ use candle_core::{Result, Tensor};
 use super::{
     Rope,
     attention::Attention,
+    latent::Latent,
     recurrent::{Recurrent, ShortConv},
     rope::Angles,
     store::LayerCache,
@@ -12,6 +13,7 @@ use super::{
 #[derive(Debug)]
 pub(super) enum Mixer {
     Attention(Box<Attention>),
+    Latent(Box<Latent>),
     Recurrent(Box<Recurrent>),
     ShortConv(Box<ShortConv>),
 }
@@ -37,6 +39,7 @@ impl Mixer {
     ) -> Result<Tensor> {
         match self {
             Self::Attention(attention) => attention.forward(x, segments, ropes),
+            Self::Latent(latent) => latent.forward(x, segments, ropes),
             Self::Recurrent(recurrent) => recurrent.forward(x, segments),
             Self::ShortConv(conv) => conv.forward(x, segments),
         }

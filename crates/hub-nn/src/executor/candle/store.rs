@@ -1,4 +1,5 @@
 use candle_core::{DType, Device as CandleDevice, Tensor};
+use hub_kernels::KvShape;
 
 use crate::{
     Error,
@@ -6,8 +7,9 @@ use crate::{
     state::{BLOCK_TOKENS, BlockTable, Group, Kept, SequenceState},
 };
 
-/// A block as one contiguous tensor, written in place and read through views: `[layers, 2, kv_heads, BLOCK_TOKENS,
-/// head_dim]`, or `[layers, numbers]` of what has no positions, the rows before those of a convolution first.
+/// A block as one contiguous tensor `[layers, numbers]`, written in place and read through views: of each layer keys
+/// `[heads, BLOCK_TOKENS, key_dim]` and values `[heads, BLOCK_TOKENS, value_dim]`, or, of what has no positions, the rows
+/// before those of a convolution and the matrices.
 #[derive(Debug)]
 pub(super) struct TensorBlock(Tensor);
 
@@ -17,6 +19,8 @@ pub(super) struct LayerCache<'a> {
     group: usize,
     table: &'a BlockTable,
     layer: usize,
+    /// Of keys and values, where there are any.
+    shape: KvShape,
 }
 
 /// Keys and values of consecutive positions, each `[kv_heads, positions, head_dim]`.
@@ -33,11 +37,7 @@ impl Block for TensorBlock {
     }
 
     fn new(group: &Group, device: &CandleDevice) -> Result<Self, Error> {
-        let layers = group.layers.len();
-        let shape = match group.kept {
-            Kept::KeysValues { kv_heads, head_dim, .. } => vec![layers, 2, kv_heads, BLOCK_TOKENS, head_dim],
-            kept @ Kept::Recurrent { .. } => vec![layers, kept.block_numbers()],
-        };
+        let shape = (group.layers.len(), group.kept.block_numbers());
         Tensor::zeros(shape, DType::F32, device).map(Self).map_err(|source| compute(device, source))
     }
 
@@ -55,7 +55,11 @@ impl<'a> LayerCache<'a> {
     /// Returns one layer's view of what `state` holds.
     pub(super) fn of(store: &'a Store<TensorBlock>, state: &'a SequenceState, layer: usize) -> Option<Self> {
         let (group, layer) = store.place(layer)?;
-        Some(Self { store, group, table: state.groups.get(group)?, layer })
+        let shape = match store.kept(group)? {
+            Kept::KeysValues { shape, .. } => shape,
+            Kept::Recurrent { .. } => KvShape { heads: 0, key_dim: 0, value_dim: 0 },
+        };
+        Some(Self { store, group, table: state.groups.get(group)?, layer, shape })
     }
 }
 
@@ -68,9 +72,7 @@ impl LayerCache<'_> {
             let at = position + done;
             let offset = at % BLOCK_TOKENS;
             let count = (rows - done).min(BLOCK_TOKENS - offset);
-            let block = self.block(at)?;
-            for (part, tensor) in [keys, values].into_iter().enumerate() {
-                let place = block.get(part)?;
+            for (place, tensor) in self.parts(at)?.into_iter().zip([keys, values]) {
                 place.slice_set(&tensor.narrow(1, done, count)?.contiguous()?, 1, offset)?;
             }
             done += count;
@@ -85,12 +87,25 @@ impl LayerCache<'_> {
         while at < to {
             let offset = at % BLOCK_TOKENS;
             let count = (to - at).min(BLOCK_TOKENS - offset);
-            let block = self.block(at)?;
-            let view = |part: usize| block.get(part)?.narrow(1, offset, count);
-            spans.push(Span { keys: view(0)?, values: view(1)? });
+            let [keys, values] = self.parts(at)?;
+            spans.push(Span {
+                keys: keys.narrow(1, offset, count)?,
+                values: values.narrow(1, offset, count)?,
+            });
             at += count;
         }
         Ok(spans)
+    }
+
+    /// Returns keys and values of the block that holds a position.
+    fn parts(&self, position: usize) -> candle_core::Result<[Tensor; 2]> {
+        let KvShape { heads, key_dim, value_dim } = self.shape;
+        let (block, keys) = (self.block(position)?, heads * BLOCK_TOKENS * key_dim);
+        let values = heads * BLOCK_TOKENS * value_dim;
+        Ok([
+            block.narrow(0, 0, keys)?.reshape((heads, BLOCK_TOKENS, key_dim))?,
+            block.narrow(0, keys, values)?.reshape((heads, BLOCK_TOKENS, value_dim))?,
+        ])
     }
 
     /// Returns the rows before the next of a convolution.

@@ -5,7 +5,10 @@ use hub_kernels::{
     rms_norm,
 };
 
-use super::recurrent::{Recurrent, ShortConv};
+use super::{
+    latent::Latent,
+    recurrent::{Recurrent, ShortConv},
+};
 use crate::{
     executor::routing::Routing,
     spec::{NormKind, NormScope, QueryTemperature},
@@ -27,6 +30,7 @@ pub(super) struct Layer {
 #[derive(Debug)]
 pub(super) enum Mixer {
     Attention(Box<Attend>),
+    Latent(Box<Latent>),
     Recurrent(Box<Recurrent>),
     ShortConv(Box<ShortConv>),
 }
@@ -57,6 +61,7 @@ impl Mixer {
                 let Attend { query, key, value, gate, .. } = &**attend;
                 Linear::forms([query, key, value].into_iter().chain(gate))
             }
+            Self::Latent(latent) => latent.inputs(),
             Self::Recurrent(recurrent) => recurrent.inputs(),
             Self::ShortConv(conv) => conv.inputs(),
         }
@@ -66,6 +71,7 @@ impl Mixer {
     pub(super) fn output(&self) -> &Linear {
         match self {
             Self::Attention(attend) => &attend.output,
+            Self::Latent(latent) => &latent.output,
             Self::Recurrent(recurrent) => &recurrent.output,
             Self::ShortConv(conv) => &conv.output,
         }

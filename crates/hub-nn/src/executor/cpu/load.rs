@@ -12,17 +12,18 @@ use hub_kernels::{Attention, Conv, Cpu, Function, Kind, Packed, Scan, TILE, roun
 
 use super::{
     Layer, Linear, Model, ModelHead, Norm, Table, Widths,
+    latent::Latent,
     layer::{self, Attend, Experts, Mixer, Stack},
-    packing::{Packing, Packs},
+    packing::{Packing, Packs, turned_kind},
     recurrent::{Convolved, Recurrent, ShortConv},
 };
 use crate::{
     Device, Error,
     executor::{rope::Ropes, routing::Routing},
     spec::{
-        self, Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Head, KeyOrder,
-        LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RateForm, RecurrentSpec, RopeSpec, Rule,
-        SharedSpec, TensorRef,
+        self, Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Head, KeyForm,
+        KeyOrder, LatentSpec, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RateForm, RecurrentSpec,
+        RopeSpec, Rule, SharedSpec, TensorRef,
     },
     weights::{PackedFile, PackedPlace, RawTensor, Stamp, Weights},
 };
@@ -154,6 +155,7 @@ impl<'a> Loader<'a> {
     fn mixer(&mut self, mixer: &spec::Mixer, mask: Mask) -> Result<Mixer, Error> {
         Ok(match mixer {
             spec::Mixer::Attention(spec) => Mixer::Attention(Box::new(self.attention(spec, mask)?)),
+            spec::Mixer::Latent(spec) => Mixer::Latent(Box::new(self.latent(spec)?)),
             spec::Mixer::Recurrent(spec) => Mixer::Recurrent(Box::new(self.recurrent(spec)?)),
             spec::Mixer::ShortConv(spec) => Mixer::ShortConv(Box::new(ShortConv {
                 before: self.linear(&spec.before)?,
@@ -180,6 +182,77 @@ impl<'a> Loader<'a> {
             temperature: spec.temperature,
             rope: self.rope(spec.rope.as_ref())?,
         })
+    }
+
+    fn latent(&mut self, spec: &LatentSpec) -> Result<Latent, Error> {
+        let query_latent = match &spec.query_latent {
+            Some((linear, norm)) => Some((self.linear(linear)?, self.norm(norm)?)),
+            None => None,
+        };
+        let linear = |tensor: &TensorRef, inputs, outputs| LinearSpec {
+            weight: tensor.clone(),
+            bias: None,
+            inputs,
+            outputs,
+        };
+        let &LatentSpec { heads, rank, nope_dim, rope_dim, value_dim, scale, .. } = spec;
+        let keys: Vec<_> = spec.key.iter().map(|tensor| linear(tensor, nope_dim, rank)).collect();
+        let values: Vec<_> = spec.value.iter().map(|tensor| linear(tensor, rank, value_dim)).collect();
+        Ok(Latent {
+            attention: Attention {
+                heads,
+                kv_heads: 1,
+                head_dim: rank + rope_dim,
+                value_dim: rank,
+                scale,
+                soft_cap: None,
+                window: None,
+                is_causal: true,
+                sinks: Vec::new(),
+            },
+            nope_dim,
+            value_dim,
+            query_latent,
+            query: self.linear(&spec.query)?,
+            latent: self.linear(&spec.latent)?,
+            latent_norm: self.norm(&spec.latent_norm)?,
+            key_rope: self.linear(&spec.key_rope)?,
+            key: match spec.key_form {
+                KeyForm::Key => self.turned(&keys)?,
+                KeyForm::Query => self.stack(&keys, |key| key)?,
+            },
+            value: self.stack(&values, |value| value)?,
+            output: self.linear(&spec.output)?,
+            rope: self.rope(Some(&spec.rope))?.unwrap_or_default(),
+        })
+    }
+
+    /// Packs matrices as one that lie in the files turned over, `[inputs, outputs]`.
+    fn turned(&mut self, matrices: &[LinearSpec]) -> Result<Stack, Error> {
+        let Some(first) = matrices.first() else { return Err(missing("heads")) };
+        let (rows, cols) = (first.outputs, first.inputs);
+        let name = first.weight.name.as_str();
+        let kind = turned_kind(self.weights.info(name).ok_or_else(|| missing(name))?);
+        let each = rows.next_multiple_of(TILE);
+        let number_bytes = kind.block_bytes();
+        let mut bytes = vec![0; matrices.len() * each * cols * number_bytes];
+        for (linear, out) in matrices.iter().zip(bytes.chunks_exact_mut(each * cols * number_bytes)) {
+            self.check_cancelled()?;
+            let raw = self.weights.read_part(&linear.weight)?;
+            self.report(raw.bytes.len());
+            // Of blocks only what they mean can be turned over.
+            let raw = match raw.kind.to_kernels() {
+                Some(own) if own == kind => raw.bytes,
+                _ => raw.to_f32()?.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            };
+            for (place, number) in raw.chunks_exact(number_bytes).enumerate() {
+                let (input, output) = (place / rows, place % rows);
+                let at = (output * cols + input) * number_bytes;
+                out[at..at + number_bytes].copy_from_slice(number);
+            }
+        }
+        let packed = Packed::pack(kind, matrices.len() * each, cols, &bytes)?;
+        Ok(Stack { matrix: Arc::new(packed), rows, bias: None })
     }
 
     fn recurrent(&mut self, spec: &RecurrentSpec) -> Result<Recurrent, Error> {
@@ -248,7 +321,7 @@ impl<'a> Loader<'a> {
         Ok(Experts {
             router: self.linear(&spec.router)?,
             routing: Routing { spec: spec.routing.clone(), correction: correction.unwrap_or_default() },
-            gate: self.stack(&spec.experts, |expert| &expert.gate)?,
+            gate: self.stack(&spec.experts, |expert: &ExpertSpec| &expert.gate)?,
             up: self.stack(&spec.experts, |expert| &expert.up)?,
             down: self.stack(&spec.experts, |expert| &expert.down)?,
             function: function(spec.activation),
@@ -256,11 +329,11 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Packs one matrix of each expert as one: they lie in one tensor, or in one each.
-    fn stack(
+    /// Packs one matrix of each expert, or of each head, as one: they lie in one tensor, or in one each.
+    fn stack<T: Sync>(
         &mut self,
-        experts: &[ExpertSpec],
-        part: impl Fn(&ExpertSpec) -> &LinearSpec + Sync,
+        experts: &[T],
+        part: impl Fn(&T) -> &LinearSpec + Sync,
     ) -> Result<Stack, Error> {
         let Some(first) = experts.first().map(&part) else { return Err(missing("experts")) };
         let (name, rows, cols) = (first.weight.name.as_str(), first.outputs, first.inputs);
@@ -273,7 +346,8 @@ impl<'a> Loader<'a> {
         }
         let each = rows.next_multiple_of(TILE);
         let shape = (each * experts.len(), cols);
-        let key = TensorRef::new(format!("{name}, {} experts", experts.len()));
+        let start = first.weight.rows.map_or(0, |rows| rows.start);
+        let key = TensorRef::new(format!("{name} from {start}, {} of them", experts.len()));
         let kept = self.kept_matrix(&key, packs.kind(), shape)?;
         let read = |range: Range<usize>, out: &mut [u8]| {
             let row_bytes = out.len() / range.len().max(1);
@@ -449,6 +523,7 @@ fn attention(mixer: &AttentionSpec, mask: Mask, sinks: Vec<f32>) -> Attention {
         heads: mixer.heads,
         kv_heads: mixer.kv_heads,
         head_dim: mixer.head_dim,
+        value_dim: mixer.head_dim,
         scale: mixer.scale,
         soft_cap: mixer.soft_cap,
         window: mixer.window,

@@ -4,6 +4,7 @@
 //! product that follows it, which takes its inputs row by row, rounded as its weights ask for.
 
 mod experts;
+mod latent;
 mod layer;
 mod load;
 mod packing;
@@ -105,9 +106,7 @@ impl Block for CacheBlock {
     fn new(group: &Group, kind: &KvKind) -> Result<Self, Error> {
         let layers = group.layers.len();
         Ok(match group.kept {
-            Kept::KeysValues { kv_heads, head_dim, .. } => {
-                Self::KeysValues(KvBlock::new(*kind, layers, kv_heads, head_dim))
-            }
+            Kept::KeysValues { shape, .. } => Self::KeysValues(KvBlock::new(*kind, layers, shape)),
             Kept::Recurrent { channels, rows, heads, key_dim, value_dim } => {
                 let shape = RecurrentShape { channels, rows, heads, key_dim, value_dim };
                 Self::Recurrent(RecurrentBlock::new(shape, layers))
@@ -123,7 +122,7 @@ impl Block for CacheBlock {
 /// Returns how many bytes a block takes in all layers of a group.
 pub(super) fn block_bytes(group: &Group, kind: KvKind) -> u64 {
     let bytes = match group.kept {
-        Kept::KeysValues { kv_heads, head_dim, .. } => kind.block_bytes(kv_heads, head_dim),
+        Kept::KeysValues { shape, .. } => kind.block_bytes(shape),
         Kept::Recurrent { channels, rows, heads, key_dim, value_dim } => {
             RecurrentShape { channels, rows, heads, key_dim, value_dim }.bytes()
         }

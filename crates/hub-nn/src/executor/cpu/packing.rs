@@ -68,12 +68,20 @@ impl Packing {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
         let (rows, numbers) = used.size_in(&info.shape);
         match used.width {
+            Some(cols) if used.is_turned => {
+                Packed::bytes_of(turned_kind(info), cols, rows).map_or(u64::MAX, |bytes| bytes as u64)
+            }
             Some(cols) if !used.is_looked_up => {
                 Packed::bytes_of(self.kind(info).kind(), rows, cols).map_or(u64::MAX, |bytes| bytes as u64)
             }
             _ => numbers.saturating_mul(4),
         }
     }
+}
+
+/// Returns as what a matrix is packed that is turned over first.
+pub(super) fn turned_kind(info: &TensorInfo) -> Kind {
+    info.kind.to_kernels().filter(|kind| kind.is_plain()).unwrap_or(Kind::F32)
 }
 
 /// Returns how many bytes the tensors of a specification take once they are loaded.

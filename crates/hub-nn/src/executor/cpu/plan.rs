@@ -1,16 +1,18 @@
 //! What a step needs to know before its first layer, and the memory it computes in.
 
-use hub_kernels::{Activations, BLOCK, Cpu, KvBlock, KvKind, Sequence, Stream};
+use hub_kernels::{Activations, BLOCK, Cpu, KvBlock, KvKind, KvShape, Sequence, Stream};
 
 use super::{
     CacheBlock, Layer, Step,
     experts::ExpertsRoom,
+    latent::LatentRoom,
     layer::{Mixer, Mlp},
     recurrent::RecurrentRoom,
 };
 use crate::{
     Error,
     executor::{Segment, places::Place, rope::Rotations},
+    state::Kept,
 };
 
 /// What a step computes in. Memory is kept from one step to the next, and grows when a step has more rows than any
@@ -36,6 +38,7 @@ pub(super) struct Scratch {
     pub(super) attention: hub_kernels::Scratch,
     pub(super) experts: ExpertsRoom,
     pub(super) recurrent: RecurrentRoom,
+    pub(super) latent: LatentRoom,
     pub(super) lists: Lists,
 }
 
@@ -53,7 +56,7 @@ pub(super) struct Lists {
 }
 
 /// What the rows of a model without state see of each other, in layers of one number of key heads and one width.
-pub(super) type OwnBlocks = ((usize, usize), Vec<KvBlock>);
+pub(super) type OwnBlocks = (KvShape, Vec<KvBlock>);
 
 /// How many numbers a row takes at most in each buffer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,14 +135,15 @@ impl Step<'_> {
         }
         let needed = self.places.iter().map(|place| place.count.div_ceil(BLOCK)).sum::<usize>();
         for attention in self.spec.layers.iter().filter_map(|layer| layer.mixer.attention()) {
-            let shape = (attention.kv_heads, attention.head_dim);
+            let (heads, dim) = (attention.kv_heads, attention.head_dim);
+            let shape = KvShape { heads, key_dim: dim, value_dim: dim };
             if !own.iter().any(|(known, _)| *known == shape) {
                 own.push((shape, Vec::new()));
             }
         }
-        for ((kv_heads, head_dim), blocks) in own {
+        for (shape, blocks) in own {
             while blocks.len() < needed {
-                blocks.push(KvBlock::new(KvKind::F32, 1, *kv_heads, *head_dim));
+                blocks.push(KvBlock::new(KvKind::F32, 1, *shape));
             }
         }
     }
@@ -237,9 +241,9 @@ impl Step<'_> {
         own: &[OwnBlocks],
     ) -> (&'b [Sequence<'b>], usize) {
         let (group, within) = self.store.place(layer).unwrap_or_else(|| {
-            let attention = self.spec.layers[layer].mixer.attention();
-            let shape = attention.map_or((0, 0), |attention| (attention.kv_heads, attention.head_dim));
-            (own.iter().position(|(known, _)| *known == shape).unwrap_or(0), 0)
+            let kept = Kept::by(&self.spec.layers[layer].mixer);
+            let is_own = |own: &OwnBlocks| matches!(kept, Kept::KeysValues { shape, .. } if shape == own.0);
+            (own.iter().position(is_own).unwrap_or(0), 0)
         });
         let group = (0..group).filter(|group| !self.store.is_recurrent(*group)).count();
         (&all[group * self.segments.len()..][..self.segments.len()], within)

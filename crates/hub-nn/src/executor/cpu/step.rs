@@ -82,7 +82,7 @@ impl Step<'_> {
 
         let is_last = layers.end == self.spec.layers.len();
         let of_layer = |layer: usize| match &self.model.layers[layer].mixer {
-            Mixer::Attention(_) => {
+            Mixer::Attention(_) | Mixer::Latent(_) => {
                 let (sequences, within) = self.sequences_of(layer, &sequences, own);
                 Cached { sequences, streams: &[], within }
             }
@@ -252,9 +252,16 @@ impl Step<'_> {
         }
         self.norm_in(scratch, rows, pending, layer.mixer_norms.before.as_ref(), forms);
         let streams = (cached.streams, cached.within);
-        let Scratch { mixed, inputs, recurrent: room, .. } = scratch;
+        let Scratch { mixed, inputs, recurrent: room, latent: latent_room, attention, rotations, .. } =
+            scratch;
         match &layer.mixer {
             Mixer::Attention(attend) => self.attend(scratch, attend, cached, rows),
+            Mixer::Latent(latent) => {
+                let rope = (&self.model.ropes[latent.rope], &rotations[latent.rope]);
+                let sequences = (cached.sequences, cached.within);
+                let mixed = &mut mixed[..rows * latent.output.matrix.cols()];
+                latent.mix(inputs, sequences, rope, mixed, (latent_room, attention), self.cpu);
+            }
             Mixer::Recurrent(recurrent) => {
                 recurrent.mix(inputs, streams, &mut mixed[..rows * recurrent.inner()], room, self.cpu);
             }
