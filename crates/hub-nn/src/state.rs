@@ -145,7 +145,8 @@ impl Group {
         if !spec.keeps_state() {
             return groups;
         }
-        for (layer, kept) in spec.layers.iter().map(|layer| Kept::by(&layer.mixer)).enumerate() {
+        let owners = spec.layers.iter().enumerate().filter(|(layer, spec)| spec.mixer.keeper(*layer) == *layer);
+        for (layer, kept) in owners.map(|(layer, spec)| (layer, Kept::by(&spec.mixer))) {
             match groups.iter_mut().find(|group| group.kept == kept) {
                 Some(group) => group.layers.push(layer),
                 None => groups.push(Self { kept, layers: vec![layer] }),

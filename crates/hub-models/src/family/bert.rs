@@ -1,8 +1,8 @@
 //! BERT and what keeps its shape: MiniLM, the cross-encoders over it; and the GGUF files of every encoder of this kind.
 
 use hub_nn::spec::{
-    Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LearnedPositions, LinearSpec, Mask, Mixer,
-    Mlp, ModelSpec, NormKind, NormScope, NormSpec, SublayerNorms, TensorRef,
+    Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LearnedPositions, LinearSpec, Mask, Mixer,
+    Mlp, ModelSpec, NormKind, NormScope, NormSpec, OwnKv, SublayerNorms, TensorRef,
 };
 
 use super::{
@@ -198,6 +198,7 @@ impl Encoder {
                 }),
                 token_types: Some(TensorRef::new(types)),
                 norm: Some(self.norm(&norm)),
+                per_layer: None,
             },
             layers: (0..self.layers).map(|layer| self.layer(layer)).collect(),
             final_norm: None,
@@ -216,11 +217,14 @@ impl Encoder {
                 kv_heads: self.heads,
                 head_dim,
                 query: part(Part::Query, hidden, hidden),
-                key: part(Part::Key, hidden, hidden),
-                value: part(Part::Value, hidden, hidden),
+                kv: KvSpec::Own(OwnKv {
+                    key: part(Part::Key, hidden, hidden),
+                    value: part(Part::Value, hidden, hidden),
+                    key_norm: None,
+                    value_norm_eps: None,
+                }),
                 output: part(Part::Output, hidden, hidden),
                 query_norm: None,
-                key_norm: None,
                 norm_scope: NormScope::Head,
                 rope: None,
                 scale: 1.0 / (head_dim as f32).sqrt(),
@@ -239,6 +243,8 @@ impl Encoder {
             mlp_norms: SublayerNorms::post(self.norm(&self.names.layer(layer, Part::MlpNorm))),
             residual_scale: 1.0,
             is_parallel: false,
+            per_layer: None,
+            output_scale: None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! What decoders have in common: attention and a gated MLP, each on a residual, under a head over the vocabulary.
 
 use hub_nn::spec::{
-    Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
-    NormKind, NormScope, NormSpec, QueryTemperature, RopeSpec, Rows, SublayerNorms, TensorRef,
+    Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
+    NormKind, NormScope, NormSpec, OwnKv, QueryTemperature, RopeSpec, Rows, SublayerNorms, TensorRef,
 };
 
 use super::{
@@ -290,6 +290,7 @@ impl Decoder {
                 positions: None,
                 token_types: None,
                 norm: None,
+                per_layer: None,
             },
             layers: (0..self.sizes.layers).map(|layer| self.layer(layer)).collect(),
             final_norm: Some(self.norm(|kind| self.names.final_norm(kind))),
@@ -319,6 +320,8 @@ impl Decoder {
             mlp_norms,
             residual_scale: self.residual_scale,
             is_parallel: self.is_parallel,
+            per_layer: None,
+            output_scale: None,
         }
     }
 
@@ -360,11 +363,14 @@ impl Decoder {
             kv_heads,
             head_dim,
             query,
-            key: projection(Part::Key, queries, keys),
-            value: projection(Part::Value, queries + keys, keys),
+            kv: KvSpec::Own(OwnKv {
+                key: projection(Part::Key, queries, keys),
+                value: projection(Part::Value, queries + keys, keys),
+                key_norm: head_norm(Part::KeyNorm),
+                value_norm_eps: None,
+            }),
             output: self.linear(layer, Part::Output, queries, hidden, self.biases.output),
             query_norm: head_norm(Part::QueryNorm),
-            key_norm: head_norm(Part::KeyNorm),
             norm_scope: self.head_norms.unwrap_or_default(),
             rope,
             scale: self.score_scale.unwrap_or(1.0 / (head_dim as f32).sqrt()),

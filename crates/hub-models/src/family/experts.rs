@@ -248,10 +248,12 @@ impl Mixture {
                 groups: self.groups,
                 is_normalized: self.is_normalized,
                 scale: self.scale,
+                expert_scale: None,
             },
             experts: (0..count).map(expert).collect(),
             activation: self.activation.unwrap_or(activation),
             shared,
+            apart: None,
         })))
     }
 }

@@ -8,6 +8,8 @@ pub(super) struct Routing {
     pub(super) spec: RoutingSpec,
     /// Added where experts are chosen; one number each, or none at all.
     pub(super) correction: Vec<f32>,
+    /// What the weight of each is multiplied with; one number each, or none at all.
+    pub(super) expert_scale: Vec<f32>,
 }
 
 /// An expert that a row goes through.
@@ -58,7 +60,9 @@ impl Routing {
         }
         // Sigmoids may all be zero.
         let factor = if *is_normalized { scale / (sum + 1e-20) } else { *scale };
-        out.iter_mut().for_each(|chosen| chosen.weight *= factor);
+        for chosen in out {
+            chosen.weight *= factor * self.expert_scale.get(chosen.expert).copied().unwrap_or(1.0);
+        }
     }
 }
 
@@ -113,13 +117,13 @@ mod tests {
 
     fn choose(spec: RoutingSpec, correction: &[f32], scores: &[f32]) -> Vec<(usize, f32)> {
         let mut out = vec![Chosen::default(); spec.chosen];
-        let routing = Routing { spec, correction: correction.to_vec() };
+        let routing = Routing { spec, correction: correction.to_vec(), expert_scale: Vec::new() };
         routing.choose(&mut scores.to_vec(), &mut RoutingRoom::default(), &mut out);
         out.into_iter().map(|chosen| (chosen.expert, chosen.weight)).collect()
     }
 
     fn spec(chosen: usize, scoring: Scoring) -> RoutingSpec {
-        RoutingSpec { chosen, scoring, correction: None, groups: None, is_normalized: false, scale: 1.0 }
+        RoutingSpec { chosen, scoring, correction: None, groups: None, is_normalized: false, scale: 1.0, expert_scale: None }
     }
 
     #[test]

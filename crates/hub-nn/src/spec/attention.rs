@@ -14,16 +14,12 @@ pub struct AttentionSpec {
     pub head_dim: usize,
     /// `[heads * head_dim, hidden_size]`.
     pub query: LinearSpec,
-    /// `[kv_heads * head_dim, hidden_size]`.
-    pub key: LinearSpec,
-    /// `[kv_heads * head_dim, hidden_size]`.
-    pub value: LinearSpec,
+    /// Where keys and values come from.
+    pub kv: KvSpec,
     /// `[hidden_size, heads * head_dim]`.
     pub output: LinearSpec,
     /// Normalises each query head before its rotation (Qwen3, Gemma 3).
     pub query_norm: Option<NormSpec>,
-    /// Normalises each key head before its rotation.
-    pub key_norm: Option<NormSpec>,
     /// What these normalise at once.
     pub norm_scope: NormScope,
     /// Rotation of queries and keys by position.
@@ -42,6 +38,28 @@ pub struct AttentionSpec {
     /// `[heads * head_dim, hidden_size]`: the sigmoid of its product says how much counts of what heads read
     /// (Qwen3-Next).
     pub gate: Option<LinearSpec>,
+}
+
+/// Where keys and values come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KvSpec {
+    /// The layer makes its own.
+    Own(OwnKv),
+    /// It reads those of the layer with this number, which comes before it and makes its own (Gemma 3n and 4).
+    Of(usize),
+}
+
+/// What keys and values are made with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnKv {
+    /// `[kv_heads * head_dim, hidden_size]`.
+    pub key: LinearSpec,
+    /// `[kv_heads * head_dim, hidden_size]`; the same as `key` where values are the keys before norm and rotation.
+    pub value: LinearSpec,
+    /// Normalises each key head before its rotation.
+    pub key_norm: Option<NormSpec>,
+    /// Divides each value head by the root of its mean square, to which this is added first (Gemma 3n and 4).
+    pub value_norm_eps: Option<f32>,
 }
 
 /// How much larger queries become with their position: by `1 + beta * ln(1 + floor(position / every))`.
@@ -73,14 +91,24 @@ pub enum NormScope {
 }
 
 impl AttentionSpec {
-    pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
-        for linear in [&self.query, &self.key, &self.value, &self.output].into_iter().chain(&self.gate) {
-            linear.collect(all);
+    /// Returns what keys and values are made with, if the layer makes its own.
+    pub fn own_kv(&self) -> Option<&OwnKv> {
+        match &self.kv {
+            KvSpec::Own(own) => Some(own),
+            KvSpec::Of(_) => None,
         }
+    }
+
+    pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
+        let own = self.own_kv();
+        self.query.collect(all);
+        own.into_iter().flat_map(|own| [&own.key, &own.value]).for_each(|linear| linear.collect(all));
+        [&self.output].into_iter().chain(&self.gate).for_each(|linear| linear.collect(all));
         all.extend(self.sinks.as_ref().map(|sinks| TensorUse::vector(sinks, self.heads)));
-        for (norm, heads) in [(&self.query_norm, self.heads), (&self.key_norm, self.kv_heads)] {
+        let key_norm = own.and_then(|own| own.key_norm.as_ref());
+        for (norm, heads) in [(self.query_norm.as_ref(), self.heads), (key_norm, self.kv_heads)] {
             let heads = if self.norm_scope == NormScope::Row { heads } else { 1 };
-            norm.iter().for_each(|norm| norm.collect(heads.saturating_mul(self.head_dim), all));
+            norm.into_iter().for_each(|norm| norm.collect(heads.saturating_mul(self.head_dim), all));
         }
         if let Some(rope) = &self.rope {
             all.extend(rope.tensors().into_iter().map(|tensor| TensorUse::vector(tensor, rope.dims / 2)));

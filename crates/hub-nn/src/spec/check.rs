@@ -4,7 +4,7 @@ use hub_base::ErrorKind;
 
 use super::{
     Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Gating, GroupsSpec, Head,
-    LatentSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec, QueryTemperature, RecurrentSpec,
+    LatentSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec, PerLayerEmbedding, QueryTemperature, RecurrentSpec,
     RopeSpec, RoutingSpec, Rule, SharedSpec, ShortConvSpec,
 };
 
@@ -93,6 +93,7 @@ impl ModelSpec {
         })?;
         for (index, layer) in self.layers.iter().enumerate() {
             layer.check(self.hidden_size, index)?;
+            self.check_keeper(index)?;
             let sees_before = self.mask == Mask::Causal || layer.mixer.attention().is_some();
             rule("only decoders have mixers other than attention", sees_before, || format!("layer {index}"))?;
         }
@@ -105,6 +106,14 @@ impl ModelSpec {
                 )
             })?;
         }
+        if let Some(PerLayerEmbedding { width: part, vocab_size, projection, .. }) = &self.embedding.per_layer {
+            rule("the second embedding has a width", sane(&[*part, *vocab_size]), || format!("{part}"))?;
+            width("second embedding", projection, self.hidden_size, part.saturating_mul(layers))?;
+        }
+        let parts = self.layers.iter().filter_map(|layer| Some(layer.per_layer.as_ref()?.gate.outputs));
+        let part = self.embedding.per_layer.as_ref().map(|per_layer| per_layer.width);
+        let fits = parts.clone().all(|outputs| Some(outputs) == part);
+        rule("layers take parts of the second embedding's width", fits, || format!("{part:?}"))?;
         match &self.head {
             Head::None => Ok(()),
             Head::Logits { linear, .. } => width("head", linear, self.hidden_size, self.vocab_size),
@@ -113,6 +122,21 @@ impl ModelSpec {
                 width("classifier", out, self.hidden_size, out.outputs)
             }
         }
+    }
+
+    /// Checks that a layer whose keys and values are another's finds them there.
+    fn check_keeper(&self, layer: usize) -> Result<(), SpecError> {
+        let (mixer, keeper) = (&self.layers[layer].mixer, self.layers[layer].mixer.keeper(layer));
+        if keeper == layer {
+            return Ok(());
+        }
+        let shape = |attention: &AttentionSpec| (attention.kv_heads, attention.head_dim, attention.window);
+        let owner = self.layers[..layer].get(keeper).and_then(|layer| layer.mixer.attention());
+        let owner = owner.filter(|owner| owner.own_kv().is_some());
+        let fits = owner.map(shape) == mixer.attention().map(shape) && self.mask == Mask::Causal;
+        rule("keys and values are those of a layer before that caches alike", fits, || {
+            format!("layer {layer} reads those of layer {keeper}")
+        })
     }
 
     /// Checks the tensors of the files against the specification: all that is needed is there and has its shape, and
@@ -159,6 +183,12 @@ impl LayerSpec {
             [&self.mixer_norms.after, &self.mlp_norms.before, &self.mlp_norms.after, &self.mlp_norms.last];
         let fits = !self.is_parallel || norms.iter().all(|norm| norm.is_none());
         rule("an MLP beside the mixer has no norms of its own", fits, || format!("layer {index}"))?;
+        if let Some(per_layer) = &self.per_layer {
+            let inner = per_layer.gate.outputs;
+            width("gate of the second embedding", &per_layer.gate, hidden_size, inner)?;
+            width("projection of the second embedding", &per_layer.projection, inner, hidden_size)?;
+            per_layer.activation.check(false, index)?;
+        }
         self.mlp.check(hidden_size, index)
     }
 }
@@ -208,6 +238,8 @@ impl ExpertsSpec {
             });
             rule("experts have the same parts", is_alike, numbers)?;
         }
+        let has_both = self.apart.is_none() || self.shared.as_ref().is_some_and(|shared| shared.gate.is_none());
+        rule("experts with norms of their own stand beside an MLP", has_both, numbers)?;
         let Some(SharedSpec { mlp, gate }) = &self.shared else { return Ok(()) };
         let is_plain = !matches!(**mlp, Mlp::Experts(_));
         rule("what experts share is no mixture itself", is_plain, numbers)?;
@@ -343,8 +375,10 @@ impl AttentionSpec {
         let (queries, keys) =
             (self.heads.saturating_mul(self.head_dim), self.kv_heads.saturating_mul(self.head_dim));
         width("query", &self.query, hidden_size, queries)?;
-        width("key", &self.key, hidden_size, keys)?;
-        width("value", &self.value, hidden_size, keys)?;
+        if let Some(own) = self.own_kv() {
+            width("key", &own.key, hidden_size, keys)?;
+            width("value", &own.value, hidden_size, keys)?;
+        }
         if let Some(gate) = &self.gate {
             width("gate of attention", gate, hidden_size, queries)?;
         }

@@ -1,4 +1,4 @@
-use super::{Activation, LinearSpec, Mlp, TensorRef, TensorUse};
+use super::{Activation, LinearSpec, Mlp, NormSpec, TensorRef, TensorUse};
 
 /// A mixture of experts: MLPs of one shape, of which each row goes through a few.
 ///
@@ -16,6 +16,21 @@ pub struct ExpertsSpec {
     pub activation: Activation,
     /// What every row goes through besides.
     pub shared: Option<SharedSpec>,
+    /// Norms of their own, where router and experts read the residual and not what the shared MLP reads.
+    pub apart: Option<ApartSpec>,
+}
+
+/// The norms around router, experts and the shared MLP, where each has its own (Gemma 4).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApartSpec {
+    /// Of the residual, for the router.
+    pub router: NormSpec,
+    /// Of the residual, for the experts.
+    pub before: NormSpec,
+    /// Of what the experts return.
+    pub after: NormSpec,
+    /// Of what the shared MLP returns.
+    pub shared_after: NormSpec,
 }
 
 /// One expert: a gated MLP.
@@ -44,6 +59,8 @@ pub struct RoutingSpec {
     pub is_normalized: bool,
     /// What the weights are multiplied with at the end.
     pub scale: f32,
+    /// `[experts]`: what the weight of each is multiplied with besides (Gemma 4).
+    pub expert_scale: Option<TensorRef>,
 }
 
 /// What the score of an expert means.
@@ -75,6 +92,16 @@ pub struct SharedSpec {
     pub gate: Option<LinearSpec>,
 }
 
+impl ApartSpec {
+    fn norms(&self) -> [&NormSpec; 4] {
+        [&self.router, &self.before, &self.after, &self.shared_after]
+    }
+
+    pub(super) fn norms_mut(&mut self) -> [&mut NormSpec; 4] {
+        [&mut self.router, &mut self.before, &mut self.after, &mut self.shared_after]
+    }
+}
+
 impl ExpertSpec {
     /// Returns how many numbers its matrices have.
     pub fn parameters(&self) -> u64 {
@@ -95,17 +122,17 @@ impl ExpertsSpec {
         self.routing.chosen as f64 / self.experts.len().max(1) as f64
     }
 
-    pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
+    pub(super) fn collect<'a>(&'a self, hidden_size: usize, all: &mut Vec<TensorUse<'a>>) {
         self.router.collect(all);
-        all.extend(
-            self.routing.correction.as_ref().map(|tensor| TensorUse::vector(tensor, self.experts.len())),
-        );
+        let vectors = [&self.routing.correction, &self.routing.expert_scale].into_iter().flatten();
+        all.extend(vectors.map(|tensor| TensorUse::vector(tensor, self.experts.len())));
         for ExpertSpec { gate, up, down } in &self.experts {
             [gate, up, down].into_iter().for_each(|linear| linear.collect(all));
         }
         if let Some(SharedSpec { mlp, gate }) = &self.shared {
-            mlp.collect(all);
+            mlp.collect(hidden_size, all);
             gate.iter().for_each(|gate| gate.collect(all));
         }
+        self.apart.iter().flat_map(ApartSpec::norms).for_each(|norm| norm.collect(hidden_size, all));
     }
 }

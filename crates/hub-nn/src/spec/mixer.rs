@@ -1,4 +1,4 @@
-use super::{AttentionSpec, LatentSpec, RecurrentSpec, RopeSpec, ShortConvSpec, TensorUse};
+use super::{AttentionSpec, KvSpec, LatentSpec, RecurrentSpec, RopeSpec, ShortConvSpec, TensorUse};
 
 /// What lets a row see other rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,14 @@ impl Mixer {
         match self {
             Self::Attention(attention) => Some(attention),
             _ => None,
+        }
+    }
+
+    /// Returns the layer that keeps what a sequence leaves behind for `layer`, most often itself.
+    pub fn keeper(&self, layer: usize) -> usize {
+        match self.attention().map(|attention| &attention.kv) {
+            Some(KvSpec::Of(keeper)) => *keeper,
+            _ => layer,
         }
     }
 

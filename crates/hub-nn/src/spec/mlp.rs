@@ -49,13 +49,13 @@ pub enum Activation {
 }
 
 impl Mlp {
-    pub(super) fn collect<'a>(&'a self, all: &mut Vec<TensorUse<'a>>) {
+    pub(super) fn collect<'a>(&'a self, hidden_size: usize, all: &mut Vec<TensorUse<'a>>) {
         match self {
             Self::Gated { gate, up, down, .. } => {
                 [gate, up, down].into_iter().for_each(|linear| linear.collect(all))
             }
             Self::Plain { up, down, .. } => [up, down].into_iter().for_each(|linear| linear.collect(all)),
-            Self::Experts(experts) => experts.collect(all),
+            Self::Experts(experts) => experts.collect(hidden_size, all),
         }
     }
 }

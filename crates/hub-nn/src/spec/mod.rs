@@ -11,19 +11,21 @@ mod linear;
 mod mixer;
 mod mlp;
 mod norm;
+mod per_layer;
 mod position;
 mod recurrent;
 mod rename;
 mod rows;
 
-pub use attention::{AttentionSpec, NormScope, QueryTemperature};
+pub use attention::{AttentionSpec, KvSpec, NormScope, OwnKv, QueryTemperature};
 pub use check::SpecError;
-pub use experts::{ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};
+pub use experts::{ApartSpec, ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};
 pub use latent::{KeyForm, LatentSpec};
 pub use linear::{LinearSpec, TensorUse};
 pub use mixer::Mixer;
 pub use mlp::{Activation, Mlp};
 pub use norm::{NormKind, NormSpec, SublayerNorms};
+pub use per_layer::{PerLayerEmbedding, PerLayerSpec};
 pub use position::{
     Factors, LearnedPositions, Llama3Scaling, LongRope, Pairing, RopeScaling, RopeSpec, YarnScaling,
 };
@@ -81,6 +83,8 @@ pub struct EmbeddingSpec {
     pub token_types: Option<TensorRef>,
     /// Normalisation of the sum.
     pub norm: Option<NormSpec>,
+    /// A second embedding, by layer.
+    pub per_layer: Option<PerLayerEmbedding>,
 }
 
 /// One layer: a token mixer and an MLP, each on a residual.
@@ -98,6 +102,10 @@ pub struct LayerSpec {
     pub residual_scale: f32,
     /// Whether the MLP reads what the mixer reads, so that both are added at once; `mlp_norms.before` is not used then.
     pub is_parallel: bool,
+    /// What is done with the layer's part of a second embedding, after the MLP.
+    pub per_layer: Option<PerLayerSpec>,
+    /// `[1]`: multiplies what leaves the layer (Gemma 4).
+    pub output_scale: Option<TensorRef>,
 }
 
 /// What is computed from the last hidden state.
@@ -176,6 +184,9 @@ impl ModelSpec {
         if let Some(norm) = &embedding.norm {
             norm.collect(width, all);
         }
+        if let Some(per_layer) = &embedding.per_layer {
+            per_layer.collect(self.layers.len(), all);
+        }
     }
 
     /// Iterates over the mixtures of experts, layer by layer.
@@ -205,6 +216,8 @@ impl LayerSpec {
         self.mixer_norms.collect(hidden_size, all);
         self.mixer.collect(all);
         self.mlp_norms.collect(hidden_size, all);
-        self.mlp.collect(all);
+        self.mlp.collect(hidden_size, all);
+        self.per_layer.iter().for_each(|per_layer| per_layer.collect(hidden_size, all));
+        all.extend(self.output_scale.as_ref().map(|scale| TensorUse::vector(scale, 1)));
     }
 }

@@ -1,8 +1,9 @@
 //! Changing where a specification's tensors lie.
 
 use super::{
-    AttentionSpec, ConvSpec, ExpertSpec, Factors, Head, LatentSpec, LayerSpec, LinearSpec, Mixer, Mlp,
-    ModelSpec, NormSpec, RecurrentSpec, RopeScaling, RopeSpec, Rule, SharedSpec, ShortConvSpec, TensorRef,
+    AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Factors, Head, KvSpec, LatentSpec, LayerSpec, LinearSpec,
+    Mixer, Mlp, ModelSpec, NormSpec, OwnKv, RecurrentSpec, RopeScaling, RopeSpec, Rule, SharedSpec, ShortConvSpec,
+    TensorRef,
 };
 
 /// What is done to each tensor.
@@ -15,6 +16,11 @@ impl ModelSpec {
         work(&mut embedding.table);
         embedding.positions.iter_mut().for_each(|positions| work(&mut positions.table));
         embedding.token_types.iter_mut().for_each(&mut *work);
+        if let Some(per_layer) = &mut embedding.per_layer {
+            work(&mut per_layer.table);
+            per_layer.projection.each_tensor(work);
+            per_layer.norm.each_tensor(work);
+        }
         norms([&mut embedding.norm, &mut self.final_norm], work);
         self.layers.iter_mut().for_each(|layer| layer.each_tensor(work));
         match &mut self.head {
@@ -34,6 +40,12 @@ impl LayerSpec {
             norms([&mut around.before, &mut around.after, &mut around.last], work);
         }
         self.mlp.each_tensor(work);
+        if let Some(per_layer) = &mut self.per_layer {
+            per_layer.gate.each_tensor(work);
+            per_layer.projection.each_tensor(work);
+            per_layer.norm.each_tensor(work);
+        }
+        self.output_scale.iter_mut().for_each(work);
     }
 }
 
@@ -97,11 +109,14 @@ impl ConvSpec {
 
 impl AttentionSpec {
     fn each_tensor(&mut self, work: &mut Work<'_>) {
-        let Self { query, key, value, output, query_norm, key_norm, rope, sinks, gate, .. } = self;
-        let linears = [query, key, value, output].into_iter().chain(gate);
-        linears.for_each(|linear| linear.each_tensor(work));
+        let Self { query, kv, output, query_norm, rope, sinks, gate, .. } = self;
+        [query, output].into_iter().chain(gate).for_each(|linear| linear.each_tensor(work));
+        if let KvSpec::Own(OwnKv { key, value, key_norm, .. }) = kv {
+            [key, value].into_iter().for_each(|linear| linear.each_tensor(work));
+            norms([key_norm], work);
+        }
         sinks.iter_mut().for_each(&mut *work);
-        norms([query_norm, key_norm], work);
+        norms([query_norm], work);
         rope.iter_mut().for_each(|rope| rope.each_tensor(work));
     }
 }
@@ -130,17 +145,25 @@ impl Mlp {
             Self::Plain { up, down, .. } => {
                 [up, down].into_iter().for_each(|linear| linear.each_tensor(work))
             }
-            Self::Experts(spec) => {
-                spec.router.each_tensor(work);
-                spec.routing.correction.iter_mut().for_each(&mut *work);
-                for ExpertSpec { gate, up, down } in &mut spec.experts {
-                    [gate, up, down].into_iter().for_each(|linear| linear.each_tensor(work));
-                }
-                if let Some(SharedSpec { mlp, gate }) = &mut spec.shared {
-                    mlp.each_tensor(work);
-                    gate.iter_mut().for_each(|gate| gate.each_tensor(work));
-                }
-            }
+            Self::Experts(spec) => spec.each_tensor(work),
+        }
+    }
+}
+
+impl ExpertsSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        self.router.each_tensor(work);
+        let routing = &mut self.routing;
+        [&mut routing.correction, &mut routing.expert_scale].into_iter().flatten().for_each(&mut *work);
+        for ExpertSpec { gate, up, down } in &mut self.experts {
+            [gate, up, down].into_iter().for_each(|linear| linear.each_tensor(work));
+        }
+        if let Some(SharedSpec { mlp, gate }) = &mut self.shared {
+            mlp.each_tensor(work);
+            gate.iter_mut().for_each(|gate| gate.each_tensor(work));
+        }
+        if let Some(apart) = &mut self.apart {
+            apart.norms_mut().into_iter().for_each(|norm| norm.each_tensor(work));
         }
     }
 }

@@ -5,8 +5,8 @@ use hub_nn::{
     Device, Error, Priority,
     executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
     spec::{
-        Activation, AttentionSpec, EmbeddingSpec, Head, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
-        NormKind, NormScope, NormSpec, Pairing, RopeScaling, RopeSpec, SublayerNorms, TensorRef,
+        Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
+        NormKind, NormScope, NormSpec, OwnKv, Pairing, RopeScaling, RopeSpec, SublayerNorms, TensorRef,
     },
     state::{BLOCK_TOKENS, SequenceState},
     weights::Weights,
@@ -44,11 +44,14 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
                 kv_heads: 4,
                 head_dim: HEAD_DIM,
                 query: linear(name("self_attn.q_proj"), HIDDEN, 64),
-                key: linear(name("self_attn.k_proj"), HIDDEN, 64),
-                value: linear(name("self_attn.v_proj"), HIDDEN, 64),
+                kv: KvSpec::Own(OwnKv {
+                    key: linear(name("self_attn.k_proj"), HIDDEN, 64),
+                    value: linear(name("self_attn.v_proj"), HIDDEN, 64),
+                    key_norm: None,
+                    value_norm_eps: None,
+                }),
                 output: linear(name("self_attn.o_proj"), 64, HIDDEN),
                 query_norm: None,
-                key_norm: None,
                 norm_scope: NormScope::Head,
                 rope: Some(rope),
                 scale: 0.25,
@@ -68,6 +71,8 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
             mlp_norms: SublayerNorms::pre(norm(name("post_attention_layernorm"))),
             residual_scale: 1.0,
             is_parallel: false,
+            per_layer: None,
+            output_scale: None,
         }
     };
     ModelSpec {
@@ -82,6 +87,7 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
             positions: None,
             token_types: None,
             norm: None,
+            per_layer: None,
         },
         layers: (0..layers).map(layer).collect(),
         final_norm: Some(norm("model.norm.weight".to_owned())),

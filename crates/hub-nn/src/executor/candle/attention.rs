@@ -20,11 +20,10 @@ pub(super) struct Attention {
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
     pub(super) query: Linear,
-    pub(super) key: Linear,
-    pub(super) value: Linear,
+    /// What keys and values are made with; none if they are those of another layer.
+    pub(super) kv: Option<OwnKv>,
     pub(super) output: Linear,
     pub(super) query_norm: Option<Norm>,
-    pub(super) key_norm: Option<Norm>,
     pub(super) norm_scope: NormScope,
     /// Which of the model's rotations turns queries and keys.
     pub(super) rope: Option<usize>,
@@ -35,6 +34,15 @@ pub(super) struct Attention {
     /// `[heads]`
     pub(super) sinks: Option<Tensor>,
     pub(super) gate: Option<Linear>,
+}
+
+/// What keys and values are made with.
+#[derive(Debug)]
+pub(super) struct OwnKv {
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) key_norm: Option<Norm>,
+    pub(super) value_norm: Option<Norm>,
 }
 
 impl Attention {
@@ -63,15 +71,23 @@ impl Attention {
                 segments.iter().flat_map(of_segment).map(|position| temperature.at(position)).collect();
             queries = queries.broadcast_mul(&Tensor::from_vec(factors, (rows, 1, 1), x.device())?)?;
         }
-        let keys = turn(normed(&self.key, &self.key_norm, self.kv_heads)?)?;
-        let values = split(self.value.forward(x)?, self.kv_heads)?;
+        let own = self.kv.as_ref().map(|kv| {
+            let keys = turn(normed(&kv.key, &kv.key_norm, self.kv_heads)?)?;
+            let values = maybe(&kv.value_norm, &split(kv.value.forward(x)?, self.kv_heads)?)?;
+            Ok::<_, candle_core::Error>((keys, values))
+        });
+        let own = own.transpose()?;
 
         let mixed = segments
             .iter()
             .map(|segment| {
                 let part =
                     |x: &Tensor| x.narrow(0, segment.start, segment.count)?.transpose(0, 1)?.contiguous();
-                self.mix(&part(&queries)?, part(&keys)?, part(&values)?, segment)
+                let own = match &own {
+                    Some((keys, values)) => Some(Span { keys: part(keys)?, values: part(values)? }),
+                    None => None,
+                };
+                self.mix(&part(&queries)?, own, segment)
             })
             .collect::<Result<Vec<Tensor>>>()?;
         let mut mixed = Tensor::cat(&mixed, 0)?;
@@ -83,11 +99,10 @@ impl Attention {
 
     /// Mixes the rows of one sequence: `queries` `[heads, rows, head_dim]`, keys and values `[kv_heads, rows,
     /// head_dim]`. Returns `[rows, heads * head_dim]`.
-    fn mix(&self, queries: &Tensor, keys: Tensor, values: Tensor, segment: &Rows<'_>) -> Result<Tensor> {
-        if let Some(cache) = &segment.cache {
-            cache.write(&keys, &values, segment.position)?;
+    fn mix(&self, queries: &Tensor, own: Option<Span>, segment: &Rows<'_>) -> Result<Tensor> {
+        if let (Some(cache), Some(own)) = (&segment.cache, &own) {
+            cache.write(&own.keys, &own.values, segment.position)?;
         }
-        let own = Span { keys, values };
         let end = segment.position + segment.count;
         let tile = (SCORE_BYTES / (4 * self.heads * end)).clamp(1, segment.count);
         let mut pieces = Vec::new();
@@ -95,7 +110,7 @@ impl Attention {
             let count = tile.min(segment.count - first);
             let queries = queries.narrow(1, first, count)?.contiguous()?;
             let Some(cache) = &segment.cache else {
-                pieces.push(self.attend(&queries, std::slice::from_ref(&own), None)?);
+                pieces.push(self.attend(&queries, own.as_slice(), None)?);
                 continue;
             };
             let (from, to) = (segment.position + first, segment.position + first + count);

@@ -5,13 +5,14 @@ use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
 
 use super::{
     Layer, Model, ModelHead,
-    attention::Attention,
-    experts::Experts,
+    attention::{Attention, OwnKv},
+    experts::{Apart, Experts},
     latent::Latent,
     matrix::{Linear, Matrix},
     mixer::Mixer,
     mlp::Mlp,
     norm::{Norm, Norms},
+    per_layer::{PerLayer, PerLayerTable},
     recurrent::{self, Conv, Recurrent, ShortConv},
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     spec::{
         self, AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Head, KeyForm, LatentSpec, LayerSpec,
         LinearSpec, ModelSpec, NormSpec, RateForm, RecurrentSpec, RopeSpec, SharedSpec, TensorRef, TensorUse,
+        PerLayerEmbedding, PerLayerSpec,
     },
     weights::{RawTensor, TensorInfo, WeightKind, Weights},
 };
@@ -59,6 +61,7 @@ impl<'a> Loader<'a> {
         let positions = positions.map(|positions| self.full(&positions.table)).transpose()?;
         let token_types = embedding.token_types.as_ref().map(|types| self.full(types)).transpose()?;
         let embedding_norm = self.maybe_norm(&embedding.norm)?;
+        let per_layer = embedding.per_layer.as_ref().map(|spec| self.per_layer_table(spec)).transpose()?;
         let layers = spec.layers.iter().map(|layer| self.layer(layer)).collect::<Result<_, _>>()?;
         let final_norm = self.maybe_norm(&spec.final_norm)?;
         let head = match &spec.head {
@@ -76,6 +79,7 @@ impl<'a> Loader<'a> {
             positions,
             token_types,
             embedding_norm,
+            per_layer,
             layers,
             final_norm,
             head,
@@ -100,6 +104,33 @@ impl<'a> Loader<'a> {
             mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
             is_parallel: layer.is_parallel,
+            per_layer: layer.per_layer.as_ref().map(|spec| self.per_layer(spec)).transpose()?,
+            output_scale: match &layer.output_scale {
+                Some(scale) => self.vector(scale)?.first().copied(),
+                None => None,
+            },
+        })
+    }
+
+    fn per_layer_table(&mut self, spec: &PerLayerEmbedding) -> Result<PerLayerTable, Error> {
+        Ok(PerLayerTable {
+            width: spec.width,
+            vocab_size: spec.vocab_size,
+            table: self.matrix(&spec.table)?,
+            table_scale: spec.table_scale,
+            projection: self.linear(&spec.projection)?,
+            projection_scale: spec.projection_scale,
+            norm: self.norm(&spec.norm)?,
+            scale: spec.scale,
+        })
+    }
+
+    fn per_layer(&mut self, spec: &PerLayerSpec) -> Result<PerLayer, Error> {
+        Ok(PerLayer {
+            gate: self.linear(&spec.gate)?,
+            activation: spec.activation,
+            projection: self.linear(&spec.projection)?,
+            norm: self.norm(&spec.norm)?,
         })
     }
 
@@ -115,6 +146,17 @@ impl<'a> Loader<'a> {
                 conv: self.conv(&[&spec.conv])?,
                 output: self.linear(&spec.output)?,
             })),
+        })
+    }
+
+    fn own_kv(&mut self, spec: &spec::OwnKv, head_dim: usize) -> Result<OwnKv, Error> {
+        let ones = Tensor::ones(head_dim, DType::F32, self.candle()).map_err(|source| self.failed(source))?;
+        let unit = |eps| Norm { kind: spec::NormKind::Rms, eps, bias: ones.clone(), weight: ones.clone() };
+        Ok(OwnKv {
+            key: self.linear(&spec.key)?,
+            value: self.linear(&spec.value)?,
+            key_norm: self.maybe_norm(&spec.key_norm)?,
+            value_norm: spec.value_norm_eps.map(unit),
         })
     }
 
@@ -231,8 +273,22 @@ impl<'a> Loader<'a> {
             }
             None => None,
         };
-        let routing = Routing { spec: spec.routing.clone(), correction: correction.unwrap_or_default() };
-        Ok(Experts { router: self.linear(&spec.router)?, routing, experts, shared })
+        let expert_scale = spec.routing.expert_scale.as_ref().map(|tensor| self.vector(tensor)).transpose()?;
+        let routing = Routing {
+            spec: spec.routing.clone(),
+            correction: correction.unwrap_or_default(),
+            expert_scale: expert_scale.unwrap_or_default(),
+        };
+        let apart = match &spec.apart {
+            Some(apart) => Some(Apart {
+                router: self.norm(&apart.router)?,
+                before: self.norm(&apart.before)?,
+                after: self.norm(&apart.after)?,
+                shared_after: self.norm(&apart.shared_after)?,
+            }),
+            None => None,
+        };
+        Ok(Experts { router: self.linear(&spec.router)?, routing, experts, shared, apart })
     }
 
     /// Reads a few numbers for the processor.
@@ -247,11 +303,9 @@ impl<'a> Loader<'a> {
             kv_heads: attention.kv_heads,
             head_dim: attention.head_dim,
             query: self.linear(&attention.query)?,
-            key: self.linear(&attention.key)?,
-            value: self.linear(&attention.value)?,
+            kv: attention.own_kv().map(|kv| self.own_kv(kv, attention.head_dim)).transpose()?,
             output: self.linear(&attention.output)?,
             query_norm: self.maybe_norm(&attention.query_norm)?,
-            key_norm: self.maybe_norm(&attention.key_norm)?,
             norm_scope: attention.norm_scope,
             rope: self.rope(attention.rope.as_ref())?,
             scale: attention.scale,

@@ -12,13 +12,14 @@ pub(super) enum Mlp {
 }
 
 impl Mlp {
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// Computes rows `x`; some experts read the residual beside them.
+    pub(super) fn forward(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         match self {
             Self::Gated { gate, up, down, activation } => {
                 down.forward(&gated(*activation, &gate.forward(x)?, &up.forward(x)?)?)
             }
             Self::Plain { up, down, activation } => down.forward(&activate(*activation, &up.forward(x)?)?),
-            Self::Experts(experts) => experts.forward(x),
+            Self::Experts(experts) => experts.forward(x, residual),
         }
     }
 }
@@ -32,7 +33,7 @@ fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     }
 }
 
-fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
+pub(super) fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
         Activation::ClampedSwish { slope, limit } => {
             let x = x.minimum(limit)?;

@@ -8,6 +8,7 @@ mod matrix;
 mod mixer;
 mod mlp;
 mod norm;
+mod per_layer;
 mod recurrent;
 mod rope;
 mod store;
@@ -24,6 +25,7 @@ use self::{
     mixer::{Mixer, Rows},
     mlp::Mlp,
     norm::{Norm, Norms, maybe},
+    per_layer::{PerLayer, PerLayerTable},
     rope::Angles,
     store::{LayerCache, TensorBlock},
 };
@@ -60,6 +62,7 @@ struct Model {
     positions: Option<Tensor>,
     token_types: Option<Tensor>,
     embedding_norm: Option<Norm>,
+    per_layer: Option<PerLayerTable>,
     layers: Vec<Layer>,
     final_norm: Option<Norm>,
     head: ModelHead,
@@ -76,6 +79,8 @@ struct Layer {
     mlp_norms: Norms,
     residual_scale: f32,
     is_parallel: bool,
+    per_layer: Option<PerLayer>,
+    output_scale: Option<f32>,
 }
 
 /// What is computed from the last hidden state.
@@ -147,6 +152,21 @@ impl CandleExecutor {
         self.embed(ids, types, places).map_err(|source| self.failed(source))
     }
 
+    /// Returns the tokens of all rows, for what needs them beside their embedding.
+    fn tokens(&self, segments: &[Segment<'_>]) -> Result<Vec<u32>, Error> {
+        let mut all = Vec::new();
+        for segment in segments {
+            match segment.input {
+                Input::Tokens(tokens) | Input::TypedTokens(tokens, _) => all.extend_from_slice(tokens),
+                Input::Hidden(_) => {
+                    let reason = "this model's layers need the tokens, not hidden states alone".to_owned();
+                    return Err(Error::Rows { reason });
+                }
+            }
+        }
+        Ok(all)
+    }
+
     fn embed(&self, ids: Vec<u32>, types: Vec<u32>, places: &[Place]) -> CandleResult<Tensor> {
         let (rows, device) = (ids.len(), self.device.candle());
         let mut x = self.model.table.rows(&Tensor::from_vec(ids, rows, device)?)?;
@@ -172,24 +192,35 @@ impl CandleExecutor {
         segments: &[Segment<'_>],
         places: &[Place],
         angles: &[Angles],
+        parts: Option<&Tensor>,
     ) -> CandleResult<Tensor> {
         let layer = &self.model.layers[index];
+        let keeper = self.spec.layers[index].mixer.keeper(index);
         let rows = segments.iter().zip(places).map(|(segment, place)| Rows {
             start: place.start,
             count: place.count,
             position: place.position,
-            cache: segment.state.as_deref().and_then(|state| LayerCache::of(&self.store, state, index)),
+            cache: segment.state.as_deref().and_then(|state| LayerCache::of(&self.store, state, keeper)),
         });
         let rows: Vec<Rows<'_>> = rows.collect();
         let ropes = (self.model.ropes.as_slice(), angles);
         if layer.is_parallel {
             return layer.mixer_norms.around(x, layer.residual_scale, |x| {
-                layer.mixer.forward(x, &rows, ropes)? + layer.mlp.forward(x)?
+                layer.mixer.forward(x, &rows, ropes)? + layer.mlp.forward(x, x)?
             });
         }
         let x =
             layer.mixer_norms.around(x, layer.residual_scale, |x| layer.mixer.forward(x, &rows, ropes))?;
-        layer.mlp_norms.around(&x, layer.residual_scale, |x| layer.mlp.forward(x))
+        let residual = x.clone();
+        let x = layer.mlp_norms.around(&x, layer.residual_scale, |x| layer.mlp.forward(x, &residual))?;
+        let x = match (&layer.per_layer, parts) {
+            (Some(per_layer), Some(parts)) => per_layer.forward(&x, index, parts)?,
+            _ => x,
+        };
+        match layer.output_scale {
+            Some(scale) => x * f64::from(scale),
+            None => Ok(x),
+        }
     }
 
     /// Keeps the rows that were asked for, `[rows, hidden]`; `None` if there are none.
@@ -236,8 +267,12 @@ impl CandleExecutor {
         let angles = self.model.ropes.iter().map(|rope| Angles::of(rope, &spans, self.device.candle()));
         let angles = angles.collect::<CandleResult<Vec<_>>>().map_err(failed)?;
         let is_last = layers.end == self.spec.layers.len();
+        let parts = match &self.model.per_layer {
+            Some(table) => Some(table.parts(&x, &self.tokens(segments)?).map_err(failed)?),
+            None => None,
+        };
         for index in layers {
-            x = self.layer(index, &x, segments, places, &angles).map_err(failed)?;
+            x = self.layer(index, &x, segments, places, &angles, parts.as_ref()).map_err(failed)?;
             pass.give_way();
         }
         let Some(x) = self.wanted(&x, segments, places).map_err(failed)? else {

@@ -3,7 +3,7 @@
 use hub_kernels::{Activations, Cpu, Forms, PANEL, Product, gate, multiply};
 
 use super::{
-    layer::{Experts, Stack},
+    layer::{Apart, Experts, Norm, Stack},
     plan::emptied,
 };
 use crate::executor::routing::{Chosen, RoutingRoom};
@@ -35,6 +35,14 @@ pub(super) struct ExpertsRoom {
     products: Vec<Product<'static>>,
 }
 
+/// What experts with norms of their own read, and what they return.
+#[derive(Debug, Default)]
+pub(super) struct ApartRoom {
+    routed: Activations,
+    inputs: Activations,
+    sum: Vec<f32>,
+}
+
 /// The rows of an expert.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -44,13 +52,20 @@ struct Span {
 }
 
 impl Experts {
-    /// Adds what the chosen experts make of each row to `out`, `[rows, hidden]`.
+    /// Adds what experts make of each row of `x` to `out`, `[rows, hidden]`, chosen by the same row of `routed`.
     ///
     /// What a row gets is bitwise the same whatever rows share its experts: every place is computed alike, and a row adds
     /// up its own in the order of the experts.
-    pub(super) fn add(&self, x: &Activations, out: &mut [f32], room: &mut ExpertsRoom, cpu: &Cpu) {
+    pub(super) fn add(
+        &self,
+        routed: &Activations,
+        x: &Activations,
+        out: &mut [f32],
+        room: &mut ExpertsRoom,
+        cpu: &Cpu,
+    ) {
         let rows = x.tokens();
-        room.route(self, x, cpu);
+        room.route(self, routed, cpu);
         let is_apart = rows * self.routing.spec.chosen <= FEW;
         room.place(rows, self.experts(), is_apart);
         let hidden = out.len() / rows.max(1);
@@ -92,6 +107,38 @@ impl Experts {
                 let weight = chosen[slot].weight;
                 out.iter_mut().zip(found).for_each(|(out, found)| *out += found * weight);
             }
+        });
+    }
+
+    /// Adds what experts with norms of their own make of the residual `x` to `out`, `[rows, hidden]`, which holds what the
+    /// shared MLP returned.
+    pub(super) fn add_apart(
+        &self,
+        norms: &Apart,
+        x: &[f32],
+        out: &mut [f32],
+        (apart, room): (&mut ApartRoom, &mut ExpertsRoom),
+        cpu: &Cpu,
+    ) {
+        let (hidden, isa) = (self.router.matrix.cols(), cpu.isa());
+        let rows = out.len() / hidden;
+        let ApartRoom { routed, inputs, sum } = apart;
+        let normed = |norm: &Norm, row: usize, out: &mut [f32]| {
+            out.copy_from_slice(&x[row * hidden..(row + 1) * hidden]);
+            norm.apply(out, isa);
+        };
+        let forms = Forms::of([self.router.matrix.kind()]);
+        routed.fill(forms, rows, hidden, cpu, |row, out| normed(&norms.router, row, out));
+        let forms = Forms::of([self.gate.matrix.kind(), self.up.matrix.kind()]);
+        inputs.fill(forms, rows, hidden, cpu, |row, out| normed(&norms.before, row, out));
+        sum.clear();
+        sum.resize(rows * hidden, 0.0);
+        self.add(routed, inputs, sum, room, cpu);
+        cpu.each_chunk(sum, hidden, |_, sum| norms.after.apply(sum, isa));
+        let sum = &*sum;
+        cpu.each_chunk(out, hidden, |row, out| {
+            norms.shared_after.apply(out, isa);
+            out.iter_mut().zip(&sum[row * hidden..]).for_each(|(out, sum)| *out += sum);
         });
     }
 

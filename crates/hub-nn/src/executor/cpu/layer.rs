@@ -7,6 +7,7 @@ use hub_kernels::{
 
 use super::{
     latent::Latent,
+    per_layer::PerLayer,
     recurrent::{Recurrent, ShortConv},
 };
 use crate::{
@@ -24,6 +25,9 @@ pub(super) struct Layer {
     pub(super) residual_scale: f32,
     /// Whether the MLP reads what the mixer reads.
     pub(super) is_parallel: bool,
+    pub(super) per_layer: Option<PerLayer>,
+    /// What leaves the layer is multiplied with that.
+    pub(super) output_scale: f32,
 }
 
 /// What lets a row see other rows.
@@ -40,17 +44,25 @@ pub(super) enum Mixer {
 pub(super) struct Attend {
     pub(super) attention: Attention,
     pub(super) query: Linear,
-    pub(super) key: Linear,
-    pub(super) value: Linear,
+    /// What keys and values are made with; none if they are those of another layer.
+    pub(super) kv: Option<OwnKv>,
     /// What tells how much counts of what heads read.
     pub(super) gate: Option<Linear>,
     pub(super) output: Linear,
     pub(super) query_norm: Option<Norm>,
-    pub(super) key_norm: Option<Norm>,
     pub(super) norm_scope: NormScope,
     pub(super) temperature: Option<QueryTemperature>,
     /// Which of the model's rotations turns queries and keys.
     pub(super) rope: Option<usize>,
+}
+
+/// What keys and values are made with.
+#[derive(Debug)]
+pub(super) struct OwnKv {
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) key_norm: Option<Norm>,
+    pub(super) value_norm: Option<Norm>,
 }
 
 impl Mixer {
@@ -58,8 +70,9 @@ impl Mixer {
     pub(super) fn inputs(&self) -> Forms {
         match self {
             Self::Attention(attend) => {
-                let Attend { query, key, value, gate, .. } = &**attend;
-                Linear::forms([query, key, value].into_iter().chain(gate))
+                let Attend { query, kv, gate, .. } = &**attend;
+                let kv = kv.iter().flat_map(|kv| [&kv.key, &kv.value]);
+                Linear::forms([query].into_iter().chain(kv).chain(gate))
             }
             Self::Latent(latent) => latent.inputs(),
             Self::Recurrent(recurrent) => recurrent.inputs(),
@@ -106,6 +119,16 @@ pub(super) struct Experts {
     pub(super) function: Function,
     /// What every row goes through besides, and what tells how much of it counts.
     pub(super) shared: Option<(Dense, Option<Linear>)>,
+    pub(super) apart: Option<Apart>,
+}
+
+/// The norms around router, experts and the shared MLP, where each has its own.
+#[derive(Debug)]
+pub(super) struct Apart {
+    pub(super) router: Norm,
+    pub(super) before: Norm,
+    pub(super) after: Norm,
+    pub(super) shared_after: Norm,
 }
 
 /// Matrices of one shape, packed as one: each begins with a tile.

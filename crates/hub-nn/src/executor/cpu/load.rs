@@ -15,6 +15,7 @@ use super::{
     latent::Latent,
     layer::{self, Attend, Experts, Mixer, Stack},
     packing::{Packing, Packs, turned_kind},
+    per_layer::{PerLayer, PerLayerTable},
     recurrent::{Convolved, Recurrent, ShortConv},
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     executor::{rope::Ropes, routing::Routing},
     spec::{
         self, Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Head, KeyForm,
-        KeyOrder, LatentSpec, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, RateForm, RecurrentSpec,
+        KeyOrder, LatentSpec, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, PerLayerEmbedding, PerLayerSpec, RateForm, RecurrentSpec,
         RopeSpec, Rule, SharedSpec, TensorRef,
     },
     weights::{PackedFile, PackedPlace, RawTensor, Stamp, Weights},
@@ -82,6 +83,7 @@ impl<'a> Loader<'a> {
         let token_types = embedding.token_types.as_ref();
         let token_types = token_types.map(|types| self.table(types, width)).transpose()?;
         let embedding_norm = self.maybe_norm(embedding.norm.as_ref())?;
+        let per_layer = embedding.per_layer.as_ref().map(|spec| self.per_layer_table(spec)).transpose()?;
         let layers = spec.layers.iter().map(|layer| self.layer(layer, spec.mask));
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let final_norm = self.maybe_norm(spec.final_norm.as_ref())?;
@@ -101,6 +103,7 @@ impl<'a> Loader<'a> {
             positions,
             token_types,
             embedding_norm,
+            per_layer,
             widths: Widths::of(&layers, spec.hidden_size),
             layers,
             final_norm,
@@ -149,6 +152,33 @@ impl<'a> Loader<'a> {
             mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
             is_parallel: layer.is_parallel,
+            per_layer: layer.per_layer.as_ref().map(|spec| self.per_layer(spec)).transpose()?,
+            output_scale: match &layer.output_scale {
+                Some(scale) => self.numbers(scale)?.first().copied().unwrap_or(1.0),
+                None => 1.0,
+            },
+        })
+    }
+
+    fn per_layer(&mut self, spec: &PerLayerSpec) -> Result<PerLayer, Error> {
+        Ok(PerLayer {
+            gate: self.linear(&spec.gate)?,
+            function: function(spec.activation),
+            projection: self.linear(&spec.projection)?,
+            norms: layer::Norms { before: None, after: Some(self.norm(&spec.norm)?), last: None },
+        })
+    }
+
+    fn per_layer_table(&mut self, spec: &PerLayerEmbedding) -> Result<PerLayerTable, Error> {
+        Ok(PerLayerTable {
+            width: spec.width,
+            vocab_size: spec.vocab_size,
+            table: self.matrix(&spec.table)?,
+            table_scale: spec.table_scale,
+            projection: self.linear(&spec.projection)?,
+            projection_scale: spec.projection_scale,
+            norm: self.norm(&spec.norm)?,
+            scale: spec.scale,
         })
     }
 
@@ -172,15 +202,28 @@ impl<'a> Loader<'a> {
         Ok(Attend {
             attention: attention(spec, mask, sinks.unwrap_or_default()),
             query: self.linear(&spec.query)?,
-            key: self.linear(&spec.key)?,
-            value: self.linear(&spec.value)?,
+            kv: spec.own_kv().map(|kv| self.own_kv(kv, spec.head_dim)).transpose()?,
             gate: spec.gate.as_ref().map(|gate| self.linear(gate)).transpose()?,
             output: self.linear(&spec.output)?,
             query_norm: self.maybe_norm(spec.query_norm.as_ref())?,
-            key_norm: self.maybe_norm(spec.key_norm.as_ref())?,
             norm_scope: spec.norm_scope,
             temperature: spec.temperature,
             rope: self.rope(spec.rope.as_ref())?,
+        })
+    }
+
+    fn own_kv(&mut self, spec: &spec::OwnKv, head_dim: usize) -> Result<layer::OwnKv, Error> {
+        let unit = |eps| Norm {
+            kind: spec::NormKind::Rms,
+            eps,
+            weight: vec![1.0; head_dim],
+            bias: vec![0.0; head_dim],
+        };
+        Ok(layer::OwnKv {
+            key: self.linear(&spec.key)?,
+            value: self.linear(&spec.value)?,
+            key_norm: self.maybe_norm(spec.key_norm.as_ref())?,
+            value_norm: spec.value_norm_eps.map(unit),
         })
     }
 
@@ -308,6 +351,7 @@ impl<'a> Loader<'a> {
 
     fn experts(&mut self, spec: &ExpertsSpec) -> Result<Experts, Error> {
         let correction = spec.routing.correction.as_ref().map(|tensor| self.numbers(tensor)).transpose()?;
+        let expert_scale = spec.routing.expert_scale.as_ref().map(|tensor| self.numbers(tensor)).transpose()?;
         let shared = match &spec.shared {
             None => None,
             Some(SharedSpec { mlp, gate }) => match self.mlp(mlp)? {
@@ -320,7 +364,20 @@ impl<'a> Loader<'a> {
         };
         Ok(Experts {
             router: self.linear(&spec.router)?,
-            routing: Routing { spec: spec.routing.clone(), correction: correction.unwrap_or_default() },
+            routing: Routing {
+                spec: spec.routing.clone(),
+                correction: correction.unwrap_or_default(),
+                expert_scale: expert_scale.unwrap_or_default(),
+            },
+            apart: match &spec.apart {
+                Some(apart) => Some(layer::Apart {
+                    router: self.norm(&apart.router)?,
+                    before: self.norm(&apart.before)?,
+                    after: self.norm(&apart.after)?,
+                    shared_after: self.norm(&apart.shared_after)?,
+                }),
+                None => None,
+            },
             gate: self.stack(&spec.experts, |expert: &ExpertSpec| &expert.gate)?,
             up: self.stack(&spec.experts, |expert| &expert.up)?,
             down: self.stack(&spec.experts, |expert| &expert.down)?,

@@ -8,6 +8,7 @@ mod latent;
 mod layer;
 mod load;
 mod packing;
+mod per_layer;
 mod plan;
 mod recurrent;
 mod step;
@@ -21,6 +22,7 @@ pub(super) use self::packing::{Packing, weight_bytes};
 use self::{
     layer::{Layer, Linear, Norm},
     load::Loader,
+    per_layer::PerLayerTable,
     plan::{Scratch, Widths},
     step::Step,
 };
@@ -59,6 +61,7 @@ struct Model {
     positions: Option<Table>,
     token_types: Option<Table>,
     embedding_norm: Option<Norm>,
+    per_layer: Option<PerLayerTable>,
     layers: Vec<Layer>,
     final_norm: Option<Norm>,
     head: ModelHead,

@@ -4,8 +4,9 @@ use hub_kernels::{Activations, BLOCK, Cpu, KvBlock, KvKind, KvShape, Sequence, S
 
 use super::{
     CacheBlock, Layer, Step,
-    experts::ExpertsRoom,
+    experts::{ApartRoom, ExpertsRoom},
     latent::LatentRoom,
+    per_layer::Parts,
     layer::{Mixer, Mlp},
     recurrent::RecurrentRoom,
 };
@@ -39,6 +40,8 @@ pub(super) struct Scratch {
     pub(super) experts: ExpertsRoom,
     pub(super) recurrent: RecurrentRoom,
     pub(super) latent: LatentRoom,
+    pub(super) apart: ApartRoom,
+    pub(super) parts: Parts,
     pub(super) lists: Lists,
 }
 
@@ -74,12 +77,11 @@ impl Widths {
         Self {
             hidden,
             queries: most(|layer| match &layer.mixer {
-                // Gates lie where keys and values were, of which there may be fewer.
                 Mixer::Attention(attend) => attend.query.rows(),
                 _ => 0,
             }),
             keys: most(|layer| match &layer.mixer {
-                Mixer::Attention(attend) => attend.key.rows().max(attend.value.rows()),
+                Mixer::Attention(attend) => attend.kv.as_ref().map_or(0, |kv| kv.key.rows()),
                 _ => 0,
             }),
             mixed: most(|layer| layer.mixer.output().matrix.cols()),

@@ -9,7 +9,7 @@ use hub_kernels::{
 
 use super::{
     CacheBlock, Layer, Linear, Model, ModelHead, Norm,
-    layer::{Attend, Dense, Mixer, Mlp, Norms, maybe},
+    layer::{Attend, Dense, Mixer, Mlp, Norms, OwnKv, maybe},
     plan::{Lists, Scratch, emptied},
 };
 use crate::{
@@ -50,6 +50,8 @@ struct Cached<'a> {
 struct Pending<'a> {
     norms: &'a Norms,
     scale: f32,
+    /// What the sum is multiplied with.
+    then: f32,
 }
 
 impl Step<'_> {
@@ -64,6 +66,7 @@ impl Step<'_> {
         let rows = self.places.iter().map(|place| place.count).sum::<usize>();
         scratch.plan(rows, self.model.widths);
         self.enter(&mut scratch.x, &layers)?;
+        self.make_parts(scratch)?;
         self.rotate(&mut scratch.rotations);
         scratch.positions.clear();
         scratch
@@ -83,7 +86,8 @@ impl Step<'_> {
         let is_last = layers.end == self.spec.layers.len();
         let of_layer = |layer: usize| match &self.model.layers[layer].mixer {
             Mixer::Attention(_) | Mixer::Latent(_) => {
-                let (sequences, within) = self.sequences_of(layer, &sequences, own);
+                let keeper = self.spec.layers[layer].mixer.keeper(layer);
+                let (sequences, within) = self.sequences_of(keeper, &sequences, own);
                 Cached { sequences, streams: &[], within }
             }
             _ => {
@@ -126,6 +130,9 @@ impl Step<'_> {
                 if layer.is_parallel {
                     scratch.keep_inputs(wanted, self.cpu);
                 }
+                if let Some(table) = &self.model.per_layer {
+                    keep(&mut scratch.parts.all, table.projection.rows(), wanted);
+                }
                 rows = wanted.len();
                 if rows == 0 {
                     return None;
@@ -138,13 +145,54 @@ impl Step<'_> {
                 self.norm_for_mlp(scratch, layer, rows);
             }
             self.mlp(scratch, layer, rows);
-            pending = Some(Pending { norms: &layer.mlp_norms, scale: layer.residual_scale });
+            pending = Some(self.take_part(scratch, layer, index, rows));
             pass.give_way();
         }
         if layers.is_empty() {
             keep(&mut scratch.x, self.spec.hidden_size, wanted);
         }
         pending
+    }
+
+    /// Adds the layer's part of the second embedding, and returns what is left to be added.
+    fn take_part<'l>(
+        &self,
+        scratch: &mut Scratch,
+        layer: &'l Layer,
+        index: usize,
+        rows: usize,
+    ) -> Pending<'l> {
+        let pending = Pending { norms: &layer.mlp_norms, scale: layer.residual_scale, then: layer.output_scale };
+        let Some(per_layer) = &layer.per_layer else { return pending };
+        let pending = Pending { then: 1.0, ..pending };
+        self.norm_in(scratch, rows, Some(pending), None, Linear::forms([&per_layer.gate]));
+        let Scratch { y, inputs, inner, parts, .. } = scratch;
+        let y = &mut y[..rows * self.spec.hidden_size];
+        per_layer.run(inputs, index, (parts, self.spec.layers.len()), inner, y, self.cpu);
+        Pending { norms: &per_layer.norms, scale: 1.0, then: layer.output_scale }
+    }
+
+    /// Computes the parts of the second embedding.
+    fn make_parts(&self, scratch: &mut Scratch) -> Result<(), Error> {
+        let Some(table) = &self.model.per_layer else { return Ok(()) };
+        let Scratch { x, inputs, parts, .. } = scratch;
+        parts.tokens.clear();
+        let fail = |reason: String| Err(Error::Rows { reason });
+        for segment in self.segments {
+            match segment.input {
+                Input::Tokens(tokens) | Input::TypedTokens(tokens, _) => {
+                    parts.tokens.extend_from_slice(tokens);
+                }
+                Input::Hidden(_) => {
+                    return fail("this model's layers need the tokens, not hidden states alone".to_owned());
+                }
+            }
+        }
+        if let Some(token) = parts.tokens.iter().find(|token| **token as usize >= table.vocab_size) {
+            return fail(format!("token {token} is outside the second embedding of {}", table.vocab_size));
+        }
+        table.fill(x, inputs, parts, self.cpu);
+        Ok(())
     }
 
     /// Writes the rows before the first layer of the call.
@@ -229,8 +277,11 @@ impl Step<'_> {
         let (width, isa) = (self.spec.hidden_size, self.cpu.isa());
         let Scratch { x, y, inputs, .. } = scratch;
         inputs.fill_beside(forms, rows, width, self.cpu, &mut x[..rows * width], |row, x, out| {
-            if let Some(Pending { norms, scale }) = pending {
+            if let Some(Pending { norms, scale, then }) = pending {
                 norms.add(x, &y[row * width..(row + 1) * width], scale, out, isa);
+                if then != 1.0 {
+                    x.iter_mut().for_each(|number| *number *= then);
+                }
             }
             out.copy_from_slice(x);
             maybe(before, out, isa);
@@ -275,27 +326,35 @@ impl Step<'_> {
     /// Lets rows look at each other: up to the mean of the values.
     fn attend(&self, scratch: &mut Scratch, layer: &Attend, cached: Cached<'_>, rows: usize) {
         let (sequences, within) = (cached.sequences, cached.within);
-        let Attend { query, key, value, attention, .. } = layer;
+        let Attend { query, attention, .. } = layer;
         let Scratch { queries, keys, values, mixed, inputs, rotations, positions, attention: memory, .. } =
             scratch;
         let queries = &mut queries[..rows * query.rows()];
-        let keys = &mut keys[..rows * key.rows()];
-        let values = &mut values[..rows * value.rows()];
         let mixed = &mut mixed[..rows * query.rows()];
-        let products =
-            [query.product(inputs, queries), key.product(inputs, keys), value.product(inputs, values)];
-        multiply(&mut { products }, self.cpu);
+        let (dim, scope) = (attention.head_dim, layer.norm_scope);
         let rope = layer.rope.map(|rope| (&self.model.ropes[rope], &rotations[rope]));
-        let scope = layer.norm_scope;
-        self.prepare(queries, query.rows(), attention.head_dim, (layer.query_norm.as_ref(), scope), rope);
-        self.prepare(keys, key.rows(), attention.head_dim, (layer.key_norm.as_ref(), scope), rope);
+        match &layer.kv {
+            None => multiply(&mut [query.product(inputs, queries)], self.cpu),
+            Some(OwnKv { key, value, key_norm, value_norm }) => {
+                let keys = &mut keys[..rows * key.rows()];
+                let values = &mut values[..rows * value.rows()];
+                let products =
+                    [query.product(inputs, queries), key.product(inputs, keys), value.product(inputs, values)];
+                multiply(&mut { products }, self.cpu);
+                self.prepare(keys, key.rows(), dim, (key_norm.as_ref(), scope), rope);
+                if value_norm.is_some() {
+                    self.prepare(values, value.rows(), dim, (value_norm.as_ref(), NormScope::Head), None);
+                }
+                attention.write(keys, values, sequences, within, self.cpu);
+            }
+        }
+        self.prepare(queries, query.rows(), dim, (layer.query_norm.as_ref(), scope), rope);
         if let Some(temperature) = layer.temperature {
             self.cpu.each_chunk(queries, query.rows(), |row, queries| {
                 let factor = temperature.at(positions[row]);
                 queries.iter_mut().for_each(|query| *query *= factor);
             });
         }
-        attention.write(keys, values, sequences, within, self.cpu);
         attention.attend(queries, sequences, within, mixed, memory, self.cpu);
         if let Some(gates) = &layer.gate {
             // The queries have been read.
@@ -352,7 +411,7 @@ impl Step<'_> {
 
     /// Makes the inputs of the MLP out of what the mixer returned.
     fn norm_for_mlp(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
-        let pending = Pending { norms: &layer.mixer_norms, scale: layer.residual_scale };
+        let pending = Pending { norms: &layer.mixer_norms, scale: layer.residual_scale, then: 1.0 };
         self.norm_in(scratch, rows, Some(pending), layer.mlp_norms.before.as_ref(), layer.mlp.inputs());
     }
 
@@ -369,7 +428,7 @@ impl Step<'_> {
 
     /// Runs the MLP.
     fn mlp(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
-        let Scratch { y, gate, up, inputs, inner, experts: room, .. } = scratch;
+        let Scratch { x, y, gate, up, inputs, inner, experts: room, apart: apart_room, .. } = scratch;
         let hidden = self.spec.hidden_size;
         let y = &mut y[..rows * hidden];
         let experts = match &layer.mlp {
@@ -390,7 +449,10 @@ impl Step<'_> {
                 }
             }
         }
-        experts.add(inputs, y, room, self.cpu);
+        match &experts.apart {
+            Some(norms) => experts.add_apart(norms, x, y, (apart_room, room), self.cpu),
+            None => experts.add(inputs, inputs, y, room, self.cpu),
+        }
     }
 
     /// Runs one MLP.
