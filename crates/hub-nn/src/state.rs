@@ -145,7 +145,8 @@ impl Group {
         if !spec.keeps_state() {
             return groups;
         }
-        let owners = spec.layers.iter().enumerate().filter(|(layer, spec)| spec.mixer.keeper(*layer) == *layer);
+        let owners =
+            spec.layers.iter().enumerate().filter(|(layer, spec)| spec.mixer.keeper(*layer) == *layer);
         for (layer, kept) in owners.map(|(layer, spec)| (layer, Kept::by(&spec.mixer))) {
             match groups.iter_mut().find(|group| group.kept == kept) {
                 Some(group) => group.layers.push(layer),

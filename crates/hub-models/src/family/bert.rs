@@ -1,8 +1,8 @@
 //! BERT and what keeps its shape: MiniLM, the cross-encoders over it; and the GGUF files of every encoder of this kind.
 
 use hub_nn::spec::{
-    Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LearnedPositions, LinearSpec, Mask, Mixer,
-    Mlp, ModelSpec, NormKind, NormScope, NormSpec, OwnKv, SublayerNorms, TensorRef,
+    Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LearnedPositions, LinearSpec, Mask,
+    Mixer, Mlp, ModelSpec, NormKind, NormScope, NormSpec, OwnKv, SublayerNorms, TensorRef,
 };
 
 use super::{

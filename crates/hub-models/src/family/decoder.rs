@@ -1,8 +1,9 @@
 //! What decoders have in common: attention and a gated MLP, each on a residual, under a head over the vocabulary.
 
 use hub_nn::spec::{
-    Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
-    NormKind, NormScope, NormSpec, OwnKv, QueryTemperature, RopeSpec, Rows, SublayerNorms, TensorRef,
+    Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp,
+    ModelSpec, NormKind, NormScope, NormSpec, OwnKv, QueryTemperature, RopeSpec, Rows, SublayerNorms,
+    TensorRef,
 };
 
 use super::{
@@ -151,8 +152,8 @@ impl Sizes {
         let kv_heads = keys.layered("attention.head_count_kv", layers)?;
         let kv_heads = kv_heads.and_then(|heads| heads.into_iter().max()).unwrap_or(heads);
         // Where all layers have experts there may be no other width.
-        let inner = match keys.maybe_size("feed_forward_length")? {
-            Some(inner) => Some(inner),
+        let inner = match keys.layered("feed_forward_length", layers)? {
+            Some(inner) => inner.into_iter().max(),
             None => keys.maybe_size("expert_feed_forward_length")?,
         };
         let inner = inner.ok_or_else(|| keys.missing("feed_forward_length"))?;

@@ -41,6 +41,8 @@ pub(super) enum ExpertNames {
     Deepseek,
     /// As Qwen3.5 has them: a tensor for gate and up of all experts, and one for down.
     Fused,
+    /// As `Fused`, beside the MLP: `layers.0.experts` and `layers.0.router.proj`.
+    Gemma,
     /// As Mixtral names those: `block_sparse_moe.experts.7.w3`.
     Mixtral,
     /// As Granite has them: a tensor for gate and up of all experts, and one for down.
@@ -52,6 +54,8 @@ pub(super) enum ExpertNames {
     },
     /// llama.cpp: a tensor for the matrices of all experts.
     Gguf,
+    /// llama.cpp, with gate and up of all experts in one tensor.
+    GgufFused,
 }
 
 /// A matrix of an expert.
@@ -69,7 +73,8 @@ impl ExpertNames {
                 format!("model.layers.{layer}.mlp")
             }
             Self::Mixtral | Self::Granite => format!("model.layers.{layer}.block_sparse_moe"),
-            Self::Gguf => format!("blk.{layer}"),
+            Self::Gemma => format!("model.layers.{layer}"),
+            Self::Gguf | Self::GgufFused => format!("blk.{layer}"),
         }
     }
 
@@ -85,9 +90,10 @@ impl ExpertNames {
             Self::Mixtral => {
                 TensorRef::new(format!("{folder}.experts.{expert}.{}.weight", choose(["w1", "w3", "w2"])))
             }
-            Self::Granite | Self::Fused => {
+            Self::Granite | Self::Fused | Self::Gemma | Self::GgufFused => {
                 let (both, down) = match self {
-                    Self::Fused => ("experts.gate_up_proj", "experts.down_proj"),
+                    Self::GgufFused => ("ffn_gate_up_exps.weight", "ffn_down_exps.weight"),
+                    Self::Fused | Self::Gemma => ("experts.gate_up_proj", "experts.down_proj"),
                     _ => ("input_linear.weight", "output_linear.weight"),
                 };
                 let (name, each, at) = match matrix {
@@ -124,7 +130,8 @@ impl ExpertNames {
     /// Returns the name of a part of the router: `kind` is `weight` or `bias`.
     fn router(self, layer: usize, kind: &str) -> String {
         let name = match self {
-            Self::Gguf => "ffn_gate_inp",
+            Self::Gguf | Self::GgufFused => "ffn_gate_inp",
+            Self::Gemma => "router.proj",
             Self::Granite => "router.layer",
             Self::Each | Self::Deepseek | Self::Fused | Self::Mixtral => "gate",
             Self::GptOss { .. } => "router",
@@ -248,6 +255,7 @@ impl Mixture {
                 groups: self.groups,
                 is_normalized: self.is_normalized,
                 scale: self.scale,
+                score_scale: 1.0,
                 expert_scale: None,
             },
             experts: (0..count).map(expert).collect(),

@@ -13,6 +13,7 @@ mod exaone4;
 mod experts;
 mod gemma2;
 mod gemma3;
+mod gemma4;
 mod glm4;
 mod gpt_oss;
 mod granite;
@@ -63,6 +64,7 @@ static FAMILIES: &[&FamilySpec] = &[
     &exaone4::SPEC,
     &gemma2::SPEC,
     &gemma3::SPEC,
+    &gemma4::SPEC,
     &glm4::SPEC,
     &gpt_oss::SPEC,
     &granite::SPEC,

@@ -100,13 +100,32 @@ pub(super) fn from_parameters(
             high_freq_factor: parameters.number("high_freq_factor")?,
             original_tokens: original,
         }),
+        "proportional" => {
+            let share = rope.dims as f32 / shape.head_dim as f32;
+            let proportional = proportional(base, shape.head_dim, share);
+            rope.dims = proportional.dims;
+            proportional.scaling
+        }
         _ => {
             let key = if name.is_some() { "rope_type" } else { "type" };
-            return Err(parameters.unsupported(key, "default, linear, dynamic, yarn, llama3 or longrope"));
+            return Err(parameters
+                .unsupported(key, "default, linear, dynamic, yarn, llama3, longrope or proportional"));
         }
     };
     parameters.finish()?;
     Ok(rope)
+}
+
+/// Returns a rotation of a head's fastest pairs, by the angles they have where all turn (Gemma 4).
+pub(super) fn proportional(base: f32, head_dim: usize, share: f32) -> RopeSpec {
+    let (pairs, turned) = (head_dim / 2, (head_dim as f32 * share) as usize / 2);
+    // As llama.cpp writes that a pair stays.
+    let divisor = |pair: usize| if pair < turned { 1.0 } else { 1e30 };
+    let scaling = match turned < pairs {
+        true => RopeScaling::Factors(Factors::Values((0..pairs).map(divisor).collect())),
+        false => RopeScaling::None,
+    };
+    RopeSpec { base, dims: 2 * pairs, pairing: Pairing::Halves, scaling }
 }
 
 /// Returns the longest sequence a rotation was made for, where files name the context before it was stretched.

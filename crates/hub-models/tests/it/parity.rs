@@ -72,6 +72,8 @@ const DECODERS: &[&str] = &[
     "deepseek-v2-groups",
     "deepseek-v3",
     "glm4-flash",
+    "gemma4",
+    "gemma4-moe",
     "granite-hybrid",
     "granite-hybrid-dense",
     "granite-hybrid-rope",
@@ -101,6 +103,8 @@ const VARIED: &[&str] = &[
     "qwen3.5",
     "granite-hybrid",
     "deepseek-v2",
+    "gemma4",
+    "gemma4-moe",
 ];
 
 /// The executors that every model runs on; caches in `f32`, since the reference has no other.

@@ -35,7 +35,8 @@ impl Routing {
     ///
     /// Of equals the first is chosen. Scores that are not numbers choose some experts, with weights that are none.
     pub(super) fn choose(&self, scores: &mut [f32], room: &mut RoutingRoom, out: &mut [Chosen]) {
-        let RoutingSpec { scoring, groups, is_normalized, scale, .. } = &self.spec;
+        let RoutingSpec { score_scale, scoring, groups, is_normalized, scale, .. } = &self.spec;
+        scores.iter_mut().for_each(|score| *score *= score_scale);
         match scoring {
             Scoring::Softmax => softmax(scores),
             Scoring::Sigmoid => scores.iter_mut().for_each(|score| *score = 1.0 / (1.0 + (-*score).exp())),
@@ -123,7 +124,16 @@ mod tests {
     }
 
     fn spec(chosen: usize, scoring: Scoring) -> RoutingSpec {
-        RoutingSpec { chosen, scoring, correction: None, groups: None, is_normalized: false, scale: 1.0, expert_scale: None }
+        RoutingSpec {
+            chosen,
+            score_scale: 1.0,
+            scoring,
+            correction: None,
+            groups: None,
+            is_normalized: false,
+            scale: 1.0,
+            expert_scale: None,
+        }
     }
 
     #[test]

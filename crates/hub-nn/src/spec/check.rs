@@ -4,8 +4,8 @@ use hub_base::ErrorKind;
 
 use super::{
     Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Gating, GroupsSpec, Head,
-    LatentSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec, PerLayerEmbedding, QueryTemperature, RecurrentSpec,
-    RopeSpec, RoutingSpec, Rule, SharedSpec, ShortConvSpec,
+    LatentSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec, PerLayerEmbedding, QueryTemperature,
+    RecurrentSpec, RopeSpec, RoutingSpec, Rule, SharedSpec, ShortConvSpec,
 };
 
 /// The most layers, and the largest width, a specification may have.
@@ -106,7 +106,8 @@ impl ModelSpec {
                 )
             })?;
         }
-        if let Some(PerLayerEmbedding { width: part, vocab_size, projection, .. }) = &self.embedding.per_layer {
+        if let Some(PerLayerEmbedding { width: part, vocab_size, projection, .. }) = &self.embedding.per_layer
+        {
             rule("the second embedding has a width", sane(&[*part, *vocab_size]), || format!("{part}"))?;
             width("second embedding", projection, self.hidden_size, part.saturating_mul(layers))?;
         }
@@ -238,7 +239,8 @@ impl ExpertsSpec {
             });
             rule("experts have the same parts", is_alike, numbers)?;
         }
-        let has_both = self.apart.is_none() || self.shared.as_ref().is_some_and(|shared| shared.gate.is_none());
+        let has_both =
+            self.apart.is_none() || self.shared.as_ref().is_some_and(|shared| shared.gate.is_none());
         rule("experts with norms of their own stand beside an MLP", has_both, numbers)?;
         let Some(SharedSpec { mlp, gate }) = &self.shared else { return Ok(()) };
         let is_plain = !matches!(**mlp, Mlp::Experts(_));

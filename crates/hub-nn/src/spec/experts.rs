@@ -49,6 +49,8 @@ pub struct ExpertSpec {
 pub struct RoutingSpec {
     /// How many experts a row goes through.
     pub chosen: usize,
+    /// What scores are multiplied with first.
+    pub score_scale: f32,
     /// What a score means.
     pub scoring: Scoring,
     /// `[experts]`: added where experts are chosen, and left out of how much they count.

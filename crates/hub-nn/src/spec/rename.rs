@@ -1,9 +1,9 @@
 //! Changing where a specification's tensors lie.
 
 use super::{
-    AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Factors, Head, KvSpec, LatentSpec, LayerSpec, LinearSpec,
-    Mixer, Mlp, ModelSpec, NormSpec, OwnKv, RecurrentSpec, RopeScaling, RopeSpec, Rule, SharedSpec, ShortConvSpec,
-    TensorRef,
+    AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Factors, Head, KvSpec, LatentSpec, LayerSpec,
+    LinearSpec, Mixer, Mlp, ModelSpec, NormSpec, OwnKv, RecurrentSpec, RopeScaling, RopeSpec, Rule,
+    SharedSpec, ShortConvSpec, TensorRef,
 };
 
 /// What is done to each tensor.

@@ -5,8 +5,9 @@ use hub_nn::{
     Device, Error, Priority,
     executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
     spec::{
-        Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
-        NormKind, NormScope, NormSpec, OwnKv, Pairing, RopeScaling, RopeSpec, SublayerNorms, TensorRef,
+        Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp,
+        ModelSpec, NormKind, NormScope, NormSpec, OwnKv, Pairing, RopeScaling, RopeSpec, SublayerNorms,
+        TensorRef,
     },
     state::{BLOCK_TOKENS, SequenceState},
     weights::Weights,

@@ -63,7 +63,8 @@ impl Experts {
             let found = {
                 let own = x.index_select(&ids, 0)?;
                 expert.forward(&own, &own)?
-            }.broadcast_mul(&weights)?;
+            }
+            .broadcast_mul(&weights)?;
             out = out.index_add(&ids, &found, 0)?;
         }
         Ok(out)

@@ -20,8 +20,8 @@ use crate::{
     executor::{rope::Ropes, routing::Routing},
     spec::{
         self, AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Head, KeyForm, LatentSpec, LayerSpec,
-        LinearSpec, ModelSpec, NormSpec, RateForm, RecurrentSpec, RopeSpec, SharedSpec, TensorRef, TensorUse,
-        PerLayerEmbedding, PerLayerSpec,
+        LinearSpec, ModelSpec, NormSpec, PerLayerEmbedding, PerLayerSpec, RateForm, RecurrentSpec, RopeSpec,
+        SharedSpec, TensorRef, TensorUse,
     },
     weights::{RawTensor, TensorInfo, WeightKind, Weights},
 };
@@ -273,7 +273,8 @@ impl<'a> Loader<'a> {
             }
             None => None,
         };
-        let expert_scale = spec.routing.expert_scale.as_ref().map(|tensor| self.vector(tensor)).transpose()?;
+        let expert_scale =
+            spec.routing.expert_scale.as_ref().map(|tensor| self.vector(tensor)).transpose()?;
         let routing = Routing {
             spec: spec.routing.clone(),
             correction: correction.unwrap_or_default(),

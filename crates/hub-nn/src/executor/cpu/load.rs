@@ -23,8 +23,8 @@ use crate::{
     executor::{rope::Ropes, routing::Routing},
     spec::{
         self, Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Head, KeyForm,
-        KeyOrder, LatentSpec, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, PerLayerEmbedding, PerLayerSpec, RateForm, RecurrentSpec,
-        RopeSpec, Rule, SharedSpec, TensorRef,
+        KeyOrder, LatentSpec, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, PerLayerEmbedding,
+        PerLayerSpec, RateForm, RecurrentSpec, RopeSpec, Rule, SharedSpec, TensorRef,
     },
     weights::{PackedFile, PackedPlace, RawTensor, Stamp, Weights},
 };
@@ -351,7 +351,8 @@ impl<'a> Loader<'a> {
 
     fn experts(&mut self, spec: &ExpertsSpec) -> Result<Experts, Error> {
         let correction = spec.routing.correction.as_ref().map(|tensor| self.numbers(tensor)).transpose()?;
-        let expert_scale = spec.routing.expert_scale.as_ref().map(|tensor| self.numbers(tensor)).transpose()?;
+        let expert_scale =
+            spec.routing.expert_scale.as_ref().map(|tensor| self.numbers(tensor)).transpose()?;
         let shared = match &spec.shared {
             None => None,
             Some(SharedSpec { mlp, gate }) => match self.mlp(mlp)? {

@@ -55,7 +55,8 @@ impl PerLayerTable {
         let looked_up = &*looked_up;
         cpu.each_chunk(all, width, |row, all| {
             let looked_up = &looked_up[row * width..(row + 1) * width];
-            for (part, looked_up) in all.chunks_exact_mut(self.width).zip(looked_up.chunks_exact(self.width)) {
+            for (part, looked_up) in all.chunks_exact_mut(self.width).zip(looked_up.chunks_exact(self.width))
+            {
                 part.iter_mut().for_each(|number| *number *= self.projection_scale);
                 self.norm.apply(part, cpu.isa());
                 for (number, looked_up) in part.iter_mut().zip(looked_up) {

@@ -6,8 +6,8 @@ use super::{
     CacheBlock, Layer, Step,
     experts::{ApartRoom, ExpertsRoom},
     latent::LatentRoom,
-    per_layer::Parts,
     layer::{Mixer, Mlp},
+    per_layer::Parts,
     recurrent::RecurrentRoom,
 };
 use crate::{

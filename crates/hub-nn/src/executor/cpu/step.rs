@@ -162,7 +162,8 @@ impl Step<'_> {
         index: usize,
         rows: usize,
     ) -> Pending<'l> {
-        let pending = Pending { norms: &layer.mlp_norms, scale: layer.residual_scale, then: layer.output_scale };
+        let pending =
+            Pending { norms: &layer.mlp_norms, scale: layer.residual_scale, then: layer.output_scale };
         let Some(per_layer) = &layer.per_layer else { return pending };
         let pending = Pending { then: 1.0, ..pending };
         self.norm_in(scratch, rows, Some(pending), None, Linear::forms([&per_layer.gate]));
@@ -338,8 +339,11 @@ impl Step<'_> {
             Some(OwnKv { key, value, key_norm, value_norm }) => {
                 let keys = &mut keys[..rows * key.rows()];
                 let values = &mut values[..rows * value.rows()];
-                let products =
-                    [query.product(inputs, queries), key.product(inputs, keys), value.product(inputs, values)];
+                let products = [
+                    query.product(inputs, queries),
+                    key.product(inputs, keys),
+                    value.product(inputs, values),
+                ];
                 multiply(&mut { products }, self.cpu);
                 self.prepare(keys, key.rows(), dim, (key_norm.as_ref(), scope), rope);
                 if value_norm.is_some() {
