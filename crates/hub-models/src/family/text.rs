@@ -15,6 +15,8 @@ const HEADS: &[&str] = &["language_model.lm_head.", "model.language_model.lm_hea
 const OTHERS: &[&str] = &[
     "audio_tower.",
     "model.audio_tower.",
+    "model.embed_audio.",
+    "model.embed_vision.",
     "model.multi_modal_projector.",
     "model.vision_tower.",
     "model.visual.",

@@ -74,6 +74,8 @@ const DECODERS: &[&str] = &[
     "glm4-flash",
     "gemma4",
     "gemma4-moe",
+    "gemma4-vision",
+    "qwen3.5-vision",
     "granite-hybrid",
     "granite-hybrid-dense",
     "granite-hybrid-rope",
