@@ -2,6 +2,8 @@
 
 use hub_nn::spec::{Activation, ModelSpec, Pairing, RopeScaling};
 
+use hub_nn::weights::WeightKind;
+
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Biases, Decoder, Sizes, windowed_layers},
@@ -44,7 +46,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     // What transformers writes beside the list, for other programs.
     keys.skip("experts_per_token");
     keys.skip("initial_context_length");
-    let is_packed = files.has("model.layers.0.mlp.experts.gate_up_proj_blocks");
+    let is_packed = files.kind("model.layers.0.mlp.experts.gate_up_proj") == Some(WeightKind::MXFP4);
     let all =
         (experts::count(keys, "num_local_experts", layers)?, keys.size("num_experts_per_tok")?, sizes.inner);
     let activation =

@@ -93,6 +93,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "is_llama_config",
     "model_type",
     "name_or_path",
+    "quantization_config",
     "torch_dtype",
     "transformers.js_config",
     "transformers_version",

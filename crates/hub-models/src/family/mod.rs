@@ -48,7 +48,7 @@ mod tests;
 
 use hub_nn::{
     spec::{LeftOut, ModelSpec},
-    weights::{Format, Weights},
+    weights::{Format, WeightKind, Weights},
 };
 use serde_json::{Map, Value};
 
@@ -130,6 +130,11 @@ impl Files<'_> {
         self.weights.info(&self.layout.name(name)).is_some()
     }
 
+    /// Returns how the numbers of a tensor are stored.
+    fn kind(&self, name: &str) -> Option<WeightKind> {
+        self.weights.info(&self.layout.name(name)).map(|info| info.kind)
+    }
+
     /// Returns the first number of a tensor's shape.
     fn rows(&self, name: &str) -> Option<usize> {
         self.weights.info(&self.layout.name(name))?.shape.first().copied()
@@ -162,12 +167,14 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
     let half = text::half(config, weights);
     let (config, layout) =
         half.as_ref().map_or((config, Layout::PLAIN), |(config, layout)| (config, *layout));
-    if let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null()) {
+    if let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null())
+        && quantization["quant_method"].as_str() != Some("mxfp4")
+    {
         let method = quantization["quant_method"].as_str().unwrap_or("unnamed");
         return Err(FamilyError::Unsupported {
             key: "quantization_config".to_owned(),
             value: method.to_owned(),
-            supported: "a folder with f32, f16 or bf16 weights, or a GGUF file,".to_owned(),
+            supported: "a folder with f32, f16, bf16 or MXFP4 weights, or a GGUF file,".to_owned(),
         });
     }
     let (family, architecture) = family_of(config, missing)?;

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod encoders;
+mod folders;
 mod gguf;
 mod packed;
 mod parity;

@@ -5,6 +5,7 @@
 //! running model is an error of that read, not a fault of the process.
 
 mod apart;
+mod assembled;
 mod error;
 mod folder;
 mod gguf;
@@ -138,8 +139,13 @@ impl Weights {
     /// [`Error::Missing`] if there is no such tensor, [`Error::Read`] if its file cannot be read any more.
     pub fn read(&self, name: &str) -> Result<RawTensor, Error> {
         let info = self.find(name)?;
+        let shape = info.shape.clone();
+        if info.assembly.is_some() {
+            let rows = self.read_rows(name, 0..info.rows())?;
+            return Ok(RawTensor { shape, ..rows });
+        }
         let bytes = self.source(info)?.read(info.offset, info.len)?;
-        Ok(RawTensor { shape: info.shape.clone(), kind: info.kind, bytes })
+        Ok(RawTensor { shape, kind: info.kind, bytes })
     }
 
     /// Reads some rows of a tensor, rows being steps along its first axis, and nothing else of it.
@@ -162,6 +168,11 @@ impl Weights {
         };
         // The parser has checked that all rows together take `len` bytes; a tensor without rows was refused above.
         let row = info.len / info.rows().max(1);
+        if let Some(assembly) = &info.assembly {
+            let mut bytes = vec![0; rows.len() * row];
+            assembly.rows(self, rows, &mut bytes)?;
+            return Ok(RawTensor { shape, kind: info.kind, bytes });
+        }
         let bytes = self.source(info)?.read(info.offset + (rows.start * row) as u64, rows.len() * row)?;
         Ok(RawTensor { shape, kind: info.kind, bytes })
     }
@@ -176,7 +187,10 @@ impl Weights {
         if rows.start > rows.end || rows.end > info.rows() || out.len() != rows.len() * row {
             return Err(Error::Rows { name: name.to_owned(), rows: info.rows(), asked: rows });
         }
-        self.read_bytes(info, rows.start * row, out)
+        match &info.assembly {
+            Some(assembly) => assembly.rows(self, rows, out),
+            None => self.read_bytes(info, rows.start * row, out),
+        }
     }
 
     /// Fills `out` with the bytes of a tensor from `start` on.
@@ -204,7 +218,7 @@ impl Weights {
         if start.get(8) == Some(&b'{') {
             let name = source.name().to_owned();
             let tensors = safetensors::read_head(&source, 0)?;
-            return Ok(Self::from_safetensors(name, vec![source], tensors));
+            return Self::from_safetensors(name, vec![source], tensors);
         }
         match path.file_name().and_then(|name| name.to_str()) {
             Some(name) if folder::is_pickle(name) => Err(Error::Pickle { path: path.to_owned() }),
@@ -238,12 +252,17 @@ impl Weights {
         if let Some((name, file)) = shards.files.iter().find(|(name, _)| !tensors.contains_key(*name)) {
             return Err(corrupt(format!("it says that {file} holds tensor `{name}`, which it does not")));
         }
-        Ok(Self::from_safetensors(folder.display().to_string(), sources, tensors))
+        Self::from_safetensors(folder.display().to_string(), sources, tensors)
     }
 
-    fn from_safetensors(name: String, sources: Vec<Source>, tensors: IndexMap<String, TensorInfo>) -> Self {
+    fn from_safetensors(
+        name: String,
+        sources: Vec<Source>,
+        mut tensors: IndexMap<String, TensorInfo>,
+    ) -> Result<Self, Error> {
+        assembled::assemble(&name, &mut tensors)?;
         let format = Format::Safetensors;
-        Self::from(Opened { format, name, sources, tensors, metadata: Metadata::default() })
+        Ok(Self::from(Opened { format, name, sources, tensors, metadata: Metadata::default() }))
     }
 
     fn from_gguf(source: Source) -> Result<Self, Error> {

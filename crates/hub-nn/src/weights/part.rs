@@ -91,6 +91,7 @@ impl Weights {
             at += out.len();
             match part.axis {
                 Axis::Rows => self.read_rows_into(&part.name, run, out)?,
+                Axis::Numbers | Axis::Columns if info.assembly.is_some() => return Err(refused(part, info)),
                 Axis::Numbers => self.read_bytes(info, run.start * row_bytes, out)?,
                 Axis::Columns => self.read_columns(info, run, row_bytes, out)?,
             }

@@ -65,7 +65,7 @@ impl Data<'_> {
                 format!("tensor `{name}` takes {len} bytes and is said to lie from {begin} to {end}");
             return Err(self.source.corrupt(reason));
         }
-        Ok(TensorInfo { shape, kind, source: self.index, offset: self.start + begin, len })
+        Ok(TensorInfo { shape, kind, source: self.index, offset: self.start + begin, len, assembly: None })
     }
 }
 

@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use candle_core::{
     Device, Tensor,
@@ -7,10 +7,10 @@ use candle_core::{
 
 use hub_kernels::Packed;
 
-use super::{Error, WeightKind, kind::elements_of};
+use super::{Error, WeightKind, assembled::Assembly, kind::elements_of};
 
 /// Where a tensor lies and what it is; its numbers are still in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TensorInfo {
     /// The lengths of its axes, the slowest first: a linear layer is `[out, in]`, as in PyTorch.
@@ -22,7 +22,19 @@ pub struct TensorInfo {
     /// Where in that source it starts; the parser has checked that it ends there, too.
     pub(super) offset: u64,
     pub(super) len: usize,
+    /// How its rows are made of other tensors, where it is not stored itself.
+    pub(super) assembly: Option<Arc<dyn Assembly>>,
 }
+
+/// Assembled tensors are the same if what they look like is.
+impl PartialEq for TensorInfo {
+    fn eq(&self, other: &Self) -> bool {
+        let place = |info: &Self| (info.source, info.offset, info.len, info.assembly.is_some());
+        (&self.shape, self.kind, place(self)) == (&other.shape, other.kind, place(other))
+    }
+}
+
+impl Eq for TensorInfo {}
 
 impl TensorInfo {
     /// Returns how many bytes the tensor takes in the file.

@@ -214,7 +214,7 @@ impl Described {
         let start = data.checked_add(offset);
         let end = start.and_then(|start| start.checked_add(len as u64)).filter(|&end| end <= source.len());
         match (start, end) {
-            (Some(offset), Some(_)) => Ok(TensorInfo { shape, kind, source: index, offset, len }),
+            (Some(offset), Some(_)) => Ok(TensorInfo { shape, kind, source: index, offset, len, assembly: None }),
             _ => Err(source.corrupt(format!(
                 "tensor `{name}` takes {len} bytes from {offset} on, past the end of the file; it is cut short"
             ))),
