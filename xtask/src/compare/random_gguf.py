@@ -21,6 +21,12 @@ SHAPES = {
     | {"arch": "qwen3moe", "pre": "qwen2", "layers": 4, "hidden": 2048, "mlp": 6144, "heads": 32, "kv_heads": 4}
     | {"head_dim": 128, "vocab": 151936, "rope_base": 1e6, "context": 40960, "eps": 1e-6}
     | {"experts": 128, "chosen": 8, "expert_mlp": 768},
+    # Eight of the 40 layers of Qwen3.5 35B-A3B: three gated delta nets to an attention, with fewer of the experts.
+    "qwen3.5-a3b-8-layers": COMMON
+    | {"arch": "qwen35moe", "pre": "qwen2", "layers": 8, "hidden": 2048, "mlp": 512, "heads": 16, "kv_heads": 2}
+    | {"head_dim": 256, "rotated": 64, "vocab": 151936, "rope_base": 1e7, "context": 40960, "eps": 1e-6}
+    | {"experts": 64, "chosen": 8, "expert_mlp": 512, "shared_mlp": 512, "interval": 4}
+    | {"net_heads": 32, "net_keys": 16, "net_dim": 128, "net_kernel": 4},
 }
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 
@@ -41,7 +47,7 @@ def write_metadata(writer, shape):
     writer.add_head_count_kv(shape["kv_heads"])
     writer.add_key_length(shape["head_dim"])
     writer.add_value_length(shape["head_dim"])
-    writer.add_rope_dimension_count(shape["head_dim"])
+    writer.add_rope_dimension_count(shape.get("rotated", shape["head_dim"]))
     writer.add_rope_freq_base(shape["rope_base"])
     writer.add_layer_norm_rms_eps(shape["eps"])
     writer.add_vocab_size(shape["vocab"])
@@ -49,6 +55,15 @@ def write_metadata(writer, shape):
         writer.add_expert_count(shape["experts"])
         writer.add_expert_used_count(shape["chosen"])
         writer.add_expert_feed_forward_length(shape["expert_mlp"])
+    if "net_heads" in shape:
+        writer.add_expert_shared_feed_forward_length(shape["shared_mlp"])
+        writer.add_full_attention_interval(shape["interval"])
+        writer.add_rope_dimension_sections([11, 11, 10, 0])
+        writer.add_ssm_conv_kernel(shape["net_kernel"])
+        writer.add_ssm_state_size(shape["net_dim"])
+        writer.add_ssm_group_count(shape["net_keys"])
+        writer.add_ssm_time_step_rank(shape["net_heads"])
+        writer.add_ssm_inner_size(shape["net_heads"] * shape["net_dim"])
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
 
 
@@ -82,11 +97,43 @@ def write_tensors(writer, shape):
     def ones(name, count):
         writer.add_tensor(f"{name}.weight", np.ones(count, dtype=np.float32))
 
+    def numbers(name, values):
+        writer.add_tensor(name, np.asarray(values, dtype=np.float32))
+
+    def hybrid_layer(block, layer):
+        ones(f"{block}.post_attention_norm", hidden)
+        if (layer + 1) % shape["interval"] == 0:
+            for name, rows in [("q", 2 * queries), ("k", keys), ("v", keys)]:
+                matrix(f"{block}.attn_{name}", rows, hidden)
+            matrix(f"{block}.attn_output", hidden, queries)
+            ones(f"{block}.attn_q_norm", shape["head_dim"])
+            ones(f"{block}.attn_k_norm", shape["head_dim"])
+        else:
+            heads, dim = shape["net_heads"], shape["net_dim"]
+            inner, channels = heads * dim, (heads + 2 * shape["net_keys"]) * dim
+            matrix(f"{block}.attn_qkv", channels, hidden)
+            matrix(f"{block}.attn_gate", inner, hidden)
+            numbers(f"{block}.ssm_conv1d.weight", rng.standard_normal((channels, shape["net_kernel"])) * 0.2)
+            numbers(f"{block}.ssm_dt.bias", np.ones(heads))
+            numbers(f"{block}.ssm_a", -np.linspace(0.01, 1, heads))
+            ones(f"{block}.ssm_norm", dim)
+            matrix(f"{block}.ssm_beta", heads, hidden)
+            matrix(f"{block}.ssm_alpha", heads, hidden)
+            matrix(f"{block}.ssm_out", hidden, inner)
+        matrix(f"{block}.ffn_gate_inp", shape["experts"], hidden)
+        numbers(f"{block}.ffn_gate_inp_shexp.weight", rng.standard_normal((1, hidden)) * 0.02)
+        for suffix, width, write in [("exps", shape["expert_mlp"], stack), ("shexp", shape["shared_mlp"], matrix)]:
+            for name, rows, cols in [("gate", width, hidden), ("up", width, hidden), ("down", hidden, width)]:
+                write(f"{block}.ffn_{name}_{suffix}", rows, cols)
+
     matrix("token_embd", shape["vocab"], hidden)
     ones("output_norm", hidden)
     for layer in range(shape["layers"]):
         block = f"blk.{layer}"
         ones(f"{block}.attn_norm", hidden)
+        if "net_heads" in shape:
+            hybrid_layer(block, layer)
+            continue
         ones(f"{block}.ffn_norm", hidden)
         for name, rows in [("q", queries), ("k", keys), ("v", keys)]:
             matrix(f"{block}.attn_{name}", rows, hidden)

@@ -244,7 +244,7 @@ impl Mixture {
                 down: linear(names.shared(layer, Matrix::Down, hidden), inner, hidden),
                 activation,
             }),
-            gate: is_gated.then(|| named(names.shared_gate(layer), hidden, 1)),
+            gate: is_gated.then(|| linear(TensorRef::whole(names.shared_gate(layer)), hidden, 1)),
         });
         Some(Mlp::Experts(Box::new(ExpertsSpec {
             router,

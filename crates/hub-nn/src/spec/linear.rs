@@ -68,6 +68,9 @@ impl<'a> TensorUse<'a> {
         let (found, has_width) = match (self.tensor.axis, shape, self.width) {
             (Axis::Rows, &[len], None) => (len, true),
             (Axis::Numbers, shape, None) => (shape.iter().copied().fold(1, usize::saturating_mul), true),
+            (Axis::Whole, shape, Some(wanted)) => {
+                (1, shape.iter().copied().fold(1, usize::saturating_mul) == wanted)
+            }
             (Axis::Rows, &[rows, width], Some(wanted)) => (rows, width == wanted),
             (Axis::Rows, &[count, rows, width], Some(wanted)) => {
                 (count.saturating_mul(rows), width == wanted)
@@ -90,6 +93,7 @@ impl<'a> TensorUse<'a> {
         let numbers = shape.iter().fold(1, |numbers: u64, dim| numbers.saturating_mul(*dim as u64));
         let all = match (self.tensor.axis, shape) {
             (Axis::Numbers, _) => numbers as usize,
+            (Axis::Whole, _) => 1,
             (Axis::Columns, [rest @ .., _, outputs]) => {
                 rest.iter().fold(*outputs, |all, dim| all.saturating_mul(*dim))
             }

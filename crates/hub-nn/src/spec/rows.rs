@@ -24,6 +24,8 @@ pub enum Axis {
     Columns,
     /// A single number, whatever the shape.
     Numbers,
+    /// The whole tensor: a matrix with one row, which some files hold as a vector.
+    Whole,
 }
 
 /// Some rows: `count` runs of `len` after another, each `step` rows after the one before.
@@ -53,6 +55,11 @@ impl TensorRef {
     /// Names columns of a tensor, which become rows.
     pub fn columns(name: impl Into<String>, columns: impl Into<Rows>) -> Self {
         Self { axis: Axis::Columns, ..Self::rows(name, columns) }
+    }
+
+    /// Names a tensor that is one row as a whole.
+    pub fn whole(name: impl Into<String>) -> Self {
+        Self { axis: Axis::Whole, ..Self::new(name) }
     }
 
     /// Names numbers of a tensor, counted through all its axes.

@@ -16,6 +16,7 @@ impl Weights {
     pub fn part_shape(&self, part: &TensorRef) -> Result<(usize, usize), Error> {
         let info = self.find(&part.name)?;
         let (all, width) = match (part.axis, info.shape.as_slice()) {
+            (Axis::Whole, _) => (1, info.elements()),
             (Axis::Numbers, _) | (_, [_] | []) => (info.elements(), 1),
             (Axis::Rows, [.., width]) => (info.rows(), *width),
             (Axis::Columns, [rest @ .., inputs, outputs]) => {
@@ -55,7 +56,8 @@ impl Weights {
     pub fn read_part_rows(&self, part: &TensorRef, rows: Range<usize>) -> Result<RawTensor, Error> {
         let info = self.find(&part.name)?;
         let (_, width) = self.part_shape(part)?;
-        let is_vector = part.axis == Axis::Numbers || info.shape.len() < 2;
+        let is_vector =
+            part.axis == Axis::Numbers || (info.shape.len() < 2 && part.axis != Axis::Whole);
         let shape = if is_vector { vec![rows.len()] } else { vec![rows.len(), width] };
         let bytes = info.kind.bytes_of(&shape).ok_or_else(|| refused(part, info))?;
         let mut out = Vec::new();
@@ -79,7 +81,8 @@ impl Weights {
         let info = self.find(&part.name)?;
         let (all, width) = self.part_shape(part)?;
         let row_bytes = info.kind.bytes_of(&[width]);
-        let row_bytes = row_bytes.filter(|_| part.axis == Axis::Rows || !info.kind.is_quantized());
+        let row_bytes = row_bytes
+            .filter(|_| matches!(part.axis, Axis::Rows | Axis::Whole) || !info.kind.is_quantized());
         let row_bytes = row_bytes.ok_or_else(|| refused(part, info))?;
         if rows.start > rows.end || rows.end > all || out.len() != rows.len() * row_bytes {
             return Err(Error::Rows { name: part.name.clone(), rows: all, asked: rows });
@@ -91,6 +94,7 @@ impl Weights {
             at += out.len();
             match part.axis {
                 Axis::Rows => self.read_rows_into(&part.name, run, out)?,
+                Axis::Whole => self.read_rows_into(&part.name, 0..info.rows(), out)?,
                 Axis::Numbers | Axis::Columns if info.assembly.is_some() => return Err(refused(part, info)),
                 Axis::Numbers => self.read_bytes(info, run.start * row_bytes, out)?,
                 Axis::Columns => self.read_columns(info, run, row_bytes, out)?,
