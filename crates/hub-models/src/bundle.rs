@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::{
     Card, Error, LeftOutTensor, ModelInfo, Source, card,
-    chat::{Template, TemplateTokens, Thinking},
+    chat::{HarmonyTokens, Template, TemplateTokens, Thinking},
     family,
     generation::GenerationConfig,
     pooling::Pooling,
@@ -175,6 +175,9 @@ impl Bundle {
     pub(crate) fn end_tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, Error> {
         let mut ends = self.special_tokens()?.end_tokens(tokenizer);
         ends.extend_from_slice(self.generation_config()?.end_tokens());
+        if let Some(harmony) = HarmonyTokens::of(tokenizer) {
+            ends = harmony.end_turn(ends);
+        }
         ends.sort_unstable();
         ends.dedup();
         Ok(ends)

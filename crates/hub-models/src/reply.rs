@@ -37,6 +37,8 @@ pub struct Delta {
     pub text: String,
     /// What the model thought, where its template sets thinking apart; it is no part of the text.
     pub reasoning: String,
+    /// What the model wrote to a tool, where its answers have channels; it is no part of the text.
+    pub call: String,
     /// The tokens of the text with their probabilities, if they were asked for.
     pub logprobs: Vec<TokenLogprob>,
     /// The tokens of the prompt with their probabilities, if they were asked for: once, before any text. The first

@@ -13,7 +13,7 @@ use hub_nn::{
 use crate::{
     ChatPrompt, Error, GenerateOptions, Load, LoadOptions, ModelInfo, Preset, Prompt, Reply, Source,
     bundle::Bundle,
-    chat::{Message, RenderOptions, Role, Thinking},
+    chat::{Harmony, HarmonyTokens, Message, RenderOptions, Role, Thinking, TypedControls, pieces},
     engine::{Engine, Request, Settings, executor_loader},
     generation::GenerationConfig,
     options::check_stops,
@@ -41,6 +41,10 @@ struct Inner {
     template: Option<Renderer>,
     /// Tells thinking from answers, if the template sets them apart.
     thinking: Option<Thinking>,
+    /// Takes answers apart that have channels.
+    harmony: Option<HarmonyTokens>,
+    /// What a person must not be able to type.
+    controls: TypedControls,
     generation: GenerationConfig,
     /// What is said of the model's use beside its files.
     preset: Preset,
@@ -55,6 +59,8 @@ pub struct Prepared {
     continues: bool,
     /// Tells thinking from the answer.
     thinking: Option<Thinking>,
+    /// Takes the answer apart if it has channels.
+    harmony: Option<Harmony>,
 }
 
 impl Prepared {
@@ -80,6 +86,8 @@ impl TextModel {
         let preset = options.preset.clone();
         let template = bundle.template(preset.chat_template.as_deref())?;
         let thinking = template.as_ref().and_then(|(source, _)| Thinking::of_template(source));
+        let harmony = HarmonyTokens::of(&tokenizer).filter(|_| template.is_some());
+        let controls = TypedControls::new(tokenizer.special_texts());
         let template = template.map(|(_, template)| Renderer::new(template));
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
@@ -109,6 +117,8 @@ impl TextModel {
             tokenizer,
             template,
             thinking,
+            harmony,
+            controls,
             generation,
             preset,
             engine,
@@ -152,7 +162,7 @@ impl TextModel {
     /// [`Error::TooLarge`] if the prompt leaves no room for an answer.
     pub fn prepare(&self, prompt: &Prompt) -> Result<Prepared, Error> {
         let tokenizer = &self.0.tokenizer;
-        let going_on = |tokens| Prepared { tokens, continues: true, thinking: None };
+        let going_on = |tokens| Prepared { tokens, continues: true, thinking: None, harmony: None };
         let prepared = match prompt {
             Prompt::Chat(chat) => self.encode_chat(chat)?,
             Prompt::Question(question) if self.0.template.is_some() => {
@@ -198,6 +208,7 @@ impl TextModel {
         let request = Request {
             tokens: prepared.tokens,
             continues: prepared.continues,
+            harmony: prepared.harmony,
             sampling,
             max_tokens,
             min_tokens: options.min_tokens.max(self.0.generation.min_tokens()).min(max_tokens),
@@ -256,15 +267,30 @@ impl TextModel {
             return Err(Error::Empty { what: "the conversation" });
         }
         let options = RenderOptions::new(SystemTime::now()).kwargs(chat.template_kwargs.clone());
-        let text = match self.opening(chat) {
-            Some(opening) => template.render(&opening, options)?,
-            None => template.render(&chat.messages, options)?,
-        };
+        let opening = self.opening(chat);
+        let messages = opening.as_deref().unwrap_or(&chat.messages);
+        let text = template.render(&self.harmless(messages), options)?;
         self.check_length(&text)?;
         let thinking = self.0.thinking.as_ref().map(|thinking| thinking.after(&text));
         // The template has written every special token itself.
-        let tokens = self.0.tokenizer.encode(&text, AddSpecial::No)?;
-        Ok(Prepared { tokens, continues: false, thinking })
+        let mut tokens = Vec::new();
+        for piece in pieces(&text) {
+            tokens.extend(self.0.tokenizer.encode(piece, AddSpecial::No)?);
+        }
+        let harmony = self.0.harmony.map(HarmonyTokens::begin);
+        Ok(Prepared { tokens, continues: false, thinking, harmony })
+    }
+
+    /// Breaks up control tokens that were typed.
+    fn harmless(&self, messages: &[Message]) -> Vec<Message> {
+        let break_up = |text: &str| self.0.controls.break_up(text).into_owned();
+        let harmless = |message: &Message| Message {
+            role: message.role,
+            content: break_up(&message.content),
+            name: message.name.as_deref().map(break_up),
+            reasoning: message.reasoning.as_deref().map(break_up),
+        };
+        messages.iter().map(harmless).collect()
     }
 }
 

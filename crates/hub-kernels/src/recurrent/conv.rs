@@ -42,7 +42,6 @@ impl Conv {
     ///
     /// # Panics
     /// If shapes do not fit.
-    #[expect(clippy::too_many_arguments, reason = "a kernel: what it reads, where, and where it writes")]
     pub fn run(
         &self,
         x: &[f32],

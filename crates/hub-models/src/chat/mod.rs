@@ -12,13 +12,17 @@
 //! # Ok::<(), hub_models::chat::TemplateError>(())
 //! ```
 
+mod harmony;
 mod known;
 mod template;
 mod thinking;
+mod typed;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use harmony::{Harmony, HarmonyTokens};
 pub(crate) use thinking::Thinking;
+pub(crate) use typed::{TypedControls, pieces};
 
 pub use known::known_template;
 pub use template::{PromptEnd, RenderOptions, Template, TemplateError, TemplateTokens};

@@ -40,6 +40,8 @@ enum Place {
 pub(crate) struct Split {
     pub(crate) thought: String,
     pub(crate) answer: String,
+    /// What goes to a tool.
+    pub(crate) call: String,
 }
 
 impl Thinking {

@@ -6,7 +6,7 @@ use std::{
 use async_channel::Sender;
 use hub_nn::Priority;
 
-use crate::{Delta, Error, options::EndTokens, reply::Usage, sample::Sampling};
+use crate::{Delta, Error, chat::Harmony, options::EndTokens, reply::Usage, sample::Sampling};
 
 /// What a caller wants, checked and in tokens: plain data.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Request {
     pub(crate) tokens: Vec<u32>,
     /// Whether the answer goes on with a text, and does not begin one.
     pub(crate) continues: bool,
+    /// Takes answers in channels apart.
+    pub(crate) harmony: Option<Harmony>,
     pub(crate) sampling: Sampling,
     pub(crate) max_tokens: usize,
     pub(crate) min_tokens: usize,

@@ -1,7 +1,7 @@
 use hub_nn::{state::SequenceState, tokens::TextStream};
 
 use super::{Settings, request::Request};
-use crate::{TokenLogprob, sample::Sampler};
+use crate::{Delta, TokenLogprob, chat::Harmony, sample::Sampler};
 
 /// One choice of a request while it runs.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Sequence {
     pub(super) span: usize,
     pub(super) sampler: Sampler,
     pub(super) text: TextStream,
+    /// Takes an answer in channels apart.
+    pub(super) harmony: Option<Harmony>,
     /// The tokens of the prompt with their probabilities, if they were asked for, as far as they are known.
     pub(super) reported: Vec<TokenLogprob>,
 }
@@ -36,6 +38,7 @@ impl Sequence {
             span: 0,
             sampler: Sampler::new(&request.sampling, &request.tokens).instructions(settings.instructions),
             text: if request.continues { text.continuing() } else { text },
+            harmony: request.harmony.clone(),
             reported: Vec::new(),
         }
     }
@@ -56,6 +59,20 @@ impl Sequence {
             sampler: Sampler::new(&sampling, &request.tokens).instructions(settings.instructions),
             ..Self::first(self.request, request, settings)
         }
+    }
+
+    /// Puts text that a token completed where it belongs; `None` for what was held when the text ended.
+    pub(super) fn put(&mut self, token: Option<u32>, text: String, delta: &mut Delta) {
+        let Some(harmony) = &mut self.harmony else {
+            return delta.text.push_str(&text);
+        };
+        let split = match token {
+            Some(token) => harmony.push(token, &text),
+            None => harmony.finish(&text),
+        };
+        delta.text.push_str(&split.answer);
+        delta.reasoning.push_str(&split.thought);
+        delta.call.push_str(&split.call);
     }
 
     /// Returns how many of its tokens are not computed yet.

@@ -228,18 +228,20 @@ impl Thread {
 
         let mut delta = Delta { choice: sequence.choice, ..Delta::default() };
         if may_end && end_tokens.contains(&sampled.id) {
-            delta.text = sequence.text.finish();
+            let held = sequence.text.finish();
+            sequence.put(None, held, &mut delta);
             delta.finish = Some(FinishReason::Stop);
         } else {
-            let piece = sequence.text.push(sampled.id);
-            delta.text = piece.text;
+            let (id, piece) = (sampled.id, sequence.text.push(sampled.id));
+            sequence.put(Some(id), piece.text, &mut delta);
             delta.logprobs = named(sampled, &self.settings.tokenizer).into_iter().collect();
             if piece.is_stopped {
                 delta.finish = Some(FinishReason::Stop);
             } else if sequence.generated() >= running.request.max_tokens
                 || sequence.tokens.len() >= self.settings.context_tokens
             {
-                delta.text.push_str(&sequence.text.finish());
+                let held = sequence.text.finish();
+                sequence.put(None, held, &mut delta);
                 delta.finish = Some(FinishReason::Length);
             }
         }
@@ -248,7 +250,8 @@ impl Thread {
             delta.usage = running.close_choice(now);
         }
         let is_last = delta.usage.is_some();
-        if !is_open || !delta.text.is_empty() || !delta.logprobs.is_empty() {
+        let is_empty = delta.text.is_empty() && delta.reasoning.is_empty() && delta.call.is_empty();
+        if !is_open || !is_empty || !delta.logprobs.is_empty() {
             running.send(delta);
         }
         if is_last {

@@ -169,6 +169,7 @@ impl Fixture {
         let request = Request {
             tokens: ask.prompt,
             continues: false,
+            harmony: None,
             sampling: ask.sampling,
             max_tokens: ask.max_tokens,
             min_tokens: ask.min_tokens,

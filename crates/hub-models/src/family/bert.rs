@@ -217,12 +217,12 @@ impl Encoder {
                 kv_heads: self.heads,
                 head_dim,
                 query: part(Part::Query, hidden, hidden),
-                kv: KvSpec::Own(OwnKv {
+                kv: KvSpec::Own(Box::new(OwnKv {
                     key: part(Part::Key, hidden, hidden),
                     value: part(Part::Value, hidden, hidden),
                     key_norm: None,
                     value_norm_eps: None,
-                }),
+                })),
                 output: part(Part::Output, hidden, hidden),
                 query_norm: None,
                 norm_scope: NormScope::Head,

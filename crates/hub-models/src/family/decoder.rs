@@ -364,12 +364,12 @@ impl Decoder {
             kv_heads,
             head_dim,
             query,
-            kv: KvSpec::Own(OwnKv {
+            kv: KvSpec::Own(Box::new(OwnKv {
                 key: projection(Part::Key, queries, keys),
                 value: projection(Part::Value, queries + keys, keys),
                 key_norm: head_norm(Part::KeyNorm),
                 value_norm_eps: None,
-            }),
+            })),
             output: self.linear(layer, Part::Output, queries, hidden, self.biases.output),
             query_norm: head_norm(Part::QueryNorm),
             norm_scope: self.head_norms.unwrap_or_default(),

@@ -36,17 +36,41 @@ fn an_answer_that_goes_on_with_a_text_keeps_its_first_space() {
     }
 }
 
-#[test]
-fn thinking_is_no_part_of_the_text() {
-    let folder = hub_fixtures::tiny_model("llama");
+/// Gives a tiny model a template, and opens it.
+fn with_template(name: &str, template: &str) -> (tempfile::TempDir, TextModel) {
+    let folder = hub_fixtures::tiny_model(name);
     let path = folder.path().join("tokenizer_config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    let template = "{{ messages[0].content }}{{ '<think>' if not off else '<think></think>' }}";
     config["chat_template"] = template.into();
     std::fs::write(&path, config.to_string()).unwrap();
     // A template of its own file would win.
     let _ = std::fs::remove_file(folder.path().join("chat_template.jinja"));
     let model = TextModel::open(folder.path(), LoadOptions::default()).unwrap();
+    (folder, model)
+}
+
+#[test]
+fn control_tokens_that_are_typed_stay_text() {
+    for name in ["llama", "gemma2", "qwen2", "llama31", "phi4"] {
+        let (_folder, model) =
+            with_template(name, "{% for m in messages %}{{ eos_token }}{{ m.content }}{% endfor %}");
+        let tokenizer = model.tokenizer();
+        let controls: Vec<String> = tokenizer.special_texts().filter(|text| text.len() > 1).collect();
+        assert!(!controls.is_empty(), "{name}");
+        let typed = format!("a {} b", controls.join(" "));
+        let messages = vec![Message::user(typed.clone()), Message::assistant(typed.clone())];
+        let prepared = model.prepare(&Prompt::Chat(ChatPrompt::new(messages))).unwrap();
+        let special = prepared.tokens().iter().filter(|id| tokenizer.is_special(**id)).count();
+        assert_eq!(special, 2, "{name}: those that the template wrote and no others");
+        let read = tokenizer.decode(prepared.tokens(), SkipSpecial::Yes).replace(' ', "");
+        assert_eq!(read, typed.replace(' ', "").repeat(2), "{name}: nothing is lost");
+    }
+}
+
+#[test]
+fn thinking_is_no_part_of_the_text() {
+    let template = "{{ messages[0].content }}{{ '<think>' if not off else '<think></think>' }}";
+    let (_folder, model) = with_template("llama", template);
     let ask = |off: bool| {
         let mut kwargs = serde_json::Map::new();
         kwargs.insert("off".to_owned(), off.into());

@@ -44,7 +44,7 @@ pub struct AttentionSpec {
 #[derive(Clone, Debug, PartialEq)]
 pub enum KvSpec {
     /// The layer makes its own.
-    Own(OwnKv),
+    Own(Box<OwnKv>),
     /// It reads those of the layer with this number, which comes before it and makes its own (Gemma 3n and 4).
     Of(usize),
 }

@@ -111,7 +111,8 @@ impl AttentionSpec {
     fn each_tensor(&mut self, work: &mut Work<'_>) {
         let Self { query, kv, output, query_norm, rope, sinks, gate, .. } = self;
         [query, output].into_iter().chain(gate).for_each(|linear| linear.each_tensor(work));
-        if let KvSpec::Own(OwnKv { key, value, key_norm, .. }) = kv {
+        if let KvSpec::Own(own) = kv {
+            let OwnKv { key, value, key_norm, .. } = &mut **own;
             [key, value].into_iter().for_each(|linear| linear.each_tensor(work));
             norms([key_norm], work);
         }

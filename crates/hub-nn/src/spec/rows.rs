@@ -113,7 +113,7 @@ mod tests {
         assert_eq!((rows.total(), rows.end()), (12, 37));
         assert_eq!(rows.runs(0..12).collect::<Vec<_>>(), [10..13, 18..21, 26..29, 34..37]);
         assert_eq!(rows.runs(2..7).collect::<Vec<_>>(), [12..13, 18..21, 26..27]);
-        assert_eq!(Rows::from(4..9).runs(1..3).collect::<Vec<_>>(), [5..7]);
+        assert!(Rows::from(4..9).runs(1..3).eq(std::iter::once(5..7)));
         assert_eq!(rows.runs(5..5).count(), 0);
     }
 }

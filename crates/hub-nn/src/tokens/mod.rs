@@ -175,6 +175,11 @@ impl Tokenizer {
         self.0.tokenizer.id_to_token(id)
     }
 
+    /// Iterates over the texts of the tokens that have a meaning for the model and none for the reader.
+    pub fn special_texts(&self) -> impl Iterator<Item = String> {
+        self.0.special.iter().filter_map(|id| self.token(*id))
+    }
+
     /// Whether a token has a meaning for the model and none for the reader.
     pub fn is_special(&self, id: u32) -> bool {
         self.0.special.contains(&id)

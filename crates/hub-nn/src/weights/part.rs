@@ -56,8 +56,7 @@ impl Weights {
     pub fn read_part_rows(&self, part: &TensorRef, rows: Range<usize>) -> Result<RawTensor, Error> {
         let info = self.find(&part.name)?;
         let (_, width) = self.part_shape(part)?;
-        let is_vector =
-            part.axis == Axis::Numbers || (info.shape.len() < 2 && part.axis != Axis::Whole);
+        let is_vector = part.axis == Axis::Numbers || (info.shape.len() < 2 && part.axis != Axis::Whole);
         let shape = if is_vector { vec![rows.len()] } else { vec![rows.len(), width] };
         let bytes = info.kind.bytes_of(&shape).ok_or_else(|| refused(part, info))?;
         let mut out = Vec::new();
@@ -81,8 +80,8 @@ impl Weights {
         let info = self.find(&part.name)?;
         let (all, width) = self.part_shape(part)?;
         let row_bytes = info.kind.bytes_of(&[width]);
-        let row_bytes = row_bytes
-            .filter(|_| matches!(part.axis, Axis::Rows | Axis::Whole) || !info.kind.is_quantized());
+        let row_bytes =
+            row_bytes.filter(|_| matches!(part.axis, Axis::Rows | Axis::Whole) || !info.kind.is_quantized());
         let row_bytes = row_bytes.ok_or_else(|| refused(part, info))?;
         if rows.start > rows.end || rows.end > all || out.len() != rows.len() * row_bytes {
             return Err(Error::Rows { name: part.name.clone(), rows: all, asked: rows });

@@ -45,12 +45,12 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
                 kv_heads: 4,
                 head_dim: HEAD_DIM,
                 query: linear(name("self_attn.q_proj"), HIDDEN, 64),
-                kv: KvSpec::Own(OwnKv {
+                kv: KvSpec::Own(Box::new(OwnKv {
                     key: linear(name("self_attn.k_proj"), HIDDEN, 64),
                     value: linear(name("self_attn.v_proj"), HIDDEN, 64),
                     key_norm: None,
                     value_norm_eps: None,
-                }),
+                })),
                 output: linear(name("self_attn.o_proj"), 64, HIDDEN),
                 query_norm: None,
                 norm_scope: NormScope::Head,

@@ -251,7 +251,7 @@ impl<'a> Loader<'a> {
             spec::Mlp::Plain { up, down, activation } => {
                 Mlp::Plain { up: self.linear(up)?, down: self.linear(down)?, activation: *activation }
             }
-            spec::Mlp::Experts(experts) => Mlp::Experts(self.experts(experts)?),
+            spec::Mlp::Experts(experts) => Mlp::Experts(Box::new(self.experts(experts)?)),
         })
     }
 

@@ -8,7 +8,7 @@ use crate::spec::Activation;
 pub(super) enum Mlp {
     Gated { gate: Linear, up: Linear, down: Linear, activation: Activation },
     Plain { up: Linear, down: Linear, activation: Activation },
-    Experts(Experts),
+    Experts(Box<Experts>),
 }
 
 impl Mlp {
