@@ -38,6 +38,7 @@ mod packed;
 mod peak;
 mod recurrent;
 mod rows;
+mod saved;
 mod scores;
 mod simd;
 mod team;

@@ -1,7 +1,10 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use super::BLOCK;
-use crate::simd::{LANES, Op, Simd};
+use crate::{
+    saved::{Saved, put_lanes, take_lanes},
+    simd::{LANES, Op, Simd},
+};
 
 /// How cached keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -110,6 +113,47 @@ impl KvBlock {
 
     pub(super) fn read(&self, layer: usize, head: usize) -> RwLockReadGuard<'_, Part> {
         self.parts[layer * self.kv_heads + head].read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KvBlock {
+    /// Appends all numbers as bytes.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        for part in &self.parts {
+            match &*part.read().unwrap_or_else(PoisonError::into_inner) {
+                Part::F32(numbers) => numbers.save(out),
+                Part::F16(numbers) => numbers.save(out),
+                Part::Q8(numbers) => numbers.save(out),
+            }
+        }
+    }
+
+    /// Takes all numbers from the beginning of `bytes`, as [`save`](Self::save) wrote them of a block of the same kind and
+    /// shape, and moves on behind them; `None` if there are too few.
+    pub fn load(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        self.parts.iter_mut().try_for_each(|part| {
+            match part.get_mut().unwrap_or_else(PoisonError::into_inner) {
+                Part::F32(numbers) => numbers.load(bytes),
+                Part::F16(numbers) => numbers.load(bytes),
+                Part::Q8(numbers) => numbers.load(bytes),
+            }
+        })
+    }
+}
+
+impl<E: Saved> Numbers<E> {
+    fn save(&self, out: &mut Vec<u8>) {
+        put_lanes(&self.keys, out);
+        put_lanes(&self.values, out);
+        put_lanes(&self.key_scales, out);
+        put_lanes(&self.value_scales, out);
+    }
+
+    fn load(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        take_lanes(&mut self.keys, bytes)?;
+        take_lanes(&mut self.values, bytes)?;
+        take_lanes(&mut self.key_scales, bytes)?;
+        take_lanes(&mut self.value_scales, bytes)
     }
 }
 

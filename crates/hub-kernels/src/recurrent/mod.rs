@@ -11,7 +11,10 @@ pub use scan::{Scan, ScanRows};
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::simd::LANES;
+use crate::{
+    saved::{put, put_lanes, take, take_lanes},
+    simd::LANES,
+};
 
 /// What some layers keep of one sequence.
 #[derive(Debug)]
@@ -79,6 +82,28 @@ impl RecurrentBlock {
     /// Returns the matrix of a head of a layer.
     fn head(&self, layer: usize, head: usize) -> MutexGuard<'_, Vec<[f32; LANES]>> {
         self.heads[layer * self.shape.heads + head].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RecurrentBlock {
+    /// Appends all numbers as bytes.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        (0..self.tails.len()).for_each(|layer| put(&self.tail(layer), out));
+        for head in &self.heads {
+            put_lanes(&head.lock().unwrap_or_else(PoisonError::into_inner), out);
+        }
+    }
+
+    /// Takes all numbers from the beginning of `bytes`, as [`save`](Self::save) wrote them of a block of the same shape,
+    /// and moves on behind them; `None` if there are too few.
+    pub fn load(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        for tail in &mut self.tails {
+            take(tail.get_mut().unwrap_or_else(PoisonError::into_inner), bytes)?;
+        }
+        for head in &mut self.heads {
+            take_lanes(head.get_mut().unwrap_or_else(PoisonError::into_inner), bytes)?;
+        }
+        Some(())
     }
 }
 

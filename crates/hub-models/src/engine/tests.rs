@@ -13,7 +13,7 @@ use std::{
 use hub_base::{Account, CancelToken, ProgressSink};
 use hub_nn::{
     Device, Priority,
-    executor::{CandleExecutor, Executor, Input, Output, Segment, Want},
+    executor::{CandleExecutor, Executor, Input, Output, SavedState, Segment, Want},
     spec::ModelSpec,
     state::SequenceState,
     tokens::Tokenizer,
@@ -55,6 +55,14 @@ impl Executor for Watched {
     fn fork(&mut self, state: &SequenceState) -> SequenceState {
         self.inner.fork(state)
     }
+    fn save(&self, state: &SequenceState) -> Result<SavedState, hub_nn::Error> {
+        self.inner.save(state)
+    }
+
+    fn restore(&mut self, saved: &SavedState) -> Result<SequenceState, hub_nn::Error> {
+        self.inner.restore(saved)
+    }
+
     fn checkpoint(&mut self, state: &mut SequenceState) {
         self.inner.checkpoint(state);
     }

@@ -7,7 +7,7 @@ use hub_fixtures::{ConfigForm, TinyModel, expected_text};
 use hub_models::spec_of;
 use hub_nn::{
     Device, DeviceOptions, Priority,
-    executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, Segment, Want},
+    executor::{Executor, ExecutorKind, ExecutorOptions, Input, KvKind, Outputs, SavedState, Segment, Want},
     state::SequenceState,
     weights::{WeightKind, Weights},
 };
@@ -296,6 +296,40 @@ fn what_cannot_be_cut_goes_on_from_its_checkpoints() {
             assert_eq!(executor.state_bytes(), 0, "{name} on {kind:?}: every block went back");
         }
     }
+}
+
+#[test]
+fn a_restored_sequence_goes_on_as_it_would_have() {
+    for name in VARIED {
+        let folder = TinyModel::new(name).write();
+        let prompt = &expected_text(name).prompts[1].ids;
+        for kind in EXECUTORS {
+            let [mut first, mut second] = [(); 2].map(|()| load(folder.path(), kind));
+            let mut state = SequenceState::default();
+            read_on(first.as_mut(), &mut state, &prompt[..140]);
+            let saved = first.save(&state).unwrap();
+            let expected = read_on(first.as_mut(), &mut state, &prompt[140..]);
+            // Through bytes, as from a file.
+            let saved = SavedState::from_bytes(saved.as_bytes().to_vec());
+            let mut restored = second.restore(&saved).unwrap();
+            assert_eq!(restored.tokens(), 140);
+            assert_eq!(
+                read_on(second.as_mut(), &mut restored, &prompt[140..]),
+                expected,
+                "{name} on {kind:?}"
+            );
+            second.release(restored);
+            for bytes in [&saved.as_bytes()[..saved.as_bytes().len() - 1], b"HUBSTAT1", b"nothing"] {
+                let damaged = SavedState::from_bytes(bytes.to_vec());
+                assert!(second.restore(&damaged).is_err(), "{name} on {kind:?}");
+            }
+            assert_eq!(second.state_bytes(), 0, "{name} on {kind:?}: every block went back");
+        }
+    }
+    let [llama, mistral] = ["llama", "mistral"].map(|name| TinyModel::new(name).write());
+    let mut other = load(mistral.path(), ExecutorKind::Cpu);
+    let saved = load(llama.path(), ExecutorKind::Cpu).save(&SequenceState::default()).unwrap();
+    assert!(other.restore(&saved).unwrap_err().to_string().contains("another model"));
 }
 
 /// Runs one step of several sequences: some read their prompts, others go on by a token.

@@ -5,6 +5,7 @@ mod cpu;
 mod places;
 mod rope;
 mod routing;
+mod saved;
 mod store;
 mod work;
 
@@ -13,6 +14,7 @@ use std::ops::Range;
 pub use candle::CandleExecutor;
 pub use cpu::CpuExecutor;
 pub use hub_kernels::KvKind;
+pub use saved::SavedState;
 pub use work::{Cost, Work};
 
 use hub_base::{CancelToken, ProgressSink};
@@ -178,6 +180,19 @@ pub trait Executor: Send {
     /// layers keep what cannot be cut: then the sequence goes on from the last [`checkpoint`](Self::checkpoint) at or
     /// before `to`, or from its beginning. The position returned says which.
     fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize;
+
+    /// Returns what a sequence left behind as bytes, its checkpoints excepted.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] if the state is of another executor, [`Error::Compute`] if its device fails.
+    fn save(&self, state: &SequenceState) -> Result<SavedState, Error>;
+
+    /// Makes a state of what [`save`](Self::save) returned, of this executor or of another of the same model and kind.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] if the bytes are damaged, or of another model, executor or kind of cache; [`Error::Memory`] if the
+    /// device's account does not allow it.
+    fn restore(&mut self, saved: &SavedState) -> Result<SequenceState, Error>;
 
     /// Gives back what a sequence holds.
     fn release(&mut self, state: SequenceState);

@@ -21,6 +21,12 @@ pub(super) trait Block: Sized {
 
     /// Makes another with the same numbers.
     fn copy(&self) -> Result<Self, Error>;
+
+    /// Appends all numbers as bytes.
+    fn save(&self, out: &mut Vec<u8>) -> Result<(), Error>;
+
+    /// Takes all numbers from the beginning of `bytes`, and moves on behind them; an error if there are too few.
+    fn load(&mut self, bytes: &mut &[u8]) -> Result<(), Error>;
 }
 
 /// What all sequences of one model keep, in blocks.
@@ -217,6 +223,16 @@ impl<B: Block> Store<B> {
         for (store, table) in self.groups.iter_mut().zip(&state.groups) {
             table.blocks().for_each(|block| store.let_go(block));
         }
+    }
+
+    /// Makes a block of saved numbers.
+    pub(super) fn load_block(&mut self, group: usize, bytes: &mut &[u8]) -> Result<BlockId, Error> {
+        let Self { groups, account, context, .. } = self;
+        let store = &mut groups[group];
+        let reservation = store.reserve(account, context)?;
+        let mut block = B::new(&store.group, context)?;
+        block.load(bytes)?;
+        Ok(store.put(Slot { block, holders: 1, reservation }))
     }
 
     /// Returns which group a layer is in, and which of the group's layers it is.

@@ -34,6 +34,7 @@ use super::{
     Executor, Input, Output, Segment, Want,
     places::{Place, ends_model, find_places},
     rope::Rope,
+    saved::SavedState,
     store::Store,
 };
 use crate::{Device, Error, device::Priority, spec::ModelSpec, state::SequenceState, weights::Weights};
@@ -324,6 +325,14 @@ impl Executor for CandleExecutor {
 
     fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize {
         self.store.rewind(state, to)
+    }
+
+    fn save(&self, state: &SequenceState) -> Result<SavedState, Error> {
+        self.store.save(&self.spec, "candle", state)
+    }
+
+    fn restore(&mut self, saved: &SavedState) -> Result<SequenceState, Error> {
+        self.store.restore(&self.spec, "candle", saved)
     }
 
     fn release(&mut self, state: SequenceState) {

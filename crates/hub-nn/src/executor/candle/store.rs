@@ -3,7 +3,10 @@ use hub_kernels::KvShape;
 
 use crate::{
     Error,
-    executor::store::{Block, Store},
+    executor::{
+        saved::refused,
+        store::{Block, Store},
+    },
     state::{BLOCK_TOKENS, BlockTable, Group, Kept, SequenceState},
 };
 
@@ -43,6 +46,22 @@ impl Block for TensorBlock {
 
     fn copy(&self) -> Result<Self, Error> {
         self.0.copy().map(Self).map_err(|source| compute(self.0.device(), source))
+    }
+
+    fn save(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+        let numbers = self.0.flatten_all().and_then(|all| all.to_vec1::<f32>());
+        let numbers = numbers.map_err(|source| compute(self.0.device(), source))?;
+        numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+        Ok(())
+    }
+
+    fn load(&mut self, bytes: &mut &[u8]) -> Result<(), Error> {
+        let len = self.0.elem_count() * DType::F32.size_in_bytes();
+        let (own, rest) = bytes.split_at_checked(len).ok_or_else(|| refused("is cut short"))?;
+        let loaded = Tensor::from_raw_buffer(own, DType::F32, self.0.dims(), self.0.device());
+        self.0 = loaded.map_err(|source| compute(self.0.device(), source))?;
+        *bytes = rest;
+        Ok(())
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
     Executor, ExecutorOptions, Output, Segment, Want,
     places::{Place, ends_model, find_places},
     rope::Rope,
+    saved::{SavedState, refused},
     store::{Block, Store},
 };
 use crate::{
@@ -50,6 +51,8 @@ pub struct CpuExecutor {
     cpu: Cpu,
     model: Model,
     store: Store<CacheBlock>,
+    /// What states are told apart by that this executor made.
+    kind: &'static str,
     scratch: Scratch,
     places: Vec<Place>,
 }
@@ -120,6 +123,22 @@ impl Block for CacheBlock {
     fn copy(&self) -> Result<Self, Error> {
         Ok(self.clone())
     }
+
+    fn save(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+        match self {
+            Self::KeysValues(block) => block.save(out),
+            Self::Recurrent(block) => block.save(out),
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, bytes: &mut &[u8]) -> Result<(), Error> {
+        let loaded = match self {
+            Self::KeysValues(block) => block.load(bytes),
+            Self::Recurrent(block) => block.load(bytes),
+        };
+        loaded.ok_or_else(|| refused("is cut short"))
+    }
 }
 
 /// Returns how many bytes a block takes in all layers of a group.
@@ -161,6 +180,11 @@ impl CpuExecutor {
             cpu,
             model,
             store,
+            kind: match options.kv {
+                KvKind::F32 => "processor, F32",
+                KvKind::F16 => "processor, F16",
+                KvKind::Q8 => "processor, Q8",
+            },
             scratch: Scratch::default(),
             places: Vec::new(),
         })
@@ -202,6 +226,14 @@ impl Executor for CpuExecutor {
 
     fn rewind(&mut self, state: &mut SequenceState, to: usize) -> usize {
         self.store.rewind(state, to)
+    }
+
+    fn save(&self, state: &SequenceState) -> Result<SavedState, Error> {
+        self.store.save(&self.spec, self.kind, state)
+    }
+
+    fn restore(&mut self, saved: &SavedState) -> Result<SequenceState, Error> {
+        self.store.restore(&self.spec, self.kind, saved)
     }
 
     fn release(&mut self, state: SequenceState) {
