@@ -14,7 +14,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "bert",
     architectures: &["BertModel", "BertForSequenceClassification"],
-    model_type: "bert",
+    model_types: &["bert"],
     defaults: DEFAULTS,
     from_config,
     gguf: Some(Gguf { architecture: "bert", read: from_gguf }),

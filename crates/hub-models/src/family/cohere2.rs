@@ -14,7 +14,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "cohere2",
     architectures: &["Cohere2ForCausalLM"],
-    model_type: "cohere2",
+    model_types: &["cohere2"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("layer_norm_eps", DefaultValue::Number(1e-5)),

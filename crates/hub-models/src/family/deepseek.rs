@@ -19,7 +19,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "deepseek",
     architectures: &["DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM"],
-    model_type: "deepseek_v2",
+    model_types: &["deepseek_v2", "deepseek_v3", "glm4_moe_lite"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(2_048)),
@@ -32,6 +32,17 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 
 /// Of the norms of what queries, and keys and values, are made of: no file says it, and `transformers` takes its default.
 const LATENT_EPS: f32 = 1e-6;
+
+/// The most heads of all layers together that are laid out; far above any real model.
+const MAX_HEADS: usize = 1 << 20;
+
+/// Reads a number of heads, before anything is laid out for each.
+fn checked_heads(keys: &Keys<'_>, key: &str, sizes: &Sizes) -> Result<usize, FamilyError> {
+    match sizes.heads.saturating_mul(sizes.layers) {
+        1..=MAX_HEADS => Ok(sizes.heads),
+        _ => Err(keys.bad(key, "at least one, and at most 2^20 in all layers")),
+    }
+}
 
 /// Latent attention as a layer has it.
 struct Latents {
@@ -72,7 +83,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let scale = 1.0 / ((nope_dim + rope_dim) as f32).sqrt() * stretch(keys, &rope)?;
     let latents = Latents {
         is_gguf: false,
-        heads: sizes.heads,
+        heads: checked_heads(keys, "num_attention_heads", &sizes)?,
         rank: keys.size("kv_lora_rank")?,
         query_rank: keys.maybe_size("q_lora_rank")?,
         nope_dim,
@@ -175,7 +186,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     }
     let latents = Latents {
         is_gguf: true,
-        heads: sizes.heads,
+        heads: checked_heads(keys, "attention.head_count", &sizes)?,
         rank,
         query_rank: keys.maybe_size("attention.q_lora_rank")?,
         nope_dim: key

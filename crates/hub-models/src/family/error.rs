@@ -5,12 +5,15 @@ use hub_base::ErrorKind;
 #[non_exhaustive]
 pub enum FamilyError {
     /// No family knows this kind of model.
-    #[error("no family knows the architecture `{name}`; known are {known}")]
+    #[error(
+        "no family knows the architecture `{name}`; the nearest that is known is `{nearest}`. What its layers are like \
+         and where its tensors lie has to be said by a family of its own: docs/add-a-family.md shows how"
+    )]
     UnknownArchitecture {
         /// What the files call it.
         name: String,
-        /// What is known.
-        known: String,
+        /// What is known under the name most like it.
+        nearest: String,
     },
     /// The files do not say what kind of model they hold.
     #[error("the files do not say what kind of model they hold: `{key}` is missing")]

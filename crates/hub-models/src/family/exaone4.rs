@@ -14,7 +14,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "exaone4",
     architectures: &["Exaone4ForCausalLM"],
-    model_type: "exaone4",
+    model_types: &["exaone4"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(2_048)),

@@ -20,7 +20,7 @@ const PATTERN: usize = 2;
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "gemma2",
     architectures: &["Gemma2ForCausalLM"],
-    model_type: "gemma2",
+    model_types: &["gemma2"],
     defaults: &[
         ("attn_logit_softcapping", DefaultValue::Number(SCORE_CAP)),
         ("final_logit_softcapping", DefaultValue::Number(LOGIT_CAP)),

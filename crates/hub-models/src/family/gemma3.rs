@@ -20,7 +20,7 @@ const LOCAL_BASE: f32 = 10_000.0;
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "gemma3",
     architectures: &["Gemma3ForCausalLM"],
-    model_type: "gemma3_text",
+    model_types: &["gemma3_text"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(256)),
         ("hidden_activation", DefaultValue::Text("gelu_pytorch_tanh")),

@@ -23,7 +23,7 @@ const PATTERN: usize = 6;
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "gemma4",
     architectures: &["Gemma4ForCausalLM"],
-    model_type: "gemma4_text",
+    model_types: &["gemma4_text"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(256)),
         ("hidden_activation", DefaultValue::Text("gelu_pytorch_tanh")),
@@ -76,7 +76,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
                 let own = both.below(name)?.ok_or_else(|| both.missing(name))?;
                 rope::from_parameters(keys, &own, base, shape)
             }
-            None => Ok(rope::proportional(base, shape.head_dim, default.unwrap_or(1.0))),
+            None => rope::proportional(keys, base, shape.head_dim, default.unwrap_or(1.0)),
         }
     };
     let global = one("full_attention", &wide, 1_000_000.0, Some(0.25))?;
@@ -173,7 +173,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let global = rope::from_gguf(keys, files, Pairing::Halves, shape)?;
     let base = keys.maybe_number("rope.freq_base_swa")?.unwrap_or(10_000.0);
     let dims = keys.maybe_size("rope.dimension_count_swa")?.unwrap_or(head_dim);
-    let local = RopeSpec { dims, ..rope::proportional(base, head_dim, 1.0) };
+    let local = RopeSpec { dims, ..rope::proportional(keys, base, head_dim, 1.0)? };
     let part = keys.maybe_size("embedding_length_per_layer_input")?.filter(|width| *width > 0);
     let first_full = is_windowed.iter().position(|is_windowed| !is_windowed).unwrap_or(0);
     let experts = Mixture::from_gguf(keys, &wide)?;

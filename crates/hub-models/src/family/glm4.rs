@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "glm4",
     architectures: &["Glm4ForCausalLM"],
-    model_type: "glm4",
+    model_types: &["glm4"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(128)),
         ("hidden_act", DefaultValue::Text("silu")),

@@ -16,7 +16,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "gpt-oss",
     architectures: &["GptOssForCausalLM"],
-    model_type: "gpt_oss",
+    model_types: &["gpt_oss"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(64)),
         ("hidden_act", DefaultValue::Text("silu")),

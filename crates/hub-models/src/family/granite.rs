@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "granite",
     architectures: &["GraniteForCausalLM"],
-    model_type: "granite",
+    model_types: &["granite"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(2_048)),

@@ -17,7 +17,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "granite-hybrid",
     architectures: &["GraniteMoeHybridForCausalLM"],
-    model_type: "granitemoehybrid",
+    model_types: &["granitemoehybrid"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("mamba_d_conv", DefaultValue::Whole(4)),

@@ -12,7 +12,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "granite-moe",
     architectures: &["GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"],
-    model_type: "granitemoe",
+    model_types: &["granitemoe", "granitemoeshared"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(2_048)),

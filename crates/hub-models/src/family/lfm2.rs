@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "lfm2",
     architectures: &["Lfm2ForCausalLM"],
-    model_type: "lfm2",
+    model_types: &["lfm2"],
     defaults: &[
         ("block_ffn_dim_multiplier", DefaultValue::Number(1.0)),
         ("block_multiple_of", DefaultValue::Whole(256)),
@@ -69,8 +69,9 @@ fn inner_width(keys: &Keys<'_>, key: &str) -> Result<usize, FamilyError> {
         return Ok(inner);
     }
     // As transformers rounds it.
-    let inner = (f64::from(multiplier) * (2 * inner / 3) as f64) as usize;
-    Ok(inner.next_multiple_of(multiple.max(1)))
+    let inner = (f64::from(multiplier) * (inner as f64 * 2.0 / 3.0).floor()) as usize;
+    let expected = "a number that the width of an MLP may be a multiple of";
+    inner.checked_next_multiple_of(multiple.max(1)).ok_or_else(|| keys.bad("block_multiple_of", expected))
 }
 
 /// Reads which layers have attention, from the list of their kinds or from that of their numbers.

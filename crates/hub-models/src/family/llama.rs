@@ -14,7 +14,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "llama",
     architectures: &["LlamaForCausalLM"],
-    model_type: "llama",
+    model_types: &["llama"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(2_048)),

@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "ministral3",
     architectures: &["Ministral3ForCausalLM"],
-    model_type: "ministral3",
+    model_types: &["ministral3"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(128)),
         ("hidden_act", DefaultValue::Text("silu")),

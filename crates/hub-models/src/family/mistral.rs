@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "mistral",
     architectures: &["MistralForCausalLM"],
-    model_type: "mistral",
+    model_types: &["mistral"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(131_072)),

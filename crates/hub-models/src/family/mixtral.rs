@@ -14,7 +14,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "mixtral",
     architectures: &["MixtralForCausalLM"],
-    model_type: "mixtral",
+    model_types: &["mixtral"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(131_072)),

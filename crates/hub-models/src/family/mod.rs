@@ -56,6 +56,9 @@ pub use error::FamilyError;
 use keys::{DefaultValue, Keys};
 use text::Layout;
 
+/// The longest name that an error shows.
+const MAX_SHOWN: usize = 80;
+
 /// Every family. The first that knows an architecture reads it.
 static FAMILIES: &[&FamilySpec] = &[
     &bert::SPEC,
@@ -97,8 +100,8 @@ struct FamilySpec {
     name: &'static str,
     /// What `architectures` of `config.json` says; the first is meant where the file names none.
     architectures: &'static [&'static str],
-    /// What `model_type` of `config.json` says.
-    model_type: &'static str,
+    /// What `model_type` of `config.json` says, in the order of the architectures they go with.
+    model_types: &'static [&'static str],
     /// Keys whose absence means something, as the configuration class of `transformers` says. Sizes are not among them:
     /// without those a file is broken.
     defaults: &'static [(&'static str, DefaultValue)],
@@ -164,7 +167,7 @@ pub fn spec_of(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
 fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, FamilyError> {
     let missing = FamilyError::NoArchitecture { key: "architectures" };
     let config = config.and_then(Value::as_object).ok_or_else(|| missing.clone())?;
-    let half = text::half(config, weights);
+    let half = text::half(config, weights)?;
     let (config, layout) =
         half.as_ref().map_or((config, Layout::PLAIN), |(config, layout)| (config, *layout));
     if let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null())
@@ -217,12 +220,17 @@ fn family_of(
         return Ok((found.ok_or_else(|| unknown(name, known))?, name));
     }
     let model_type = config.get("model_type").and_then(Value::as_str).ok_or(missing)?;
-    let found = FAMILIES.iter().find(|family| family.model_type == model_type);
-    let family = found.ok_or_else(|| unknown(model_type, FAMILIES.iter().map(|family| family.model_type)))?;
-    Ok((family, family.architectures.first().copied().unwrap_or_default()))
+    let place = |family: &&'static FamilySpec| {
+        let place = family.model_types.iter().position(|known| *known == model_type)?;
+        Some((*family, family.architectures.get(place).copied()?))
+    };
+    let known = FAMILIES.iter().flat_map(|family| family.model_types).copied();
+    FAMILIES.iter().find_map(place).ok_or_else(|| unknown(model_type, known))
 }
 
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> FamilyError {
-    let known: Vec<&str> = known.collect();
-    FamilyError::UnknownArchitecture { name: name.to_owned(), known: known.join(", ") }
+    let likeness = |known: &&str| strsim::jaro_winkler(name, known);
+    let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default();
+    let name = name.chars().take(MAX_SHOWN).collect();
+    FamilyError::UnknownArchitecture { name, nearest: nearest.to_owned() }
 }

@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "olmo2",
     architectures: &["Olmo2ForCausalLM"],
-    model_type: "olmo2",
+    model_types: &["olmo2"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(2_048)),

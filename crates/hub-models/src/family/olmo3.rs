@@ -14,7 +14,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "olmo3",
     architectures: &["Olmo3ForCausalLM"],
-    model_type: "olmo3",
+    model_types: &["olmo3"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(2_048)),

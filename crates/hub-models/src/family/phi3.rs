@@ -14,7 +14,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "phi3",
     architectures: &["Phi3ForCausalLM"],
-    model_type: "phi3",
+    model_types: &["phi3"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(4_096)),

@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "qwen2",
     architectures: &["Qwen2ForCausalLM"],
-    model_type: "qwen2",
+    model_types: &["qwen2"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(32_768)),

@@ -12,7 +12,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "qwen3",
     architectures: &["Qwen3ForCausalLM"],
-    model_type: "qwen3",
+    model_types: &["qwen3"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(128)),
         ("hidden_act", DefaultValue::Text("silu")),

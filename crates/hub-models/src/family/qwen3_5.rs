@@ -12,7 +12,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "qwen3.5",
     architectures: &["Qwen3_5ForCausalLM"],
-    model_type: "qwen3_5_text",
+    model_types: &["qwen3_5_text"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(256)),
         ("hidden_act", DefaultValue::Text("silu")),

@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "qwen3.5-moe",
     architectures: &["Qwen3_5MoeForCausalLM"],
-    model_type: "qwen3_5_moe_text",
+    model_types: &["qwen3_5_moe_text"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(256)),
         ("hidden_act", DefaultValue::Text("silu")),

@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "qwen3-moe",
     architectures: &["Qwen3MoeForCausalLM"],
-    model_type: "qwen3_moe",
+    model_types: &["qwen3_moe"],
     defaults: &[
         ("decoder_sparse_step", DefaultValue::Whole(1)),
         ("hidden_act", DefaultValue::Text("silu")),

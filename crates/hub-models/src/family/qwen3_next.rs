@@ -15,7 +15,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "qwen3-next",
     architectures: &["Qwen3NextForCausalLM"],
-    model_type: "qwen3_next",
+    model_types: &["qwen3_next"],
     defaults: &[
         ("decoder_sparse_step", DefaultValue::Whole(1)),
         ("head_dim", DefaultValue::Whole(256)),

@@ -6,6 +6,9 @@ use hub_nn::spec::{
 
 use super::{FamilyError, Files, Keys, decoder::Sizes};
 
+/// The widest head whose pairs are listed; far above any real model.
+const MAX_HEAD_DIM: usize = 1 << 16;
+
 /// What a rotation depends on besides its own keys.
 #[derive(Clone, Copy)]
 pub(super) struct RopeShape {
@@ -102,7 +105,7 @@ pub(super) fn from_parameters(
         }),
         "proportional" => {
             let share = rope.dims as f32 / shape.head_dim as f32;
-            let proportional = proportional(base, shape.head_dim, share);
+            let proportional = proportional(keys, base, shape.head_dim, share)?;
             rope.dims = proportional.dims;
             proportional.scaling
         }
@@ -117,7 +120,15 @@ pub(super) fn from_parameters(
 }
 
 /// Returns a rotation of a head's fastest pairs, by the angles they have where all turn (Gemma 4).
-pub(super) fn proportional(base: f32, head_dim: usize, share: f32) -> RopeSpec {
+pub(super) fn proportional(
+    keys: &Keys<'_>,
+    base: f32,
+    head_dim: usize,
+    share: f32,
+) -> Result<RopeSpec, FamilyError> {
+    if head_dim > MAX_HEAD_DIM {
+        return Err(keys.bad("head_dim", "at most 65536"));
+    }
     let (pairs, turned) = (head_dim / 2, (head_dim as f32 * share) as usize / 2);
     // As llama.cpp writes that a pair stays.
     let divisor = |pair: usize| if pair < turned { 1.0 } else { 1e30 };
@@ -125,7 +136,7 @@ pub(super) fn proportional(base: f32, head_dim: usize, share: f32) -> RopeSpec {
         true => RopeScaling::Factors(Factors::Values((0..pairs).map(divisor).collect())),
         false => RopeScaling::None,
     };
-    RopeSpec { base, dims: 2 * pairs, pairing: Pairing::Halves, scaling }
+    Ok(RopeSpec { base, dims: 2 * pairs, pairing: Pairing::Halves, scaling })
 }
 
 /// Returns the longest sequence a rotation was made for, where files name the context before it was stretched.

@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "seed-oss",
     architectures: &["SeedOssForCausalLM"],
-    model_type: "seed_oss",
+    model_types: &["seed_oss"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(128)),
         ("hidden_act", DefaultValue::Text("silu")),

@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "smollm3",
     architectures: &["SmolLM3ForCausalLM"],
-    model_type: "smollm3",
+    model_types: &["smollm3"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("max_position_embeddings", DefaultValue::Whole(32_768)),

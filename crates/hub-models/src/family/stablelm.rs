@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "stablelm",
     architectures: &["StableLmForCausalLM"],
-    model_type: "stablelm",
+    model_types: &["stablelm"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("silu")),
         ("layer_norm_eps", DefaultValue::Number(1e-5)),

@@ -13,7 +13,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "starcoder2",
     architectures: &["Starcoder2ForCausalLM"],
-    model_type: "starcoder2",
+    model_types: &["starcoder2"],
     defaults: &[
         ("hidden_act", DefaultValue::Text("gelu_pytorch_tanh")),
         ("max_position_embeddings", DefaultValue::Whole(4_096)),

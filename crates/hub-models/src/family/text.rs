@@ -3,7 +3,10 @@
 use hub_nn::{spec::LeftOut, weights::Weights};
 use serde_json::{Map, Value};
 
-use super::keys::DefaultValue;
+use super::{
+    FamilyError,
+    keys::{DefaultValue, Keys},
+};
 
 /// Where the tensors of the text half are, the newest way to write them last.
 const PREFIXES: &[&str] = &["language_model.model.", "model.language_model.model.", "model.language_model."];
@@ -80,9 +83,20 @@ impl Layout {
     }
 }
 
+/// The configuration of the half that reads text, and how its tensors are named.
+pub(super) type TextHalf = (Map<String, Value>, Layout);
+
 /// Returns the configuration of the text half and how its tensors are named; `None` for a model that only reads text.
-pub(super) fn half(config: &Map<String, Value>, weights: &Weights) -> Option<(Map<String, Value>, Layout)> {
-    let mut text = config.get("text_config")?.as_object()?.clone();
+///
+/// # Errors
+/// [`FamilyError::BadValue`] if it is said to have one, and that is no configuration.
+pub(super) fn half(config: &Map<String, Value>, weights: &Weights) -> Result<Option<TextHalf>, FamilyError> {
+    let keys = Keys::config("text", config);
+    let mut text = match config.get("text_config") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(text)) => text.clone(),
+        Some(_) => return Err(keys.bad("text_config", "an object")),
+    };
     let layout = Layout::of(weights);
     text.remove("architectures");
     // The files tell better than two keys that may contradict each other.
@@ -97,5 +111,5 @@ pub(super) fn half(config: &Map<String, Value>, weights: &Weights) -> Option<(Ma
     for (key, value) in defaults {
         text.entry(*key).or_insert_with(|| (*value).into());
     }
-    Some((text, layout))
+    Ok(Some((text, layout)))
 }

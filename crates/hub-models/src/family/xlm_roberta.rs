@@ -11,7 +11,7 @@ use super::{
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "xlm-roberta",
     architectures: &["XLMRobertaModel", "XLMRobertaForSequenceClassification"],
-    model_type: "xlm-roberta",
+    model_types: &["xlm-roberta"],
     defaults: DEFAULTS,
     from_config,
     gguf: None,

@@ -1,5 +1,6 @@
 //! Families on the configurations of real models, on the tiny models, and on files that are wrong.
 
+mod broken;
 mod configs;
 mod fixtures;
 mod listing;

@@ -1,0 +1,114 @@
+//! Every family's configurations, broken in every key: an error that says so, and no panic.
+
+use hub_fixtures::{Kind, TinyModel, gguf_models, models};
+use hub_nn::weights::{Metadata, Weights, write_gguf};
+use serde_json::{Value, json};
+
+use super::super::{FamilyError, spec_of};
+
+/// What a key may hold by mistake or by malice.
+fn mistakes() -> Vec<Value> {
+    vec![
+        Value::Null,
+        json!(-1),
+        json!(0),
+        json!(3),
+        json!(1.5),
+        json!(1_u64 << 30),
+        json!(u64::MAX),
+        json!(1e300),
+        json!("what"),
+        json!(true),
+        json!([]),
+        json!(["what"]),
+        json!({}),
+    ]
+}
+
+/// Lists the paths of all keys of a configuration, two levels deep.
+fn paths(config: &Value) -> Vec<Vec<String>> {
+    let mut all = Vec::new();
+    for (key, value) in config.as_object().unwrap() {
+        all.push(vec![key.clone()]);
+        for (inner, value) in value.as_object().into_iter().flatten() {
+            all.push(vec![key.clone(), inner.clone()]);
+            let deepest = value.as_object().into_iter().flatten();
+            all.extend(deepest.map(|(deepest, _)| vec![key.clone(), inner.clone(), deepest.clone()]));
+        }
+    }
+    all
+}
+
+fn set(config: &Value, path: &[String], value: Option<&Value>) -> Value {
+    let mut config = config.clone();
+    let (last, parents) = path.split_last().unwrap();
+    let parent = parents.iter().fold(&mut config, |level, key| &mut level[key]).as_object_mut().unwrap();
+    match value {
+        Some(value) => drop(parent.insert(last.clone(), value.clone())),
+        None => drop(parent.remove(last)),
+    }
+    config
+}
+
+#[test]
+fn broken_configurations_are_errors_that_name_the_key() {
+    for name in [Kind::Text, Kind::Embedding, Kind::Rerank].into_iter().flat_map(models) {
+        let folder = TinyModel::new(&name).write();
+        let weights = Weights::open(folder.path()).unwrap();
+        let text = std::fs::read(folder.path().join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&text).unwrap();
+        for path in paths(&config) {
+            let values = mistakes();
+            for value in values.iter().map(Some).chain([None]) {
+                let read = spec_of(&weights, Some(&set(&config, &path, value)));
+                let called = || format!("{name}: {path:?} at {value:?}");
+                match read {
+                    Ok(spec) => drop(spec.check().and_then(|()| spec.check_tensors(weights.shapes()))),
+                    // A number below zero is never right, and the error says which it was.
+                    Err(error) if value == Some(&json!(-1)) => {
+                        assert!(names(&error, &path), "{}: {error}", called())
+                    }
+                    Err(error) => assert!(!error.to_string().is_empty(), "{}", called()),
+                }
+            }
+        }
+    }
+}
+
+/// Whether an error names a key, or one that it lies in; of what kind a model is, several keys say.
+fn names(error: &FamilyError, path: &[String]) -> bool {
+    let text = error.to_string();
+    let says_kind = matches!(path.last().map(String::as_str), Some("architectures" | "model_type"));
+    says_kind || path.iter().any(|key| text.contains(key.as_str()))
+}
+
+#[test]
+fn broken_metadata_is_an_error() {
+    for name in [Kind::Text, Kind::Embedding, Kind::Rerank].into_iter().flat_map(gguf_models) {
+        let weights = Weights::open(&hub_fixtures::gguf(&name)).unwrap();
+        let metadata = weights.metadata().clone();
+        let tensors: Vec<_> =
+            weights.names().map(|name| (name.to_owned(), weights.read(name).unwrap())).collect();
+        let architecture = metadata.str("general.architecture").unwrap().to_owned();
+        let keys: Vec<String> =
+            metadata.keys().filter(|key| key.starts_with(&architecture)).map(str::to_owned).collect();
+        for key in keys {
+            let read = |change: &dyn Fn(&mut Metadata)| {
+                let mut metadata = metadata.clone();
+                change(&mut metadata);
+                let bytes = write_gguf(Vec::new(), &metadata, &tensors).unwrap();
+                let weights = Weights::from_gguf_bytes(bytes).unwrap();
+                if let Ok(spec) = spec_of(&weights, None) {
+                    drop(spec.check().and_then(|()| spec.check_tensors(weights.shapes())));
+                }
+            };
+            for number in [0_i64, -1, 3, 1 << 30, i64::MAX] {
+                read(&|metadata| drop(metadata.insert(key.clone(), number)));
+            }
+            read(&|metadata| drop(metadata.insert(key.clone(), f32::NAN)));
+            read(&|metadata| drop(metadata.insert(key.clone(), "what")));
+            read(&|metadata| drop(metadata.insert(key.clone(), vec![1_u32, 2])));
+            read(&|metadata| drop(metadata.insert(key.clone(), vec![true])));
+        }
+    }
+}
