@@ -1,6 +1,6 @@
 //! The blocks of GGUF files, taken apart. Layouts are those of llama.cpp's `ggml-common.h`.
 
-use crate::Kind;
+use crate::{Kind, grids};
 
 /// One block, as whole numbers.
 #[derive(Clone, Debug)]
@@ -73,6 +73,10 @@ impl Block {
             Kind::IQ4NL => {
                 self.d = half(raw, 0);
                 self.nibbles(&raw[2..18]);
+            }
+            Kind::IQ2XXS | Kind::IQ2XS | Kind::IQ2S | Kind::IQ3XXS | Kind::IQ3S => {
+                self.d = half(raw, 0);
+                grids::read(kind, raw, self);
             }
             Kind::IQ4XS => self.read_iq4_xs(raw),
             Kind::MXFP4 => {

@@ -16,6 +16,11 @@ pub enum Kind {
     Q4K,
     Q5K,
     Q6K,
+    IQ2XXS,
+    IQ2XS,
+    IQ2S,
+    IQ3XXS,
+    IQ3S,
     IQ4NL,
     IQ4XS,
     MXFP4,
@@ -26,6 +31,12 @@ pub enum Kind {
 
 /// The numbers that four bits of [`Kind::IQ4NL`] and [`Kind::IQ4XS`] stand for, as llama.cpp has them (`kvalues_iq4nl`).
 const IQ4NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/// The magnitudes that a grid of IQ2 has, without a sign and with it.
+const IQ2: [i8; 16] = [8, 25, 43, 0, 0, 0, 0, 0, -8, -25, -43, 0, 0, 0, 0, 0];
+/// Those of [`Kind::IQ3XXS`].
+const IQ3XXS: [i8; 16] = [4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62];
+/// Those of [`Kind::IQ3S`].
+const IQ3S: [i8; 16] = [1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15];
 /// Twice the numbers that four bits of [`Kind::MXFP4`] stand for: E2M1 of the OCP Microscaling Formats, version 1.0.
 const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
@@ -52,7 +63,7 @@ pub(crate) enum Planes {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -63,6 +74,11 @@ impl Kind {
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::IQ2XXS,
+        Self::IQ2XS,
+        Self::IQ2S,
+        Self::IQ3XXS,
+        Self::IQ3S,
         Self::IQ4NL,
         Self::IQ4XS,
         Self::MXFP4,
@@ -90,6 +106,11 @@ impl Kind {
         match self {
             Self::Q4_0 | Self::IQ4NL => 18,
             Self::MXFP4 => 17,
+            Self::IQ2XXS => 66,
+            Self::IQ2XS => 74,
+            Self::IQ2S => 82,
+            Self::IQ3XXS => 98,
+            Self::IQ3S => 110,
             Self::IQ4XS => 136,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
@@ -107,13 +128,31 @@ impl Kind {
 
     /// Whether blocks have 256 numbers, and groups whose scales are whole numbers.
     pub(crate) const fn is_super(self) -> bool {
-        matches!(self, Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS)
+        matches!(
+            self,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS
+        ) || self.has_grid()
+    }
+
+    /// Whether blocks name several numbers at once, by their place in a grid.
+    pub(crate) const fn has_grid(self) -> bool {
+        matches!(self, Self::IQ2XXS | Self::IQ2XS | Self::IQ2S | Self::IQ3XXS | Self::IQ3S)
+    }
+
+    /// Returns what the scale of a block is multiplied with, so that those of its groups are whole numbers: a power of
+    /// two, which an `f16` might not hold any more.
+    pub(crate) const fn unit(self) -> f32 {
+        match self {
+            Self::IQ2XXS | Self::IQ2XS | Self::IQ2S => 0.125,
+            Self::IQ3XXS => 0.25,
+            _ => 1.0,
+        }
     }
 
     /// Returns how many numbers share a scale.
     pub(crate) const fn group(self) -> usize {
         match self {
-            Self::Q2K | Self::Q3K | Self::Q6K => 16,
+            Self::Q2K | Self::Q3K | Self::Q6K | Self::IQ2XS | Self::IQ2S => 16,
             Self::F16 | Self::BF16 | Self::F32 => 1,
             _ => 32,
         }
@@ -148,6 +187,9 @@ impl Kind {
             Self::Q2K => Planes::Two,
             Self::Q3K => Planes::TwoOne,
             Self::Q8_0 => Planes::Eight,
+            Self::IQ2XXS | Self::IQ2XS | Self::IQ2S => Planes::Table(&IQ2),
+            Self::IQ3XXS => Planes::Table(&IQ3XXS),
+            Self::IQ3S => Planes::Table(&IQ3S),
             Self::IQ4NL | Self::IQ4XS => Planes::Table(&IQ4NL),
             Self::MXFP4 => Planes::Table(&E2M1),
             Self::F16 | Self::BF16 | Self::F32 => Planes::None,

@@ -30,6 +30,7 @@ mod cpu;
 mod dense;
 mod disjoint;
 mod error;
+mod grids;
 mod isa;
 mod kind;
 mod matmul;

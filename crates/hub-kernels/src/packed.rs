@@ -260,7 +260,7 @@ fn unpack_lane(kind: Kind, layout: &Layout, blocks: &[u8], lane: usize, out: &mu
 }
 
 fn unpack_block(kind: Kind, layout: &Layout, block: &[u8], lane: usize, out: &mut [f32]) {
-    let d = half_at(block, 0, lane);
+    let d = scale_at(kind, block, lane);
     let m = if kind.has_min() { half_at(block, layout.m, lane) } else { d };
     for (sub, out) in out.chunks_exact_mut(kind.group()).enumerate() {
         let (scale, min) = group(kind, layout, block, sub, lane);
@@ -391,6 +391,12 @@ pub(crate) fn group(kind: Kind, layout: &Layout, block: &[u8], group: usize, lan
         (false, _) => kind.zero() * scale,
     };
     (scale, min)
+}
+
+/// Reads the scale that a lane's block has.
+#[inline]
+pub(crate) fn scale_at(kind: Kind, block: &[u8], lane: usize) -> f32 {
+    half_at(block, 0, lane) * kind.unit()
 }
 
 /// Reads the `f16` of a lane.

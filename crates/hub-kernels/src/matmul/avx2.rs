@@ -33,7 +33,7 @@ pub(super) fn add(weights: &Packed, tile: usize, x: &Activations, first: usize, 
             }
         };
     }
-    kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K IQ4NL IQ4XS MXFP4);
+    kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K IQ2XXS IQ2XS IQ2S IQ3XXS IQ3S IQ4NL IQ4XS MXFP4);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -172,7 +172,7 @@ fn finish<const K: usize, const T: usize>(
     } else {
         _mm256_set1_epi32(x.sums[lane])
     };
-    let scale = _mm256_set1_ps(x.scales[lane]);
+    let scale = _mm256_set1_ps(x.scales[lane] * kind.unit());
     let d = _mm256_mul_ps(halves(block, half), scale);
     if kind.has_min() {
         let m = _mm256_mul_ps(halves(&block[const { Layout::of(kind_of(K)).m }..], half), scale);

@@ -49,7 +49,7 @@ impl DotsOp for Tile<'_> {
                 }
             };
         }
-        kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K IQ4NL IQ4XS MXFP4);
+        kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K IQ2XXS IQ2XS IQ2S IQ3XXS IQ3S IQ4NL IQ4XS MXFP4);
     }
 }
 
@@ -294,7 +294,9 @@ impl<S: Dots> Factors<S> {
             }
         }
         let m = if kind.has_min() { simd.sub(zero, halves(simd, block, layout.m)) } else { zero };
-        Self { d: halves(simd, block, 0), m, mins }
+        let d = halves(simd, block, 0);
+        let d = if kind.unit() == 1.0 { d } else { simd.mul(d, simd.splat(kind.unit())) };
+        Self { d, m, mins }
     }
 
     /// Adds a block's whole number for a token to its sum.

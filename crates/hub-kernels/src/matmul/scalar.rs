@@ -4,7 +4,7 @@ use super::Sums;
 use crate::{
     Activations, Kind, Packed, TILE,
     activations::Bytes,
-    packed::{Layout, group, half_at, number},
+    packed::{Layout, group, half_at, number, scale_at},
 };
 
 /// Adds what a tile gives for the tokens from `first` on.
@@ -19,7 +19,7 @@ pub(super) fn add(weights: &Packed, tile: usize, x: &Activations, first: usize, 
             let (dots, offsets) = chunk.whole(kind, &place);
             let scale = place.scale();
             for (lane, sum) in sums.iter_mut().enumerate() {
-                let d = half_at(block, 0, lane);
+                let d = scale_at(kind, block, lane);
                 if kind.has_min() {
                     let m = half_at(block, layout.m, lane);
                     *sum += dots[lane] as f32 * (d * scale);

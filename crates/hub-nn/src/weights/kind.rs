@@ -21,6 +21,11 @@ pub enum WeightKind {
     Q4K,
     Q5K,
     Q6K,
+    IQ2XXS,
+    IQ2XS,
+    IQ2S,
+    IQ3XXS,
+    IQ3S,
     IQ4NL,
     IQ4XS,
     MXFP4,
@@ -56,7 +61,7 @@ const fn layout(
 }
 
 /// In the order of the enum, which [`WeightKind::layout`] counts on and a test holds.
-static LAYOUTS: [Layout; 23] = [
+static LAYOUTS: [Layout; 28] = [
     layout(WeightKind::F32, "F32", (1, 4), Some(0), Some("F32")),
     layout(WeightKind::F16, "F16", (1, 2), Some(1), Some("F16")),
     layout(WeightKind::BF16, "BF16", (1, 2), Some(30), Some("BF16")),
@@ -70,6 +75,11 @@ static LAYOUTS: [Layout; 23] = [
     layout(WeightKind::Q4K, "Q4_K", (256, 144), Some(12), None),
     layout(WeightKind::Q5K, "Q5_K", (256, 176), Some(13), None),
     layout(WeightKind::Q6K, "Q6_K", (256, 210), Some(14), None),
+    layout(WeightKind::IQ2XXS, "IQ2_XXS", (256, 66), Some(16), None),
+    layout(WeightKind::IQ2XS, "IQ2_XS", (256, 74), Some(17), None),
+    layout(WeightKind::IQ2S, "IQ2_S", (256, 82), Some(22), None),
+    layout(WeightKind::IQ3XXS, "IQ3_XXS", (256, 98), Some(18), None),
+    layout(WeightKind::IQ3S, "IQ3_S", (256, 110), Some(21), None),
     layout(WeightKind::IQ4NL, "IQ4_NL", (32, 18), Some(20), None),
     layout(WeightKind::IQ4XS, "IQ4_XS", (256, 136), Some(23), None),
     layout(WeightKind::MXFP4, "MXFP4", (32, 17), Some(39), None),
@@ -151,6 +161,7 @@ impl WeightKind {
             Self::Q4K => Some(GgmlDType::Q4K),
             Self::Q5K => Some(GgmlDType::Q5K),
             Self::Q6K => Some(GgmlDType::Q6K),
+            Self::IQ2XXS | Self::IQ2XS | Self::IQ2S | Self::IQ3XXS | Self::IQ3S => None,
             Self::IQ4NL | Self::IQ4XS | Self::MXFP4 => None,
             Self::F64 | Self::I64 | Self::I32 | Self::I16 | Self::I8 | Self::U8 | Self::Bool => None,
         }
@@ -172,6 +183,11 @@ impl WeightKind {
             Self::Q4K => Kind::Q4K,
             Self::Q5K => Kind::Q5K,
             Self::Q6K => Kind::Q6K,
+            Self::IQ2XXS => Kind::IQ2XXS,
+            Self::IQ2XS => Kind::IQ2XS,
+            Self::IQ2S => Kind::IQ2S,
+            Self::IQ3XXS => Kind::IQ3XXS,
+            Self::IQ3S => Kind::IQ3S,
             Self::IQ4NL => Kind::IQ4NL,
             Self::IQ4XS => Kind::IQ4XS,
             Self::MXFP4 => Kind::MXFP4,

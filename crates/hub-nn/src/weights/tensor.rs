@@ -97,7 +97,7 @@ impl RawTensor {
             WeightKind::BF16 => numbers(&self.bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
             #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what was asked for")]
             WeightKind::F64 => numbers(&self.bytes, |bytes| f64::from_le_bytes(bytes) as f32),
-            WeightKind::IQ4NL | WeightKind::IQ4XS | WeightKind::MXFP4 => self.unpack()?,
+            kind if kind.is_quantized() && kind.to_ggml().is_none() => self.unpack()?,
             _ => {
                 let cpu = Device::Cpu;
                 let unpacked =

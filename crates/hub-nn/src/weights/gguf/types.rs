@@ -19,12 +19,7 @@ pub(super) fn tensor_type_name(number: u32) -> String {
     let name = match number {
         9 => "Q8_1",
         15 => "Q8_K",
-        16 => "IQ2_XXS",
-        17 => "IQ2_XS",
-        18 => "IQ3_XXS",
         19 => "IQ1_S",
-        21 => "IQ3_S",
-        22 => "IQ2_S",
         29 => "IQ1_M",
         34 => "TQ1_0",
         35 => "TQ2_0",
