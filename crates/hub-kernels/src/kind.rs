@@ -128,14 +128,12 @@ impl Kind {
 
     /// Whether blocks have 256 numbers, and groups whose scales are whole numbers.
     pub(crate) const fn is_super(self) -> bool {
-        matches!(
-            self,
-            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS
-        ) || self.has_grid()
+        matches!(self, Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS)
+            || self.has_grid()
     }
 
-    /// Whether blocks name several numbers at once, by their place in a grid.
-    pub(crate) const fn has_grid(self) -> bool {
+    /// Whether blocks name several numbers at once, by their place in a grid. Packed, their numbers have four bits each.
+    pub const fn has_grid(self) -> bool {
         matches!(self, Self::IQ2XXS | Self::IQ2XS | Self::IQ2S | Self::IQ3XXS | Self::IQ3S)
     }
 

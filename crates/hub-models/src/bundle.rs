@@ -22,6 +22,7 @@ use crate::{
     chat::{HarmonyTokens, Template, TemplateTokens, Thinking},
     family,
     generation::GenerationConfig,
+    layers,
     pooling::Pooling,
 };
 
@@ -65,9 +66,13 @@ impl Bundle {
     /// Says what the model is, and what it takes if it runs as `executor` says.
     pub(crate) fn info(&self, executor: ExecutorOptions) -> ModelInfo {
         let mut weight_kinds = std::collections::BTreeMap::new();
+        let mut unpacked_kinds = std::collections::BTreeMap::new();
         let mut parameters = 0;
         for info in self.weights.names().filter_map(|name| self.weights.info(name)) {
             *weight_kinds.entry(info.kind.as_str()).or_insert(0) += 1;
+            if let Some(other) = executor.unpacked_as(info.kind) {
+                unpacked_kinds.insert(info.kind.as_str(), other);
+            }
             parameters += info.shape.iter().map(|dim| *dim as u64).product::<u64>();
         }
         let spec = &self.spec;
@@ -87,11 +92,13 @@ impl Bundle {
             file_bytes: self.weights.total_bytes(),
             files: self.weights.files().map(str::to_owned).collect(),
             weight_kinds,
+            unpacked_kinds,
             mix: self.weights.metadata().u64("general.file_type").and_then(mix),
             context_tokens: context,
             vocab_size: spec.vocab_size,
             hidden_size: spec.hidden_size,
             layers: spec.layers.len(),
+            layer_kinds: layers::by_kind(spec),
             context_bytes: groups.iter().map(|group| executor.state_bytes(group, context)).sum(),
             groups,
             executor,

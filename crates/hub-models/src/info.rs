@@ -7,7 +7,7 @@ use hub_nn::{
 };
 use serde::Serialize;
 
-use crate::{Card, Error, Source, bundle::Bundle, pooling::Pooling};
+use crate::{Card, Error, LayerKind, Source, bundle::Bundle, pooling::Pooling};
 
 /// What a model is, read from its files without loading it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +30,9 @@ pub struct ModelInfo {
     pub files: Vec<String>,
     /// Number of tensors per kind of weight: `{"Q8_0": 43, "F32": 13}`.
     pub weight_kinds: BTreeMap<&'static str, usize>,
+    /// The kinds of weight that are multiplied as another one, which holds the same numbers, and as which:
+    /// `{"IQ3_S": "four bits of a table"}`.
+    pub unpacked_kinds: BTreeMap<&'static str, &'static str>,
     /// What a GGUF file says of all its weights together: `"Q4_K_M"`.
     pub mix: Option<&'static str>,
     /// The longest sequence it was made for, in tokens.
@@ -40,6 +43,8 @@ pub struct ModelInfo {
     pub hidden_size: usize,
     /// Number of layers.
     pub layers: usize,
+    /// How many of them are of which kind.
+    pub layer_kinds: Vec<LayerKind>,
     /// Bytes that one sequence of `context_tokens` keeps between steps; 0 for encoders.
     pub context_bytes: u64,
     /// Bytes of its weights once they are loaded.

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use hub_base::ModelId;
 
+use super::show;
 use crate::{failure::Failure, progress::ProgressLine, session::Session};
 
 /// Makes a Hugging Face folder or a GGUF file usable where it lies
@@ -21,19 +22,22 @@ impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
         let Self { source, name } = self;
         let is_cached = ["hf:", "ollama:"].iter().any(|word| source.starts_with(word));
-        let model = session.with_hub(Vec::new(), async |hub| {
+        let (model, details) = session.with_hub(Vec::new(), async |hub| {
             let progress = ProgressLine::new();
             let path = Path::new(&source);
-            Ok(if is_cached && !path.exists() {
+            let model = if is_cached && !path.exists() {
                 hub.import_cached(&source, name, progress.sink()).await?
             } else {
                 hub.import(path, name, progress.sink()).await?
-            })
+            };
+            let details = hub.details(model.name.as_str()).await?;
+            Ok((model, details))
         })?;
         session.output.emit(&model, |model| {
             let mut lines =
                 vec![format!("{} can {} now; its files stay where they are", model.name, model.verb())];
             lines.extend(model.notes.iter().map(|note| format!("note: {note}")));
+            lines.push(show::facts(&details));
             lines.join("\n")
         })
     }

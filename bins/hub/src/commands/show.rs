@@ -33,11 +33,12 @@ impl Args {
             };
         }
         let details = session.with_hub(Vec::new(), async |hub| Ok(hub.details(&self.model).await?))?;
-        session.output.emit(&details, text)
+        session.output.emit(&details, facts)
     }
 }
 
-fn text(details: &ModelDetails) -> String {
+/// Writes what is known of a model, a line for each fact.
+pub(super) fn facts(details: &ModelDetails) -> String {
     let mut text = String::new();
     for (name, value) in files(details).into_iter().chain(use_of(details)).chain(cost(details)) {
         // Writing to a string cannot fail.
@@ -60,6 +61,9 @@ fn files(details: &ModelDetails) -> Vec<Fact> {
     let (model, info) = (&details.installed, &details.info);
     let kinds: Vec<_> =
         info.weight_kinds.iter().map(|(kind, tensors)| format!("{kind} ({tensors})")).collect();
+    let unpacked =
+        info.unpacked_kinds.iter().map(|(kind, other)| ("", format!("{kind} is loaded as {other}")));
+    let layers: Vec<_> = info.layer_kinds.iter().map(ToString::to_string).collect();
     let place =
         model.path.as_ref().map_or("inside this program".to_owned(), |path| path.display().to_string());
     let parameters = match info.active_parameters == info.parameters {
@@ -75,9 +79,10 @@ fn files(details: &ModelDetails) -> Vec<Fact> {
         ("family", format!("{}, {}", info.family, info.format)),
         ("parameters", parameters),
         ("weights", format!("{}: {}", Size(info.file_bytes), kinds.join(", "))),
-        ("layers", format!("{}, {} wide", info.layers, info.hidden_size)),
-        ("vocabulary", format!("{} tokens", info.vocab_size)),
     ];
+    facts.extend(unpacked);
+    facts.push(("layers", format!("{}, {} wide: {}", info.layers, info.hidden_size, layers.join("; "))));
+    facts.push(("vocabulary", format!("{} tokens", info.vocab_size)));
     facts.extend(model.files.iter().map(|file| ("sha256", format!("{}  {}", file.sha256, file.name))));
     facts
 }

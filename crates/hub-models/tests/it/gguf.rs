@@ -42,6 +42,26 @@ fn files_of_llama_cpp_compute_what_their_folders_compute() {
 }
 
 #[test]
+fn layers_are_counted_by_kind() {
+    let kinds = |name: &str| -> Vec<String> {
+        let info = inspect(&gguf(name).as_path().into()).unwrap();
+        assert_eq!(info.layer_kinds.iter().map(|kind| kind.count).sum::<usize>(), info.layers, "{name}");
+        info.layer_kinds.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(kinds("llama"), ["2 of attention"]);
+    assert_eq!(kinds("lfm2"), ["2 of short convolution", "1 of attention"]);
+    assert_eq!(
+        kinds("gpt-oss"),
+        ["1 of attention within 16, 2 of 5 experts", "1 of attention, 2 of 5 experts"]
+    );
+    assert_eq!(
+        kinds("qwen3.5-moe"),
+        ["2 of gated delta net, 2 of 5 experts", "1 of attention, 2 of 5 experts"]
+    );
+    assert_eq!(kinds("granite-hybrid-dense"), ["2 of Mamba-2", "1 of attention"]);
+}
+
+#[test]
 fn folders_in_half_precision_compute_the_same() {
     for storage in [Storage::F16, Storage::Bf16] {
         let folder = TinyModel::new("qwen3").storage(storage).write();

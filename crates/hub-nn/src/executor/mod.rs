@@ -18,13 +18,14 @@ pub use saved::SavedState;
 pub use work::{Cost, Work};
 
 use hub_base::{CancelToken, ProgressSink};
+use hub_kernels::Kind;
 
 use crate::{
     Device, Error,
     device::Priority,
     spec::ModelSpec,
     state::{Group, SequenceState},
-    weights::Weights,
+    weights::{WeightKind, Weights},
 };
 
 /// Which executor runs a model.
@@ -90,6 +91,18 @@ impl ExecutorOptions {
             kind => kind,
         };
         Self { kind, ..self }
+    }
+
+    /// Returns what matrices of a quantized kind become once they are loaded; `None` for a kind that is multiplied as it
+    /// is. No number changes.
+    pub fn unpacked_as(self, kind: WeightKind) -> Option<&'static str> {
+        match self.kind {
+            _ if !kind.is_quantized() => None,
+            ExecutorKind::Candle => kind.to_ggml().is_none().then_some("F32"),
+            ExecutorKind::Auto | ExecutorKind::Cpu => {
+                kind.to_kernels().is_some_and(Kind::has_grid).then_some("four bits of a table")
+            }
+        }
     }
 
     /// Loads a model.

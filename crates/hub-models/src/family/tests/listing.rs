@@ -8,8 +8,8 @@ use std::{
 
 use hub_fixtures::{ConfigForm, Kind, gguf_models, models};
 use hub_nn::spec::{
-    Activation, AttentionSpec, Head, LayerSpec, Mask, Mixer, Mlp, ModelSpec, NormKind, NormScope, Pairing,
-    RopeScaling, RopeSpec, Rule, Scoring, SublayerNorms,
+    Activation, AttentionSpec, Head, KvSpec, LayerSpec, Mask, Mixer, Mlp, ModelSpec, NormKind, NormScope,
+    Pairing, RopeScaling, RopeSpec, Rule, Scoring, SublayerNorms,
 };
 
 use super::{super::FAMILIES, fixtures::read};
@@ -120,6 +120,8 @@ fn of_layer(layer: &LayerSpec) -> Vec<&'static str> {
     fact(last.is_some(), "norms of the residual");
     fact(layer.is_parallel, "attention beside the MLP");
     fact(layer.residual_scale != 1.0, "residual scale");
+    fact(layer.per_layer.is_some(), "a second embedding by layer");
+    fact(layer.output_scale.is_some(), "layer scale");
     match mlp {
         Mlp::Gated { .. } => {}
         Mlp::Plain { .. } => fact(true, "MLP without a gate"),
@@ -165,6 +167,7 @@ fn of_attention(mixer: &AttentionSpec) -> Vec<&'static str> {
     fact(mixer.sinks.is_some(), "sinks");
     fact(mixer.gate.is_some(), "gated attention");
     fact(mixer.window.is_some(), "windows");
+    fact(matches!(mixer.kv, KvSpec::Of(_)), "keys and values of another layer");
     fact(mixer.soft_cap.is_some(), "score cap");
     fact(mixer.temperature.is_some(), "queries by position");
     let has_norms = mixer.query_norm.is_some();
