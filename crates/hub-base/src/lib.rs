@@ -1,8 +1,8 @@
 //! What every crate of the hub shares, and nothing that does anything.
 //!
 //! A type lives here only when three crates need it: the kinds of error a frontend can tell apart, names that were
-//! checked once, a flag that stops long work, a sink for its progress, the one counter of memory, and sizes as people
-//! read them.
+//! checked once, a flag that stops long work, a sink for its progress, the one counter of memory, sizes as people
+//! read them, and how the files of a model in parts are called.
 //!
 //! ```
 //! use hub_base::Account;
@@ -22,6 +22,7 @@ mod cancel;
 mod kind;
 mod name;
 mod progress;
+mod shard;
 mod size;
 mod task;
 
@@ -30,5 +31,6 @@ pub use cancel::CancelToken;
 pub use kind::ErrorKind;
 pub use name::{InvalidName, ModelId};
 pub use progress::{Progress, ProgressSink};
+pub use shard::whole_of_shard;
 pub use size::Size;
 pub use task::Task;

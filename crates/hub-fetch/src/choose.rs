@@ -1,6 +1,6 @@
 //! Which files of a repository make the model: pure.
 
-use hub_base::Size;
+use hub_base::{Size, whole_of_shard};
 
 use crate::{Error, Result, source::Pick};
 
@@ -89,7 +89,7 @@ fn models(files: &[RepoFile]) -> Vec<GgufModel> {
         if base.starts_with("mmproj") || base.contains("imatrix") {
             continue;
         }
-        let whole = without_shard(stem).unwrap_or(stem);
+        let whole = whole_of_shard(stem).unwrap_or(stem);
         match models.iter_mut().find(|(known, _)| known == whole) {
             Some((_, model)) => {
                 model.files.push(index);
@@ -155,11 +155,11 @@ fn named(repo: &str, files: &[RepoFile], name: &str) -> Result<Choice> {
             () => folder(repo, files),
         };
     };
-    let group: Vec<usize> = match without_shard(&stem) {
+    let group: Vec<usize> = match whole_of_shard(&stem) {
         Some(whole) => {
             let mut group: Vec<usize> = (0..files.len())
                 .filter(|index| {
-                    stem_of(&files[*index].name).is_some_and(|stem| without_shard(&stem) == Some(whole))
+                    stem_of(&files[*index].name).is_some_and(|stem| whole_of_shard(&stem) == Some(whole))
                 })
                 .collect();
             group.sort_by(|a, b| files[*a].name.cmp(&files[*b].name));
@@ -209,14 +209,6 @@ fn kind_of(stem: &str) -> Option<String> {
         .rev()
         .find_map(|word| KINDS.iter().find(|kind| word == **kind || word.ends_with(&format!("_{kind}"))))
         .map(|kind| (*kind).to_owned())
-}
-
-/// Returns the name of the whole of which a file is a shard: `x-00001-of-00003` is of `x`.
-fn without_shard(stem: &str) -> Option<&str> {
-    let (rest, count) = stem.rsplit_once("-of-")?;
-    let (whole, number) = rest.rsplit_once('-')?;
-    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    (is_number(count) && is_number(number)).then_some(whole)
 }
 
 fn strip_ignoring_case<'a>(text: &'a str, end: &str) -> Option<&'a str> {

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hub_base::whole_of_shard;
 use serde::Deserialize;
 
 use super::Error;
@@ -36,7 +37,11 @@ pub(super) fn look(folder: &Path) -> Result<Found, Error> {
     }
     let names = file_names(folder)?;
     let ggufs: Vec<&String> = names.iter().filter(|name| has_extension(name, "gguf")).collect();
-    if let [name] = ggufs.as_slice() {
+    let whole = |name: &str| whole_of_shard(name.strip_suffix(".gguf")?).map(str::to_owned);
+    // Names are in order, so the parts of one model begin with its first.
+    if let [name, rest @ ..] = ggufs.as_slice()
+        && rest.iter().all(|other| whole(other).is_some() && whole(other) == whole(name))
+    {
         return Ok(Found::Gguf(folder.join(name)));
     }
     if !ggufs.is_empty() {

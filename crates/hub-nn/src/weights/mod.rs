@@ -46,7 +46,7 @@ pub struct Weights {
 pub enum Format {
     /// One or several safetensors files.
     Safetensors,
-    /// One GGUF file.
+    /// One GGUF file, or the parts of one.
     Gguf,
 }
 
@@ -68,7 +68,8 @@ impl From<Opened> for Weights {
 
 impl Weights {
     /// Opens a `.safetensors` file, a `.gguf` file, or a folder that holds one of `model.safetensors`,
-    /// `model.safetensors.index.json` with its shards, and a single `.gguf` file.
+    /// `model.safetensors.index.json` with its shards, and a single `.gguf` file or the parts of one. Of a file in parts any
+    /// part may be named; the others lie beside it.
     ///
     /// What a file is, is read from its first bytes; its name does not matter.
     ///
@@ -91,7 +92,12 @@ impl Weights {
     /// # Errors
     /// As [`Weights::open`].
     pub fn from_gguf_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, Error> {
-        Self::from_gguf(Source::memory("the GGUF file in memory", bytes.into()))
+        let source = Source::memory("the GGUF file in memory", bytes.into());
+        let head = gguf::read_head(&source, 0)?;
+        if gguf::Split::of(&source, &head.metadata)?.is_some() {
+            return Err(source.corrupt("the other parts of its model are not with it"));
+        }
+        Ok(Self::from_gguf(vec![source], head))
     }
 
     /// Keeps what [`CpuExecutor`](crate::executor::CpuExecutor) packs in a file: a load writes it if it is not
@@ -212,7 +218,7 @@ impl Weights {
         let source = Source::open(path)?;
         let start = source.read(0, source.len().min(9) as usize)?;
         if start.starts_with(gguf::MAGIC) {
-            return Self::from_gguf(source);
+            return Self::open_gguf(path, source);
         }
         // A safetensors file starts with the length of its header, and the header with a brace.
         if start.get(8) == Some(&b'{') {
@@ -237,16 +243,7 @@ impl Weights {
                 }
                 error => error,
             })?;
-            for (name, info) in safetensors::read_head(&source, sources.len())? {
-                match tensors.entry(name) {
-                    Entry::Vacant(entry) => entry.insert(info),
-                    Entry::Occupied(entry) => {
-                        return Err(
-                            source.corrupt(format!("tensor `{}` is in another shard, too", entry.key()))
-                        );
-                    }
-                };
-            }
+            add_shard(&mut tensors, safetensors::read_head(&source, sources.len())?, &source)?;
             sources.push(source);
         }
         if let Some((name, file)) = shards.files.iter().find(|(name, _)| !tensors.contains_key(*name)) {
@@ -265,10 +262,40 @@ impl Weights {
         Ok(Self::from(Opened { format, name, sources, tensors, metadata: Metadata::default() }))
     }
 
-    fn from_gguf(source: Source) -> Result<Self, Error> {
-        let gguf::Head { metadata, tensors } = gguf::read_head(&source, 0)?;
-        let name = source.name().to_owned();
-        Ok(Self::from(Opened { format: Format::Gguf, name, sources: vec![source], tensors, metadata }))
+    /// Opens a GGUF file, with the other parts of its model if it is one of several.
+    fn open_gguf(path: &Path, source: Source) -> Result<Self, Error> {
+        let head = gguf::read_head(&source, 0)?;
+        let Some(split) = gguf::Split::of(&source, &head.metadata)? else {
+            return Ok(Self::from_gguf(vec![source], head));
+        };
+        let mut whole = gguf::Head { metadata: Metadata::default(), tensors: IndexMap::new() };
+        let mut sources: Vec<Source> = Vec::new();
+        for (number, path) in split.paths(path)?.enumerate() {
+            let part = Source::open(&path).map_err(|error| match error {
+                Error::NotFound { path } => source.corrupt(format!(
+                    "another part of its model, {}, is not there; download it again",
+                    path.display()
+                )),
+                error => error,
+            })?;
+            let head = gguf::read_head(&part, number)?;
+            split.check_part(&part, &head.metadata, number)?;
+            add_shard(&mut whole.tensors, head.tensors, &part)?;
+            // The first part says what the model is; the others repeat little of it.
+            if number == 0 {
+                whole.metadata = head.metadata;
+            }
+            sources.push(part);
+        }
+        split.check_tensors(&source, whole.tensors.len())?;
+        Ok(Self::from_gguf(sources, whole))
+    }
+
+    /// Makes weights of the files of a model, of which there is at least one.
+    fn from_gguf(sources: Vec<Source>, head: gguf::Head) -> Self {
+        let gguf::Head { metadata, tensors } = head;
+        let name = sources.first().map(|source| source.name().to_owned()).unwrap_or_default();
+        Self::from(Opened { format: Format::Gguf, name, sources, tensors, metadata })
     }
 
     fn find(&self, name: &str) -> Result<&TensorInfo, Error> {
@@ -280,4 +307,21 @@ impl Weights {
         let missing = || Error::Missing { file: self.opened.name.clone(), name: format!("#{}", info.source) };
         self.opened.sources.get(info.source).ok_or_else(missing)
     }
+}
+
+/// Adds the tensors of one of several files.
+fn add_shard(
+    tensors: &mut IndexMap<String, TensorInfo>,
+    shard: IndexMap<String, TensorInfo>,
+    source: &Source,
+) -> Result<(), Error> {
+    for (name, info) in shard {
+        match tensors.entry(name) {
+            Entry::Vacant(entry) => entry.insert(info),
+            Entry::Occupied(entry) => {
+                return Err(source.corrupt(format!("tensor `{}` is in another shard, too", entry.key())));
+            }
+        };
+    }
+    Ok(())
 }

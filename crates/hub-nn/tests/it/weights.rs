@@ -82,6 +82,46 @@ fn gguf_keeps_every_kind_of_value() {
     assert_eq!(weights.read("b").unwrap().to_f32().unwrap(), [0.0, 1.0, 2.0, 3.0]);
 }
 
+/// Writes part `number` of two, with a tensor of `rows` rows called `name`.
+fn write_part(folder: &Path, file: &str, number: u16, tensors: u64, name: &str) {
+    let metadata = Metadata::from_iter([
+        ("split.no", Value::U16(number)),
+        ("split.count", Value::U16(2)),
+        ("split.tensors.count", Value::U64(tensors)),
+        ("is_first", Value::Bool(number == 0)),
+    ]);
+    let tensors = [(name.to_owned(), counting(2, 2 + usize::from(number)))];
+    write_gguf(fs::File::create(folder.join(file)).unwrap(), &metadata, &tensors).unwrap();
+}
+
+#[test]
+fn gguf_in_parts_is_one_model() {
+    let (first, second) = ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf");
+    let whole = tempfile::tempdir().unwrap();
+    write_part(whole.path(), first, 0, 2, "a");
+    write_part(whole.path(), second, 1, 2, "b");
+    for path in [whole.path().to_owned(), whole.path().join(first), whole.path().join(second)] {
+        let weights = Weights::open(&path).unwrap();
+        assert_eq!(weights.names().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(weights.files().count(), 2);
+        assert_eq!(weights.metadata().get("is_first"), Some(&Value::Bool(true)));
+        assert_eq!(weights.read("b").unwrap(), counting(2, 3));
+        assert_eq!(weights.read_rows("a", 1..2).unwrap().to_f32().unwrap(), [2.0, 3.0]);
+    }
+    let other = tempfile::tempdir().unwrap();
+    let alone = other.path().join(second);
+    write_part(other.path(), second, 1, 2, "b");
+    refused(&alone, ErrorKind::Corrupt, "m-00001-of-00002.gguf, is not there");
+    write_part(other.path(), first, 1, 2, "a");
+    refused(&alone, ErrorKind::Corrupt, "not part 1 of 2");
+    write_part(other.path(), first, 0, 2, "b");
+    refused(&alone, ErrorKind::Corrupt, "tensor `b` is in another shard");
+    write_part(other.path(), first, 0, 3, "a");
+    refused(&other.path().join(first), ErrorKind::Corrupt, "hold 2 tensors, where it says 3");
+    fs::rename(&alone, other.path().join("renamed.gguf")).unwrap();
+    refused(&other.path().join("renamed.gguf"), ErrorKind::Unsupported, "part 2 of 2");
+}
+
 #[test]
 fn safetensors_keeps_every_kind() {
     let folder = tempfile::tempdir().unwrap();
@@ -270,7 +310,10 @@ fn variants_that_are_not_read_say_what_to_do() {
     refused_gguf(head(3_u32.swap_bytes(), 0, 0, &[]), ErrorKind::Unsupported, "big-endian");
     let split = Metadata::from_iter([("split.count", 3_u16)]);
     let bytes = write_gguf(Vec::new(), &split, &[]).unwrap();
-    refused_gguf(bytes, ErrorKind::Unsupported, "one of 3 parts");
+    refused_gguf(bytes, ErrorKind::Corrupt, "split.no is None of 3 parts");
+    let split = Metadata::from_iter([("split.count", 3_u16), ("split.no", 1)]);
+    let bytes = write_gguf(Vec::new(), &split, &[]).unwrap();
+    refused_gguf(bytes, ErrorKind::Corrupt, "other parts of its model");
     let odd = Metadata::from_iter([("general.alignment", 24_u32)]);
     refused_gguf(write_gguf(Vec::new(), &odd, &[]).unwrap(), ErrorKind::Corrupt, "power of two");
     let pair = [text("k"), 0_u32.to_le_bytes().to_vec(), vec![7]].concat();

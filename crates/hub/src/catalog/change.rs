@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hub_base::{CancelToken, ModelId, ProgressSink};
+use hub_base::{CancelToken, ModelId, ProgressSink, whole_of_shard};
 use hub_models::{Preset, Source};
 use hub_router::AUTO;
 use hub_store::ModelRow;
@@ -226,7 +226,7 @@ fn name_of(path: &Path) -> Result<ModelId> {
     let stem = name.strip_suffix(".gguf").unwrap_or(&name);
     let name = match &in_cache {
         Some(name) if path.is_dir() => name,
-        _ => stem,
+        _ => whole_of_shard(stem).unwrap_or(stem),
     };
     ModelId::new(name).map_err(|source| Error::NoName { path: path.to_owned(), source })
 }

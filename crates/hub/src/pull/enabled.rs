@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use hub_base::{ModelId, Progress, ProgressSink};
+use hub_base::{ModelId, Progress, ProgressSink, whole_of_shard};
 use hub_fetch::{Digest, Event, FetchOptions, Fetched, Fetcher, Origin, Plan, Source, Stage};
 
 use super::{PullEvent, PullSink, PullStage, ollama};
@@ -165,7 +165,7 @@ fn name_of(origin: &Origin, path: &Path) -> Result<ModelId> {
         Origin::HuggingFace { repo, .. } if !is_file => repo.rsplit('/').next().unwrap_or(repo).to_owned(),
         Origin::Ollama { name, tag } if tag == "latest" => short(name).to_owned(),
         Origin::Ollama { name, tag } => format!("{}:{tag}", short(name)),
-        _ => stem,
+        _ => whole_of_shard(&stem).unwrap_or(&stem).to_owned(),
     };
     ModelId::new(&text).map_err(|source| Error::NoName { path: path.to_owned(), source })
 }

@@ -1,13 +1,15 @@
-//! The file format of llama.cpp: key and value pairs, then tensors, all in one file.
+//! The file format of llama.cpp: key and value pairs, then tensors, in one file or in numbered parts.
 //!
 //! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 mod cursor;
 mod read;
+mod split;
 mod types;
 mod write;
 
 pub(super) use read::{Head, read_head};
+pub(super) use split::Split;
 pub use write::{GgufWriter, write_gguf};
 
 /// The first bytes of a file.

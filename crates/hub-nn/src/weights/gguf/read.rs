@@ -23,7 +23,6 @@ pub(in crate::weights) fn read_head(source: &Source, index: usize) -> Result<Hea
     let tensors = cursor.count("tensors", 8 + 4 + 4 + 8)?;
     let pairs = cursor.count("keys", 8 + 4 + 1)?;
     let metadata = read_pairs(source, &mut cursor, pairs)?;
-    check_split(source, &metadata)?;
     let tensors = read_tensors(source, &mut cursor, tensors)?;
     let alignment = alignment(source, &metadata)?;
     let data = cursor.at().checked_next_multiple_of(alignment);
@@ -54,17 +53,6 @@ fn check_version(source: &Source, version: u32) -> Result<(), Error> {
             format!("GGUF version {version}"),
             "versions 2 and 3 are read; convert it with llama.cpp",
         )),
-    }
-}
-
-fn check_split(source: &Source, metadata: &Metadata) -> Result<(), Error> {
-    match metadata.u64("split.count") {
-        Some(count) if count > 1 => Err(Error::Unsupported {
-            file: source.name().to_owned(),
-            what: format!("one of {count} parts of a split GGUF file"),
-            instead: "join them with `llama-gguf-split --merge`",
-        }),
-        _ => Ok(()),
     }
 }
 
