@@ -23,7 +23,7 @@ use crate::{
     family,
     generation::GenerationConfig,
     layers,
-    pooling::Pooling,
+    pooling::{self, Pooling},
 };
 
 /// The guide model, inside the program.
@@ -52,7 +52,10 @@ impl Bundle {
             Some(folder) => Some(read_json(&folder.join("config.json"))?),
             None => None,
         };
-        let spec = family::spec_of(&weights, config.as_ref())?;
+        let mut spec = family::spec_of(&weights, config.as_ref())?;
+        if matches!(spec.head, Head::Logits { .. }) && folder.as_deref().is_some_and(pooling::is_prescribed) {
+            family::leave_head_out(&mut spec, &weights);
+        }
         check_vocabulary(&weights, &spec)?;
         spec.check()?;
         spec.check_tensors(weights.shapes())?;

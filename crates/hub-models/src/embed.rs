@@ -36,6 +36,8 @@ struct Inner {
     info: ModelInfo,
     tokenizer: Tokenizer,
     pooling: Arc<Pooling>,
+    /// The token that closes every text, and stays where a text is cut.
+    closing: Option<u32>,
     encoder: Encoder,
 }
 
@@ -89,11 +91,12 @@ impl EmbeddingModel {
         bundle.expect(Task::Embed)?;
         let tokenizer = bundle.tokenizer()?;
         let pooling = Arc::new(Pooling::of(&bundle)?);
+        let closing = tokenizer.encode("", AddSpecial::Yes)?.last().copied();
         let (name, queue) = (source.thread_name(), options.queue);
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let info = bundle.info(options.executor.for_device(&device));
         let encoder = Encoder::start(&name, queue, executor_loader(bundle, device, options))?;
-        Ok(Self(Arc::new(Inner { info, tokenizer, pooling, encoder })))
+        Ok(Self(Arc::new(Inner { info, tokenizer, pooling, closing, encoder })))
     }
 
     /// Returns what the model is.
@@ -180,7 +183,7 @@ impl EmbeddingModel {
         if asked > limit {
             match too_long {
                 TooLong::Refuse => return Err(Error::TooLarge { asked, limit }),
-                TooLong::Cut => cut(&mut tokens, limit),
+                TooLong::Cut => cut(&mut tokens, limit, self.0.closing),
             }
         }
         let types = vec![0; tokens.len()];
@@ -188,10 +191,13 @@ impl EmbeddingModel {
     }
 }
 
-/// Cuts from the middle of the end: the last token closes the text and stays.
-fn cut(tokens: &mut Vec<u32>, limit: usize) {
-    if let Some(last) = tokens.last().copied() {
-        tokens.truncate(limit.saturating_sub(1));
-        tokens.push(last);
+/// Cuts the end off, but for the token that closes a text.
+fn cut(tokens: &mut Vec<u32>, limit: usize, closing: Option<u32>) {
+    match tokens.last().copied().filter(|last| Some(*last) == closing) {
+        Some(last) => {
+            tokens.truncate(limit.saturating_sub(1));
+            tokens.push(last);
+        }
+        None => tokens.truncate(limit),
     }
 }

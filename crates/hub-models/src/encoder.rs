@@ -15,6 +15,8 @@ use hub_base::CancelToken;
 use hub_nn::{
     Priority,
     executor::{Executor, Input, Output, Outputs, Segment, Want},
+    spec::Mask,
+    state::SequenceState,
     worker::{Inbox, Poll, Refused, Worker},
 };
 
@@ -203,18 +205,9 @@ impl Thread {
         let Some(Ask { wanted, priority, .. }) = first.map(|running| &running.job.ask) else { return Ok(()) };
         let (wanted, priority) = (*wanted, *priority);
         let chosen = choose(&mut self.jobs, |ask| ask.wanted == wanted && ask.priority == priority);
-        let segment = |(at, text): &(usize, usize)| {
-            let Text { tokens, types } = &self.jobs[*at].job.ask.texts[*text];
-            Segment {
-                input: Input::TypedTokens(tokens, types),
-                state: None,
-                outputs: wanted.outputs,
-                span: tokens.len(),
-            }
-        };
-        let mut segments: Vec<Segment<'_>> = chosen.iter().map(segment).collect();
-        let layers = 0..executor.spec().layers.len();
-        let output = executor.run(layers, &mut segments, wanted.want, priority);
+        let texts: Vec<&Text> =
+            chosen.iter().map(|(at, text)| &self.jobs[*at].job.ask.texts[*text]).collect();
+        let output = run(executor.as_mut(), &texts, wanted, priority);
         let output = output.map_err(|error| StepError::Run(Arc::new(error)))?;
         self.share_out(&chosen, wanted.outputs, &output);
         Ok(())
@@ -248,6 +241,38 @@ impl Thread {
             let _ = running.job.tx.try_send(Err(error()));
         }
     }
+}
+
+/// Runs whole texts in one step. Rows of a model of language see those before them, which it keeps until the step ends.
+fn run<'a>(
+    executor: &mut dyn Executor,
+    texts: &[&'a Text],
+    wanted: Wanted,
+    priority: Priority,
+) -> Result<Output, hub_nn::Error> {
+    let has_state = executor.spec().mask == Mask::Causal;
+    let mut states: Vec<SequenceState> = Vec::new();
+    if has_state {
+        states.resize_with(texts.len(), SequenceState::default);
+    }
+    let appended =
+        texts.iter().zip(&mut states).try_for_each(|(text, state)| executor.append(state, text.tokens.len()));
+    let output = appended.and_then(|()| {
+        let mut places = states.iter_mut();
+        let segment = |text: &'a Text| Segment {
+            input: match has_state {
+                true => Input::Tokens(&text.tokens),
+                false => Input::TypedTokens(&text.tokens, &text.types),
+            },
+            state: places.next(),
+            outputs: wanted.outputs,
+            span: text.tokens.len(),
+        };
+        let mut segments: Vec<Segment<'_>> = texts.iter().copied().map(segment).collect();
+        executor.run(0..executor.spec().layers.len(), &mut segments, wanted.want, priority)
+    });
+    states.into_iter().for_each(|state| executor.release(state));
+    output
 }
 
 /// Takes the texts of the next step, one from each job that may take part and again, so that a job of thousands of

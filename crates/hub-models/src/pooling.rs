@@ -1,6 +1,12 @@
 //! How the rows of a text become one vector, read from the files that sentence-transformers writes.
 
-use hub_nn::{executor::Output, executor::Outputs, spec::ModelSpec, weights::Metadata};
+use std::path::Path;
+
+use hub_nn::{
+    executor::{Output, Outputs},
+    spec::ModelSpec,
+    weights::Metadata,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -30,6 +36,11 @@ enum Mode {
     Last,
     /// The largest of each number over all rows.
     Max,
+}
+
+/// Whether a folder says how rows become vectors, so that vectors are what its model is for.
+pub(crate) fn is_prescribed(folder: &Path) -> bool {
+    folder.join("modules.json").is_file()
 }
 
 /// One entry of `modules.json`.
@@ -95,9 +106,8 @@ impl Pooling {
     }
 
     fn from_gguf(metadata: &Metadata, spec: &ModelSpec) -> Result<Self, Error> {
-        let mode = match metadata
-            .u64(&format!("{}.pooling_type", metadata.str("general.architecture").unwrap_or("")))
-        {
+        let architecture = metadata.str("general.architecture").unwrap_or("");
+        let mode = match metadata.u64(&format!("{architecture}.pooling_type")) {
             // 1 is llama.cpp's number for the mean, which is also what a folder without modules means.
             None | Some(1) => Mode::Mean,
             Some(2) => Mode::First,

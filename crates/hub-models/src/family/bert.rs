@@ -113,7 +113,6 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         return Err(keys.unsupported("attention.causal", "false"));
     }
     // How rows become a vector is read where vectors are made.
-    keys.skip("pooling_type");
     keys.skip("classifier.output_labels");
     let missing = || keys.missing("token_embd.weight");
     let encoder = Encoder {

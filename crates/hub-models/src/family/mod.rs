@@ -46,8 +46,10 @@ mod xlm_roberta;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use hub_nn::{
-    spec::{LeftOut, ModelSpec},
+    spec::{Head, LeftOut, ModelSpec},
     weights::{Format, WeightKind, Weights},
 };
 use serde_json::{Map, Value};
@@ -169,7 +171,7 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
     let config = config.and_then(Value::as_object).ok_or_else(|| missing.clone())?;
     let half = text::half(config, weights)?;
     let (config, layout) =
-        half.as_ref().map_or((config, Layout::PLAIN), |(config, layout)| (config, *layout));
+        half.as_ref().map_or((config, Layout::plain(weights)), |(config, layout)| (config, *layout));
     if let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null())
         && quantization["quant_method"].as_str() != Some("mxfp4")
     {
@@ -180,7 +182,7 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
             supported: "a folder with f32, f16, bf16 or MXFP4 weights, or a GGUF file,".to_owned(),
         });
     }
-    let (family, architecture) = family_of(config, missing)?;
+    let Found { family, architecture, is_headless } = family_of(config, missing)?;
     let mut config = config.clone();
     for (key, value) in family.defaults {
         config.entry(*key).or_insert_with(|| (*value).into());
@@ -190,7 +192,23 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
     keys.finish()?;
     spec.each_tensor(&mut |tensor| tensor.name = layout.name(&tensor.name));
     spec.left_out.extend(layout.left_out(weights));
+    if is_headless {
+        leave_head_out(&mut spec, weights);
+    }
     Ok(spec)
+}
+
+/// Makes a model of language one whose hidden states are the result, for vectors.
+pub(crate) fn leave_head_out(spec: &mut ModelSpec, weights: &Weights) {
+    let used = |spec: &ModelSpec| -> BTreeSet<String> {
+        spec.tensors().iter().map(|tensor| tensor.tensor.name.clone()).collect()
+    };
+    let before = used(spec);
+    spec.head = Head::None;
+    let after = used(spec);
+    let of_head = before.difference(&after).filter(|name| weights.info(name).is_some());
+    let reason = "makes tokens, and vectors are wanted";
+    spec.left_out.extend(of_head.map(|name| LeftOut { name: name.clone(), reason }));
 }
 
 fn from_gguf(weights: &Weights) -> Result<ModelSpec, FamilyError> {
@@ -203,26 +221,46 @@ fn from_gguf(weights: &Weights) -> Result<ModelSpec, FamilyError> {
         .find(|(_, gguf)| gguf.architecture == architecture)
         .ok_or_else(|| unknown(architecture, readers.map(|(_, gguf)| gguf.architecture)))?;
     let keys = Keys::gguf(name, metadata, architecture);
-    let spec = (gguf.read)(&keys, &Files { weights, architecture, layout: Layout::PLAIN })?;
+    // Says how rows become a vector, which is nothing about the layers.
+    keys.skip("pooling_type");
+    let mut spec = (gguf.read)(&keys, &Files { weights, architecture, layout: Layout::PLAIN })?;
     keys.finish()?;
+    // llama.cpp's number for rows that become no vector is 0.
+    let makes_vectors = metadata.u64(&format!("{architecture}.pooling_type")).is_some_and(|mode| mode > 0);
+    if makes_vectors && matches!(spec.head, Head::Logits { .. }) {
+        leave_head_out(&mut spec, weights);
+    }
     Ok(spec)
 }
 
+/// What a configuration names.
+struct Found<'a> {
+    family: &'static FamilySpec,
+    architecture: &'a str,
+    /// Whether it names a model of language without the head that makes tokens.
+    is_headless: bool,
+}
+
 /// Finds the family by the architecture, or by the type of model if no architecture is named.
-fn family_of(
-    config: &Map<String, Value>,
-    missing: FamilyError,
-) -> Result<(&'static FamilySpec, &str), FamilyError> {
+fn family_of(config: &Map<String, Value>, missing: FamilyError) -> Result<Found<'_>, FamilyError> {
     let named = config.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
     if let Some(name) = named {
-        let found = FAMILIES.iter().find(|family| family.architectures.contains(&name));
+        if let Some(family) = FAMILIES.iter().find(|family| family.architectures.contains(&name)) {
+            return Ok(Found { family, architecture: name, is_headless: false });
+        }
+        let headless = name.strip_suffix("Model");
+        let is_whole = |known: &&str| headless.is_some() && known.strip_suffix("ForCausalLM") == headless;
+        let whole = |family: &&'static FamilySpec| {
+            let architecture = family.architectures.iter().copied().find(|known| is_whole(known))?;
+            Some(Found { family, architecture, is_headless: true })
+        };
         let known = FAMILIES.iter().flat_map(|family| family.architectures).copied();
-        return Ok((found.ok_or_else(|| unknown(name, known))?, name));
+        return FAMILIES.iter().find_map(whole).ok_or_else(|| unknown(name, known));
     }
     let model_type = config.get("model_type").and_then(Value::as_str).ok_or(missing)?;
     let place = |family: &&'static FamilySpec| {
         let place = family.model_types.iter().position(|known| *known == model_type)?;
-        Some((*family, family.architectures.get(place).copied()?))
+        Some(Found { family, architecture: family.architectures.get(place).copied()?, is_headless: false })
     };
     let known = FAMILIES.iter().flat_map(|family| family.model_types).copied();
     FAMILIES.iter().find_map(place).ok_or_else(|| unknown(model_type, known))

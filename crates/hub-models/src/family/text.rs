@@ -59,6 +59,13 @@ impl Layout {
     /// As a model that only reads text is written.
     pub(super) const PLAIN: Self = Self { prefix: "model.", head: "lm_head.", has_others: false };
 
+    /// Returns how the tensors of a model that only reads text are named: without a beginning where its head was left
+    /// away when it was saved.
+    pub(super) fn plain(weights: &Weights) -> Self {
+        let is_bare = weights.info("embed_tokens.weight").is_some();
+        Self { prefix: if is_bare { "" } else { Self::PLAIN.prefix }, ..Self::PLAIN }
+    }
+
     fn of(weights: &Weights) -> Self {
         let begins = |prefix: &&&str| weights.names().any(|name| name.starts_with(**prefix));
         let find =

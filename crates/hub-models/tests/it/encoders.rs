@@ -54,6 +54,28 @@ fn vectors_are_those_of_sentence_transformers() {
 }
 
 #[test]
+fn a_model_of_language_makes_vectors_where_its_folder_prescribes_them() {
+    let folder = TinyModel::new("qwen3-embedding").write();
+    // As Qwen's own folders have it; sentence-transformers writes the other name.
+    let path = folder.path().join("config.json");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("Qwen3Model", "Qwen3ForCausalLM")).unwrap();
+    check_vectors("qwen3-embedding", &EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap());
+    let model = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap();
+    let texts: Vec<Input> =
+        (1..40).map(|count| Input::from("xin chào hub ".repeat(count % 13 + 1))).collect();
+    let together = model.embed(texts.clone(), cut()).unwrap().vectors;
+    for (text, together) in texts.into_iter().zip(together) {
+        assert_eq!(model.embed(vec![text], cut()).unwrap().vectors, [together]);
+    }
+    std::fs::remove_file(folder.path().join("modules.json")).unwrap();
+    assert!(matches!(
+        EmbeddingModel::open(folder.path(), LoadOptions::default()),
+        Err(Error::WrongTask { .. })
+    ));
+}
+
+#[test]
 fn weights_in_bytes_take_less_and_make_nearly_the_same_vectors() {
     let folder = TinyModel::new("bert").write();
     let stored = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap();

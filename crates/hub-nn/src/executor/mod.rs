@@ -46,7 +46,7 @@ pub enum EncoderWeights {
     /// As the file has them.
     #[default]
     Stored,
-    /// Plain numbers as [`WeightKind::Q8_0`](crate::weights::WeightKind::Q8_0): a little over a quarter of the bytes of
+    /// Plain numbers as [`WeightKind::Q8_0`]: a little over a quarter of the bytes of
     /// `f32`, and products of bytes, with a loss.
     Q8,
 }
