@@ -225,8 +225,6 @@ impl Bundle {
     }
 }
 
-/// Refuses a GGUF file whose tokenizer has another number of tokens than its embedding has rows: its converter writes
-/// one text for each row, so one of the two belongs to another model. (In folders the embedding is often longer.)
 /// Returns what llama.cpp calls a mix of kinds (`llama_ftype` in its `llama.h`).
 fn mix(file_type: u64) -> Option<&'static str> {
     Some(match file_type {
@@ -246,8 +244,16 @@ fn mix(file_type: u64) -> Option<&'static str> {
         16 => "Q5_K_S",
         17 => "Q5_K_M",
         18 => "Q6_K",
+        19 => "IQ2_XXS",
+        20 => "IQ2_XS",
         21 => "Q2_K_S",
+        22 => "IQ3_XS",
+        23 => "IQ3_XXS",
         25 => "IQ4_NL",
+        26 => "IQ3_S",
+        27 => "IQ3_M",
+        28 => "IQ2_S",
+        29 => "IQ2_M",
         30 => "IQ4_XS",
         32 => "BF16",
         38 => "MXFP4_MOE",
@@ -255,6 +261,8 @@ fn mix(file_type: u64) -> Option<&'static str> {
     })
 }
 
+/// Refuses a GGUF file whose tokenizer has another number of tokens than its embedding has rows: its converter writes
+/// one text for each row, so one of the two belongs to another model. (In folders the embedding is often longer.)
 fn check_vocabulary(weights: &Weights, spec: &ModelSpec) -> Result<(), Error> {
     match weights.metadata().strings("tokenizer.ggml.tokens") {
         Some(tokens) if tokens.len() != spec.vocab_size => Err(Error::ModelFile {

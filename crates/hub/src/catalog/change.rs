@@ -184,7 +184,12 @@ async fn read(path: &Path, text: String, name: ModelId, arrival: Arrival) -> Res
     let (info, files, disk_bytes) = blocking(move || {
         let info = hub_models::verify(&Source::Path(path.clone()))?;
         let files = files::describe(&info.files, &digests, &progress, &cancel)?;
-        Ok::<_, Error>((info, files, files::disk_bytes(&path)))
+        // A file that is named may be one part of its model; the others lie beside it.
+        let disk_bytes = match path.is_dir() {
+            true => files::disk_bytes(&path),
+            false => files.iter().map(|file| file.bytes).sum(),
+        };
+        Ok::<_, Error>((info, files, disk_bytes))
     })
     .await??;
     if is_template_unknown && !info.has_chat_template {

@@ -6,6 +6,7 @@ use hub::{
     config::{Budget, KeepAlive},
     models::{EndTokens, GenerateOptions},
 };
+use hub_nn::weights::{Weights, write_gguf};
 
 /// What the guide model reserves when it is loaded, in bytes: enough to tell what a budget must hold.
 async fn guide_bytes(home: &Path) -> u64 {
@@ -342,4 +343,29 @@ async fn a_shut_hub_takes_nothing_more() {
     hub.shutdown(Duration::from_secs(5)).await;
     assert!(hub.loaded().is_empty());
     assert_eq!(hub.chat(ask("hub-guide")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_in_parts_is_imported_with_all_of_them() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::open(HubConfig::default(), home.path()).await.unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../hub-models/guide/hub-guide.gguf");
+    let weights = Weights::open(Path::new(source)).unwrap();
+    let tensors: Vec<_> =
+        weights.names().map(|name| (name.to_owned(), weights.read(name).unwrap())).collect();
+    let parts = tensors.split_at(tensors.len() / 2);
+    let write = |number: u16, tensors| {
+        let mut metadata = weights.metadata().clone();
+        metadata.insert("split.no", number);
+        metadata.insert("split.count", 2_u16);
+        let path = home.path().join(format!("guide-{:05}-of-00002.gguf", number + 1));
+        write_gguf(std::fs::File::create(&path).unwrap(), &metadata, tensors).unwrap();
+        path
+    };
+    let paths = [write(0, parts.0), write(1, parts.1)];
+    let imported = hub.import(&paths[1], None, ProgressSink::default()).await.unwrap();
+    assert_eq!(imported.name.as_str(), "guide");
+    assert_eq!(imported.files.len(), 2);
+    let bytes = |path: &std::path::PathBuf| std::fs::metadata(path).unwrap().len();
+    assert_eq!(imported.disk_bytes, paths.iter().map(bytes).sum::<u64>());
 }

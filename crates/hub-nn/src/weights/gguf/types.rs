@@ -23,6 +23,8 @@ pub(super) fn tensor_type_name(number: u32) -> String {
         29 => "IQ1_M",
         34 => "TQ1_0",
         35 => "TQ2_0",
+        40 => "NVFP4",
+        41 => "Q1_0",
         _ => return format!("type {number}"),
     };
     name.to_owned()
