@@ -29,6 +29,9 @@ pub enum WeightKind {
     IQ4NL,
     IQ4XS,
     MXFP4,
+    F8E4M3,
+    F8E5M2,
+    F8E8M0,
     F64,
     I64,
     I32,
@@ -61,7 +64,7 @@ const fn layout(
 }
 
 /// In the order of the enum, which [`WeightKind::layout`] counts on and a test holds.
-static LAYOUTS: [Layout; 28] = [
+static LAYOUTS: [Layout; 31] = [
     layout(WeightKind::F32, "F32", (1, 4), Some(0), Some("F32")),
     layout(WeightKind::F16, "F16", (1, 2), Some(1), Some("F16")),
     layout(WeightKind::BF16, "BF16", (1, 2), Some(30), Some("BF16")),
@@ -83,6 +86,9 @@ static LAYOUTS: [Layout; 28] = [
     layout(WeightKind::IQ4NL, "IQ4_NL", (32, 18), Some(20), None),
     layout(WeightKind::IQ4XS, "IQ4_XS", (256, 136), Some(23), None),
     layout(WeightKind::MXFP4, "MXFP4", (32, 17), Some(39), None),
+    layout(WeightKind::F8E4M3, "F8_E4M3", (1, 1), None, Some("F8_E4M3")),
+    layout(WeightKind::F8E5M2, "F8_E5M2", (1, 1), None, Some("F8_E5M2")),
+    layout(WeightKind::F8E8M0, "F8_E8M0", (1, 1), None, Some("F8_E8M0")),
     layout(WeightKind::F64, "F64", (1, 8), Some(28), Some("F64")),
     layout(WeightKind::I64, "I64", (1, 8), Some(27), Some("I64")),
     layout(WeightKind::I32, "I32", (1, 4), Some(26), Some("I32")),
@@ -163,6 +169,7 @@ impl WeightKind {
             Self::Q6K => Some(GgmlDType::Q6K),
             Self::IQ2XXS | Self::IQ2XS | Self::IQ2S | Self::IQ3XXS | Self::IQ3S => None,
             Self::IQ4NL | Self::IQ4XS | Self::MXFP4 => None,
+            Self::F8E4M3 | Self::F8E5M2 | Self::F8E8M0 => None,
             Self::F64 | Self::I64 | Self::I32 | Self::I16 | Self::I8 | Self::U8 | Self::Bool => None,
         }
     }
@@ -191,6 +198,7 @@ impl WeightKind {
             Self::IQ4NL => Kind::IQ4NL,
             Self::IQ4XS => Kind::IQ4XS,
             Self::MXFP4 => Kind::MXFP4,
+            Self::F8E4M3 | Self::F8E5M2 | Self::F8E8M0 => return None,
             Self::F64 | Self::I64 | Self::I32 | Self::I16 | Self::I8 | Self::U8 | Self::Bool => return None,
         })
     }

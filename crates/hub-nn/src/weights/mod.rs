@@ -13,6 +13,7 @@ mod kind;
 mod metadata;
 mod packed;
 mod part;
+mod quantization;
 mod safetensors;
 mod source;
 mod tensor;
@@ -30,6 +31,7 @@ pub use tensor::{RawTensor, TensorInfo};
 
 use self::{
     folder::{Found, Shards},
+    quantization::Quantization,
     source::Source,
 };
 
@@ -79,10 +81,10 @@ impl Weights {
     /// stored in a way that is not read; [`Error::Corrupt`] if the files contradict themselves; [`Error::Read`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         if !path.is_dir() {
-            return Self::open_file(path);
+            return Self::open_file(path, None);
         }
         match folder::look(path)? {
-            Found::Safetensors(file) | Found::Gguf(file) => Self::open_file(&file),
+            Found::Safetensors(file) | Found::Gguf(file) => Self::open_file(&file, Some(path)),
             Found::Sharded(shards) => Self::open_shards(path, &shards),
         }
     }
@@ -209,12 +211,18 @@ impl Weights {
         &self.opened.metadata
     }
 
-    /// Returns how many bytes all tensors take together.
+    /// Returns how many bytes all tensors take together as they are read.
     pub fn total_bytes(&self) -> u64 {
         self.opened.tensors.values().map(TensorInfo::bytes).fold(0, u64::saturating_add)
     }
 
-    fn open_file(path: &Path) -> Result<Self, Error> {
+    /// Returns how many bytes all tensors take together in the files.
+    pub fn stored_bytes(&self) -> u64 {
+        self.opened.tensors.values().map(TensorInfo::stored_bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Opens a file, which is the model of `folder` if there is one.
+    fn open_file(path: &Path, folder: Option<&Path>) -> Result<Self, Error> {
         let source = Source::open(path)?;
         let start = source.read(0, source.len().min(9) as usize)?;
         if start.starts_with(gguf::MAGIC) {
@@ -224,7 +232,7 @@ impl Weights {
         if start.get(8) == Some(&b'{') {
             let name = source.name().to_owned();
             let tensors = safetensors::read_head(&source, 0)?;
-            return Self::from_safetensors(name, vec![source], tensors);
+            return Self::from_safetensors(name, folder, vec![source], tensors);
         }
         match path.file_name().and_then(|name| name.to_str()) {
             Some(name) if folder::is_pickle(name) => Err(Error::Pickle { path: path.to_owned() }),
@@ -249,15 +257,17 @@ impl Weights {
         if let Some((name, file)) = shards.files.iter().find(|(name, _)| !tensors.contains_key(*name)) {
             return Err(corrupt(format!("it says that {file} holds tensor `{name}`, which it does not")));
         }
-        Self::from_safetensors(folder.display().to_string(), sources, tensors)
+        Self::from_safetensors(folder.display().to_string(), Some(folder), sources, tensors)
     }
 
     fn from_safetensors(
         name: String,
+        folder: Option<&Path>,
         sources: Vec<Source>,
         mut tensors: IndexMap<String, TensorInfo>,
     ) -> Result<Self, Error> {
-        assembled::assemble(&name, &mut tensors)?;
+        let quantization = folder.map(Quantization::of_folder).transpose()?.unwrap_or_default();
+        assembled::assemble(&name, &sources, &quantization, &mut tensors)?;
         let format = Format::Safetensors;
         Ok(Self::from(Opened { format, name, sources, tensors, metadata: Metadata::default() }))
     }

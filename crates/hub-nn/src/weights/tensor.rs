@@ -37,9 +37,19 @@ impl PartialEq for TensorInfo {
 impl Eq for TensorInfo {}
 
 impl TensorInfo {
-    /// Returns how many bytes the tensor takes in the file.
+    /// Returns how many bytes the tensor takes as it is read: in the file, unless it is made of other tensors there.
     pub fn bytes(&self) -> u64 {
         self.len as u64
+    }
+
+    /// Returns how many bytes the tensor, or what it is made of, takes in the files.
+    pub fn stored_bytes(&self) -> u64 {
+        self.assembly.as_ref().map_or(self.len as u64, |assembly| assembly.stored_bytes())
+    }
+
+    /// Returns what the files store: the kind, or the name of the format that the tensor is made from.
+    pub fn stored_as(&self) -> &'static str {
+        self.assembly.as_ref().map_or(self.kind.as_str(), |assembly| assembly.format())
     }
 
     /// Returns how many bytes so many of its numbers take, in whole blocks.

@@ -4,6 +4,7 @@
 mod allocations;
 mod corrupt;
 mod executor;
+mod folders;
 mod llama_cpp;
 mod packed;
 mod tokens;

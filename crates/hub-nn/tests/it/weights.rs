@@ -360,7 +360,7 @@ fn headers_of_safetensors_are_checked() {
     let tensor = |dtype: &str, shape: &str, offsets: &str| {
         format!(r#"{{"t":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
     };
-    refused_safetensors(&tensor("F8_E4M3", "[4]", "[0,4]"), ErrorKind::Unsupported, "stored as F8_E4M3");
+    refused_safetensors(&tensor("F4", "[4]", "[0,4]"), ErrorKind::Unsupported, "stored as F4");
     refused_safetensors(&tensor("F32", "[4]", "[0,12]"), ErrorKind::Corrupt, "takes 16 bytes");
     refused_safetensors(&tensor("F32", "[4]", "[16,0]"), ErrorKind::Corrupt, "takes 16 bytes");
     refused_safetensors(&tensor("F32", "[8]", "[0,32]"), ErrorKind::Corrupt, "cut short");

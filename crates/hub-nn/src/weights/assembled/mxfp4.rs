@@ -4,9 +4,7 @@
 
 use std::ops::Range;
 
-use indexmap::IndexMap;
-
-use super::{Assembly, assembled};
+use super::{Assembly, Made, Stored, assembled};
 use crate::weights::{Error, TensorInfo, WeightKind, Weights};
 
 /// Numbers of a block, and the bytes they take.
@@ -19,46 +17,49 @@ struct MxFp4 {
     scales: TensorInfo,
 }
 
-/// Puts one tensor in place of each pair of blocks and scales.
-pub(super) fn assemble(file: &str, tensors: &mut IndexMap<String, TensorInfo>) -> Result<(), Error> {
-    let stems: Vec<String> =
-        tensors.keys().filter_map(|name| Some(name.strip_suffix("_blocks")?.to_owned())).collect();
-    for stem in stems {
+/// Makes one tensor of each pair of blocks and scales.
+pub(super) fn find(stored: &Stored<'_>) -> Result<Made, Error> {
+    let mut found = Made::default();
+    for stem in stored.stems("_blocks") {
         let names = [format!("{stem}_blocks"), format!("{stem}_scales")];
-        let [Some(blocks), Some(scales)] = names.each_ref().map(|name| tensors.get(name).cloned()) else {
-            continue;
-        };
-        let corrupt = |reason: String| Error::Corrupt { file: file.to_owned(), reason };
+        let [Some(blocks), Some(scales)] = names.each_ref().map(|name| stored.get(name)) else { continue };
         let is_bytes = blocks.kind == WeightKind::U8 && scales.kind == WeightKind::U8;
         let [rest @ .., BLOCK_BYTES] = blocks.shape.as_slice() else {
             let reason = format!(
                 "tensor `{}` should end in {BLOCK_BYTES}, and has shape {:?}",
                 names[0], blocks.shape
             );
-            return Err(corrupt(reason));
+            return Err(stored.corrupt(reason));
         };
         if !is_bytes || rest != scales.shape || rest.len() < 2 {
             let reason = format!(
                 "tensors `{}` {:?} and `{}` {:?} should be bytes, one scale for each block",
                 names[0], blocks.shape, names[1], scales.shape
             );
-            return Err(corrupt(reason));
+            return Err(stored.corrupt(reason));
         }
         let mut shape = scales.shape.clone();
         if let Some(last) = shape.last_mut() {
             *last = last.saturating_mul(BLOCK);
         }
-        let kind = WeightKind::MXFP4;
-        let len =
-            kind.bytes_of(&shape).ok_or_else(|| corrupt(format!("tensor `{stem}` has impossible shape")))?;
-        let info = TensorInfo { shape, kind, len, ..blocks.clone() };
-        names.iter().for_each(|name| drop(tensors.shift_remove(name)));
-        tensors.insert(stem, assembled(info, MxFp4 { blocks, scales }));
+        let parts = MxFp4 { blocks: blocks.clone(), scales: scales.clone() };
+        let info = assembled(shape, WeightKind::MXFP4, parts)
+            .ok_or_else(|| stored.corrupt(format!("tensor `{stem}` has impossible shape")))?;
+        found.made.push((stem.to_owned(), info));
+        found.taken.extend(names);
     }
-    Ok(())
+    Ok(found)
 }
 
 impl Assembly for MxFp4 {
+    fn format(&self) -> &'static str {
+        WeightKind::MXFP4.as_str()
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.blocks.bytes() + self.scales.bytes()
+    }
+
     fn rows(&self, weights: &Weights, rows: Range<usize>, out: &mut [u8]) -> Result<(), Error> {
         let each = self.scales.shape.last().copied().unwrap_or(0);
         let (start, count) = (rows.start * each, rows.len() * each);

@@ -1,0 +1,50 @@
+//! What `config.json` says of how the weights beside it are stored.
+
+use std::{fs, io::Read, path::Path};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Error;
+
+/// The most that is read of a configuration.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What the tensors do not say of themselves. Whether a method is known at all is asked where the configuration is read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Quantization {
+    /// `gptq_v2` if GPTQ's zeros are stored as they are, `gptq` or nothing if one less is stored.
+    checkpoint_format: Option<String>,
+    /// Rows and columns that share a scale of FP8.
+    weight_block_size: Option<[usize; 2]>,
+}
+
+impl Quantization {
+    /// Reads `config.json` of a folder. One that is not there, or cannot be understood, says nothing: what a model needs
+    /// of it is asked elsewhere.
+    pub(super) fn of_folder(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join("config.json");
+        let Ok(file) = fs::File::open(&path) else { return Ok(Self::default()) };
+        let mut text = Vec::new();
+        let name = || path.display().to_string();
+        file.take(MAX_BYTES).read_to_end(&mut text).map_err(|source| Error::Read { file: name(), source })?;
+        let Ok(config) = serde_json::from_slice::<Value>(&text) else { return Ok(Self::default()) };
+        let said = [&config["quantization_config"], &config["text_config"]["quantization_config"]];
+        let Some(said) = said.into_iter().find(|said| said.is_object()) else { return Ok(Self::default()) };
+        Self::deserialize(said).map_err(|error| Error::Corrupt {
+            file: name(),
+            reason: format!("its `quantization_config` cannot be understood: {error}"),
+        })
+    }
+
+    /// Returns what is added to the stored zeros of GPTQ: its first version takes one from them.
+    pub(super) fn gptq_zero(&self) -> i32 {
+        i32::from(self.checkpoint_format.as_deref() != Some("gptq_v2"))
+    }
+
+    /// Returns how many rows and columns share a scale of FP8, where tensors do not show it.
+    pub(super) fn fp8_block(&self) -> [usize; 2] {
+        self.weight_block_size.unwrap_or([128, 128])
+    }
+}
