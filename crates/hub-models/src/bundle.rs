@@ -1,6 +1,7 @@
 //! Everything a model's files say, read and checked together: specification, tokenizer, template, defaults.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Read,
     path::{Path, PathBuf},
@@ -68,16 +69,20 @@ impl Bundle {
 
     /// Says what the model is, and what it takes if it runs as `executor` says.
     pub(crate) fn info(&self, executor: ExecutorOptions) -> ModelInfo {
-        let mut weight_kinds = std::collections::BTreeMap::new();
-        let mut unpacked_kinds = std::collections::BTreeMap::new();
+        let mut weight_kinds = BTreeMap::new();
+        let mut unpacked: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         let mut parameters = 0;
         for info in self.weights.names().filter_map(|name| self.weights.info(name)) {
-            *weight_kinds.entry(info.kind.as_str()).or_insert(0) += 1;
-            if let Some(other) = executor.unpacked_as(info.kind) {
-                unpacked_kinds.insert(info.kind.as_str(), other);
+            let stored = info.stored_as();
+            *weight_kinds.entry(stored).or_insert(0) += 1;
+            let kept = executor.unpacked_as(info.kind).unwrap_or(info.kind.as_str());
+            if kept != stored {
+                unpacked.entry(stored).or_default().insert(kept);
             }
             parameters += info.shape.iter().map(|dim| *dim as u64).product::<u64>();
         }
+        let joined = |kinds: BTreeSet<_>| kinds.into_iter().collect::<Vec<_>>().join(" or ");
+        let unpacked_kinds = unpacked.into_iter().map(|(stored, kinds)| (stored, joined(kinds))).collect();
         let spec = &self.spec;
         let context = self.context_tokens();
         let groups = Group::of(spec);
@@ -92,7 +97,7 @@ impl Bundle {
             parameters,
             active_parameters: parameters
                 .saturating_sub(spec.mixtures().map(ExpertsSpec::idle_parameters).sum()),
-            file_bytes: self.weights.total_bytes(),
+            file_bytes: self.weights.stored_bytes(),
             files: self.weights.files().map(str::to_owned).collect(),
             weight_kinds,
             unpacked_kinds,

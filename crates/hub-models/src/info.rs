@@ -30,9 +30,9 @@ pub struct ModelInfo {
     pub files: Vec<String>,
     /// Number of tensors per kind of weight: `{"Q8_0": 43, "F32": 13}`.
     pub weight_kinds: BTreeMap<&'static str, usize>,
-    /// The kinds of weight that are multiplied as another one, which holds the same numbers, and as which:
-    /// `{"IQ3_S": "four bits of a table"}`.
-    pub unpacked_kinds: BTreeMap<&'static str, &'static str>,
+    /// The kinds of weight that are kept and multiplied as another one, which holds the same numbers, and as which:
+    /// `{"IQ3_S": "four bits of a table", "FP8 (E4M3)": "F32"}`.
+    pub unpacked_kinds: BTreeMap<&'static str, String>,
     /// What a GGUF file says of all its weights together: `"Q4_K_M"`.
     pub mix: Option<&'static str>,
     /// The longest sequence it was made for, in tokens.

@@ -29,6 +29,7 @@ mod names;
 mod olmo2;
 mod olmo3;
 mod phi3;
+mod quantization;
 mod qwen2;
 mod qwen3;
 mod qwen3_5;
@@ -172,16 +173,7 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
     let half = text::half(config, weights)?;
     let (config, layout) =
         half.as_ref().map_or((config, Layout::plain(weights)), |(config, layout)| (config, *layout));
-    if let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null())
-        && quantization["quant_method"].as_str() != Some("mxfp4")
-    {
-        let method = quantization["quant_method"].as_str().unwrap_or("unnamed");
-        return Err(FamilyError::Unsupported {
-            key: "quantization_config".to_owned(),
-            value: method.to_owned(),
-            supported: "a folder with f32, f16, bf16 or MXFP4 weights, or a GGUF file,".to_owned(),
-        });
-    }
+    quantization::check(config, weights)?;
     let Found { family, architecture, is_headless } = family_of(config, missing)?;
     let mut config = config.clone();
     for (key, value) in family.defaults {

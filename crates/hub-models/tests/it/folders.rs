@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, path::Path};
 
 use hub_fixtures::{TinyModel, expected_text};
+use hub_models::inspect;
 use hub_nn::weights::Weights;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::parity::{EXECUTORS, distance, load, logits};
 
@@ -111,4 +113,326 @@ fn mxfp4_of_gpt_oss() {
     write(folders[0].path(), model.path(), &few, json!({"quant_method": "mxfp4"}));
     let error = Weights::open(folders[0].path()).unwrap_err().to_string();
     assert!(error.contains(name), "{error}");
+}
+
+/// What a format makes of a matrix `[rows, columns]`: tensors by what follows the module's name, and the numbers they mean.
+/// Without tensors, the module stays plain, as folders may list some that do.
+type Quantized = (Vec<(&'static str, Stored)>, Vec<f32>);
+
+/// How near logits of so many of a hundred positions must be.
+#[derive(Clone, Copy)]
+struct Near {
+    most: f32,
+    percent: usize,
+}
+
+/// The same numbers are multiplied.
+const PLAIN: Near = Near { most: 1e-3, percent: 100 };
+/// Both executors round activations beside weights of few bits.
+const BLOCKS: Near = Near { most: 0.2, percent: 100 };
+/// So they do, and where two experts are nearly as good as each other, rounding chooses between them.
+const EXPERTS: Near = Near { most: 0.2, percent: 90 };
+
+/// Compares a model whose matrices are of a format with one that holds the numbers they mean, on both executors.
+/// Returns the folder.
+#[track_caller]
+fn check_format(
+    name: &str,
+    quantization: Value,
+    near: Near,
+    quantize: impl Fn(usize, usize, &[f32]) -> Quantized,
+) -> TempDir {
+    let model = TinyModel::new(name).write();
+    let weights = Weights::open(model.path()).unwrap();
+    let (mut few, mut plain) = (BTreeMap::new(), BTreeMap::new());
+    for tensor in weights.names() {
+        let raw = weights.read(tensor).unwrap();
+        let numbers = raw.to_f32().unwrap();
+        let module = tensor.strip_suffix("proj.weight").map(|module| format!("{module}proj"));
+        let (Some(module), [rows, cols]) = (module, &raw.shape[..]) else {
+            few.insert(tensor.to_owned(), Stored::f32(raw.shape.clone(), &numbers));
+            plain.insert(tensor.to_owned(), Stored::f32(raw.shape, &numbers));
+            continue;
+        };
+        let (parts, meant) = quantize(*rows, *cols, &numbers);
+        if parts.is_empty() {
+            few.insert(tensor.to_owned(), Stored::f32(raw.shape.clone(), &meant));
+        }
+        few.extend(parts.into_iter().map(|(part, stored)| (format!("{module}.{part}"), stored)));
+        plain.insert(tensor.to_owned(), Stored::f32(raw.shape, &meant));
+    }
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    write(folders[0].path(), model.path(), &few, quantization);
+    write(folders[1].path(), model.path(), &plain, Value::Null);
+    let prompt = &expected_text(name).prompts[1].ids;
+    for kind in EXECUTORS {
+        let [few, plain] =
+            folders.each_ref().map(|folder| logits(load(folder.path(), kind).as_mut(), prompt, prompt.len()));
+        let mut far: Vec<f32> = few.iter().zip(&plain).map(|(a, b)| distance(a, b)).collect();
+        far.sort_by(f32::total_cmp);
+        let far = far[(far.len() - 1) * near.percent / 100];
+        assert!(far < near.most, "{name} on {kind:?}: {far}");
+    }
+    let [few, _] = folders;
+    few
+}
+
+fn words(numbers: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    numbers.into_iter().flat_map(u32::to_le_bytes).collect()
+}
+
+fn largest(numbers: impl IntoIterator<Item = f32>) -> f32 {
+    numbers.into_iter().fold(1e-6, |most, number| most.max(number.abs()))
+}
+
+/// E4M3 in blocks of 32 rows and 32 columns.
+fn fp8(rows: usize, cols: usize, numbers: &[f32]) -> Quantized {
+    let number = |code: u8| {
+        let (exponent, fraction) = (i32::from(code >> 3 & 15), f32::from(code & 7));
+        let sign = if code < 128 { 1.0 } else { -1.0 };
+        sign * if exponent == 0 { fraction / 512.0 } else { (8.0 + fraction) * 2.0_f32.powi(exponent - 10) }
+    };
+    let usable: Vec<u8> = (0..=255).filter(|code| code & 127 != 127).collect();
+    let (across, down) = (cols.div_ceil(32), rows.div_ceil(32));
+    let of = |block: usize| {
+        let lines = (0..rows).filter(move |row| row / 32 == block / across);
+        lines.flat_map(move |row| {
+            (0..cols).filter(move |col| col / 32 == block % across).map(move |col| (row, col))
+        })
+    };
+    let scales: Vec<f32> = (0..down * across)
+        .map(|block| largest(of(block).map(|(row, col)| numbers[row * cols + col])) / 448.0)
+        .collect();
+    let (mut codes, mut meant) = (Vec::new(), Vec::new());
+    for (at, wanted) in numbers.iter().enumerate() {
+        let scale = scales[at / cols / 32 * across + at % cols / 32];
+        let far = |code: &&u8| (number(**code) * scale - wanted).abs();
+        let code = *usable.iter().min_by(|a, b| far(a).total_cmp(&far(b))).unwrap();
+        codes.push(code);
+        meant.push(number(code) * scale);
+    }
+    let codes = Stored { dtype: "F8_E4M3", shape: vec![rows, cols], bytes: codes };
+    (vec![("weight", codes), ("weight_scale_inv", Stored::f32(vec![down, across], &scales))], meant)
+}
+
+#[test]
+fn fp8_blocks() {
+    let config =
+        json!({"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [32, 32]});
+    let folder = check_format("qwen3", config.clone(), PLAIN, fp8);
+    check_told(&folder, "FP8 (E4M3)", "F32");
+    check_format("qwen3-moe", config.clone(), PLAIN, fp8);
+    check_format("deepseek-v3", config, PLAIN, fp8);
+}
+
+/// Whole numbers of four bits, `[rows, columns]`, with a scale and a zero for each row and group of columns.
+struct Groups {
+    codes: Vec<u32>,
+    /// Both `[groups, rows]`.
+    zeros: Vec<u32>,
+    scales: Vec<u16>,
+    meant: Vec<f32>,
+}
+
+fn grouped(rows: usize, cols: usize, numbers: &[f32], group: impl Fn(usize) -> usize) -> Groups {
+    let count = (0..cols).map(&group).max().unwrap() + 1;
+    let (mut zeros, mut scales) = (Vec::new(), Vec::new());
+    for at in 0..count * rows {
+        let line = &numbers[at % rows * cols..][..cols];
+        let own =
+            line.iter().enumerate().filter(|(col, _)| group(*col) == at / rows).map(|(_, number)| *number);
+        let (least, most) =
+            own.fold((0.0_f32, 0.0_f32), |(least, most), number| (least.min(number), most.max(number)));
+        let scale = half::f16::from_f32((most - least) / 14.0);
+        scales.push(scale.to_bits());
+        zeros.push((-least / scale.to_f32()).round().clamp(1.0, 14.0) as u32);
+    }
+    let (mut codes, mut meant) = (Vec::new(), Vec::new());
+    for (at, number) in numbers.iter().enumerate() {
+        let place = group(at % cols) * rows + at / cols;
+        let (scale, zero) = (half::f16::from_bits(scales[place]).to_f32(), zeros[place] as f32);
+        let code = (number / scale + zero).round().clamp(0.0, 15.0);
+        codes.push(code as u32);
+        meant.push(scale * (code - zero));
+    }
+    Groups { codes, zeros, scales, meant }
+}
+
+/// Packs eight numbers of four bits; `order` says which of them lies where, from the lowest bits.
+fn eight(order: [usize; 8], number: impl Fn(usize) -> u32) -> u32 {
+    order.into_iter().enumerate().map(|(place, at)| number(at) << (4 * place)).sum()
+}
+
+fn halves(shape: Vec<usize>, bits: &[u16]) -> Stored {
+    Stored { dtype: "F16", shape, bytes: bits.iter().flat_map(|bits| bits.to_le_bytes()).collect() }
+}
+
+/// Whether a matrix stays plain: debug builds of candle multiply with an even number of five-bit blocks only.
+fn stays_plain(cols: usize) -> bool {
+    !cols.is_multiple_of(64)
+}
+
+const IN_ORDER: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+const EVEN_FIRST: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
+
+fn gptq(rows: usize, cols: usize, numbers: &[f32], group: impl Fn(usize) -> usize) -> Quantized {
+    let Groups { codes, zeros, scales, meant } = grouped(rows, cols, numbers, &group);
+    let count = scales.len() / rows;
+    let weight = (0..cols / 8).flat_map(|line| (0..rows).map(move |row| (line, row)));
+    let weight = weight.map(|(line, row)| eight(IN_ORDER, |at| codes[row * cols + line * 8 + at]));
+    let zeros = (0..zeros.len() / 8).map(|word| eight(IN_ORDER, |at| zeros[word * 8 + at] - 1));
+    let integers = |shape: &[usize], bytes| Stored { dtype: "I32", shape: shape.to_vec(), bytes };
+    let parts = vec![
+        ("qweight", integers(&[cols / 8, rows], words(weight))),
+        ("qzeros", integers(&[count, rows / 8], words(zeros))),
+        ("g_idx", integers(&[cols], words((0..cols).map(|col| group(col) as u32)))),
+        ("scales", halves(vec![count, rows], &scales)),
+    ];
+    (parts, meant)
+}
+
+#[test]
+fn gptq_in_order() {
+    let config = json!({"quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "gptq"});
+    let quantize = |rows, cols, numbers: &[f32]| {
+        if stays_plain(cols) {
+            return (Vec::new(), numbers.to_vec());
+        }
+        gptq(rows, cols, numbers, |col| col / 32)
+    };
+    let folder = check_format("llama", config.clone(), BLOCKS, quantize);
+    check_told(&folder, "GPTQ (4 bit)", "Q5_0");
+    check_format("qwen3-moe", config, EXPERTS, quantize);
+}
+
+/// Inputs of a group lie anywhere, so numbers become F16.
+#[test]
+fn gptq_with_act_order() {
+    let config = json!({"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": true});
+    let quantize = |rows, cols, numbers: &[f32]| {
+        let (parts, meant) = gptq(rows, cols, numbers, |col| col * 5 % cols / 32);
+        (parts, meant.into_iter().map(|number| half::f16::from_f32(number).to_f32()).collect())
+    };
+    let folder = check_format("llama", config.clone(), PLAIN, quantize);
+    check_told(&folder, "GPTQ (4 bit)", "F16");
+    check_format("qwen3-moe", config, PLAIN, quantize);
+}
+
+#[test]
+fn awq() {
+    let config =
+        json!({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm", "zero_point": true});
+    let folder = check_format("llama", config, BLOCKS, |rows, cols, numbers| {
+        if stays_plain(cols) {
+            return (Vec::new(), numbers.to_vec());
+        }
+        let Groups { codes, zeros, scales, meant } = grouped(rows, cols, numbers, |col| col / 32);
+        let count = scales.len() / rows;
+        let weight = (0..cols * rows / 8).map(|word| {
+            let (col, row) = (word / (rows / 8), word % (rows / 8) * 8);
+            eight(EVEN_FIRST, |at| codes[(row + at) * cols + col])
+        });
+        let zeros = (0..zeros.len() / 8).map(|word| eight(EVEN_FIRST, |at| zeros[word * 8 + at]));
+        let integers = |shape: &[usize], bytes| Stored { dtype: "I32", shape: shape.to_vec(), bytes };
+        let parts = vec![
+            ("qweight", integers(&[cols, rows / 8], words(weight))),
+            ("qzeros", integers(&[count, rows / 8], words(zeros))),
+            ("scales", halves(vec![count, rows], &scales)),
+        ];
+        (parts, meant)
+    });
+    check_told(&folder, "AWQ (4 bit)", "Q5_0");
+}
+
+#[test]
+fn nf4() {
+    let table: Vec<f32> =
+        (0..16).map(|code| ((code as f32 - 7.0) / 8.5).powi(3) + (code as f32 - 7.0) / 20.0).collect();
+    let config = json!({"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "nf4"});
+    let folder = check_format("llama", config, PLAIN, |rows, cols, numbers| {
+        let scales: Vec<f32> = numbers.chunks(64).map(|block| largest(block.iter().copied())).collect();
+        let code = |(at, number): (usize, &f32)| {
+            let far = |code: &usize| (table[*code] * scales[at / 64] - number).abs();
+            (0..16).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap()
+        };
+        let codes: Vec<usize> = numbers.iter().enumerate().map(code).collect();
+        let meant = codes.iter().enumerate().map(|(at, code)| table[*code] * scales[at / 64]).collect();
+        let bytes = |shape: Vec<usize>, bytes| Stored { dtype: "U8", shape, bytes };
+        let state = json!({"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": [rows, cols]})
+            .to_string();
+        let packed = codes.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
+        let parts = vec![
+            ("weight", bytes(vec![rows * cols / 2, 1], packed)),
+            ("weight.absmax", Stored::f32(vec![scales.len()], &scales)),
+            ("weight.quant_map", Stored::f32(vec![16], &table)),
+            ("weight.quant_state.bitsandbytes__nf4", bytes(vec![state.len()], state.into_bytes())),
+        ];
+        (parts, meant)
+    });
+    check_told(&folder, "NF4", "F32");
+}
+
+#[test]
+fn llm_int8() {
+    let folder = check_format("qwen3", json!({"load_in_8bit": true}), PLAIN, |rows, cols, numbers| {
+        let scales: Vec<f32> = numbers.chunks(cols).map(|row| largest(row.iter().copied())).collect();
+        let codes: Vec<i8> = numbers
+            .iter()
+            .enumerate()
+            .map(|(at, number)| (number / scales[at / cols] * 127.0).round() as i8)
+            .collect();
+        let meant =
+            codes.iter().enumerate().map(|(at, code)| f32::from(*code) * scales[at / cols] / 127.0).collect();
+        let bytes = codes.iter().map(|code| code.cast_unsigned()).collect();
+        let parts = vec![
+            ("weight", Stored { dtype: "I8", shape: vec![rows, cols], bytes }),
+            ("SCB", Stored::f32(vec![rows], &scales)),
+            ("weight_format", Stored { dtype: "U8", shape: Vec::new(), bytes: vec![0] }),
+        ];
+        (parts, meant)
+    });
+    check_told(&folder, "LLM.int8", "F32");
+}
+
+/// Checks what is told of a folder.
+#[track_caller]
+fn check_told(folder: &TempDir, stored: &str, kept: &str) {
+    let info = inspect(&folder.path().into()).unwrap();
+    assert!(info.weight_kinds.contains_key(stored), "{:?}", info.weight_kinds);
+    assert_eq!(info.unpacked_kinds.get(stored).map(String::as_str), Some(kept));
+    let file = std::fs::metadata(folder.path().join("model.safetensors")).unwrap().len();
+    assert!(info.file_bytes <= file, "{} of {file}", info.file_bytes);
+}
+
+/// What a folder is refused with if its configuration says `quantization`.
+fn refusal(quantization: Value) -> String {
+    let model = TinyModel::new("llama").write();
+    let weights = Weights::open(model.path()).unwrap();
+    let stored = |name: &str| {
+        let raw = weights.read(name).unwrap();
+        (name.to_owned(), Stored::f32(raw.shape.clone(), &raw.to_f32().unwrap()))
+    };
+    let mut tensors: BTreeMap<String, Stored> = weights.names().map(stored).collect();
+    let codes = Stored { dtype: "I16", shape: vec![2], bytes: vec![0; 4] };
+    tensors.insert("model.layers.0.mlp.up_proj.codes".to_owned(), codes);
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), model.path(), &tensors, quantization);
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("config.json")).unwrap()).unwrap();
+    hub_models::spec_of(&Weights::open(folder.path()).unwrap(), Some(&config)).unwrap_err().to_string()
+}
+
+#[test]
+fn other_kinds_are_refused_by_name() {
+    let tensor = "model.layers.0.mlp.up_proj.codes";
+    for (quantization, part) in [
+        (json!({"quant_method": "aqlm"}), "aqlm"),
+        (json!({"quant_method": "compressed-tensors", "format": "pack-quantized"}), "pack-quantized"),
+        (json!({"quant_method": "awq", "version": "gemv"}), "gemv"),
+        (json!({"quant_method": "gptq", "checkpoint_format": "marlin"}), "marlin"),
+        (json!({"bits": 4}), "unnamed"),
+    ] {
+        let error = refusal(quantization);
+        assert!(error.contains(part) && error.contains(tensor), "{error}");
+    }
 }
