@@ -184,6 +184,8 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
     keys.finish()?;
     spec.each_tensor(&mut |tensor| tensor.name = layout.name(&tensor.name));
     spec.left_out.extend(layout.left_out(weights));
+    let left_out = quantization::left_out(&config, &spec, weights);
+    spec.left_out.extend(left_out);
     if is_headless {
         leave_head_out(&mut spec, weights);
     }

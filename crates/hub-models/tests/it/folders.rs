@@ -291,18 +291,39 @@ fn gptq(rows: usize, cols: usize, numbers: &[f32], group: impl Fn(usize) -> usiz
     (parts, meant)
 }
 
-#[test]
-fn gptq_in_order() {
+/// GPTQ with groups of 32 inputs that follow each other, and a bias of such numbers beside each matrix.
+fn gptq_in_order(name: &str, near: Near, bias: f32) -> TempDir {
     let config = json!({"quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "gptq"});
-    let quantize = |rows, cols, numbers: &[f32]| {
+    check_format(name, config, near, |rows, cols, numbers| {
         if stays_plain(cols) {
             return (Vec::new(), numbers.to_vec());
         }
-        gptq(rows, cols, numbers, |col| col / 32)
-    };
-    let folder = check_format("llama", config.clone(), BLOCKS, quantize);
+        let (mut parts, meant) = gptq(rows, cols, numbers, |col| col / 32);
+        parts.push(("bias", Stored::f32(vec![rows], &vec![bias; rows])));
+        (parts, meant)
+    })
+}
+
+/// A tiny model in four bits of GPTQ.
+pub(crate) fn gptq_llama() -> TempDir {
+    gptq_in_order("llama", BLOCKS, 0.0)
+}
+
+#[test]
+fn gptq_with_groups_in_order() {
+    let folder = gptq_llama();
     check_told(&folder, "GPTQ (4 bit)", "Q5_0");
-    check_format("qwen3-moe", config, EXPERTS, quantize);
+    let info = inspect(&folder.path().into()).unwrap();
+    assert!(info.left_out.iter().all(|tensor| tensor.name.ends_with("_proj.bias")));
+    assert!(!info.left_out.is_empty(), "biases of zeros change nothing");
+    gptq_in_order("qwen3-moe", EXPERTS, 0.0);
+}
+
+/// Biases that a family does not have are an error where they would change something.
+#[test]
+#[should_panic(expected = "_proj.bias")]
+fn gptq_with_biases_of_numbers() {
+    gptq_in_order("llama", BLOCKS, 0.5);
 }
 
 /// Inputs of a group lie anywhere, so numbers become F16.

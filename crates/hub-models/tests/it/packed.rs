@@ -63,3 +63,17 @@ fn what_was_packed_is_read_again_unless_something_changed() {
     let left = fs::read_dir(home.path()).unwrap().count();
     assert_eq!(left, 1, "nothing unfinished is left");
 }
+
+/// The configuration of a folder says what its tensors mean, too.
+#[test]
+fn a_configuration_that_changed_is_packed_again() {
+    let folder = crate::folders::gptq_llama();
+    let home = tempfile::tempdir().unwrap();
+    let kept = home.path().join("tiny.pack");
+    let (first, _) = load(folder.path(), &kept);
+    let config = folder.path().join("config.json");
+    let text = fs::read_to_string(&config).unwrap().replace("\"gptq\"}", "\"gptq_v2\"}");
+    fs::write(&config, text).unwrap();
+    let (other, is_written) = load(folder.path(), &kept);
+    assert!(is_written && first != other, "zeros are one less");
+}

@@ -60,6 +60,8 @@ struct Opened {
     sources: Vec<Source>,
     tensors: IndexMap<String, TensorInfo>,
     metadata: Metadata,
+    /// The configuration that says how tensors are quantized, if it does.
+    settings: Option<String>,
 }
 
 impl From<Opened> for Weights {
@@ -124,6 +126,11 @@ impl Weights {
     /// Iterates over the paths of the files; bytes in memory are none.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.opened.sources.iter().filter(|source| source.is_file()).map(Source::name)
+    }
+
+    /// Iterates over the paths of all files that say what the tensors are.
+    pub(crate) fn meaning_files(&self) -> impl Iterator<Item = &str> {
+        self.files().chain(self.opened.settings.as_deref())
     }
 
     /// Iterates over the names of the tensors, in the order of the files.
@@ -269,7 +276,8 @@ impl Weights {
         let quantization = folder.map(Quantization::of_folder).transpose()?.unwrap_or_default();
         assembled::assemble(&name, &sources, &quantization, &mut tensors)?;
         let format = Format::Safetensors;
-        Ok(Self::from(Opened { format, name, sources, tensors, metadata: Metadata::default() }))
+        let (metadata, settings) = (Metadata::default(), quantization.file);
+        Ok(Self::from(Opened { format, name, sources, tensors, metadata, settings }))
     }
 
     /// Opens a GGUF file, with the other parts of its model if it is one of several.
@@ -305,7 +313,7 @@ impl Weights {
     fn from_gguf(sources: Vec<Source>, head: gguf::Head) -> Self {
         let gguf::Head { metadata, tensors } = head;
         let name = sources.first().map(|source| source.name().to_owned()).unwrap_or_default();
-        Self::from(Opened { format: Format::Gguf, name, sources, tensors, metadata })
+        Self::from(Opened { format: Format::Gguf, name, sources, tensors, metadata, settings: None })
     }
 
     fn find(&self, name: &str) -> Result<&TensorInfo, Error> {

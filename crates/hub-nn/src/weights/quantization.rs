@@ -18,6 +18,9 @@ pub(super) struct Quantization {
     checkpoint_format: Option<String>,
     /// Rows and columns that share a scale of FP8.
     weight_block_size: Option<[usize; 2]>,
+    /// The file that says it.
+    #[serde(skip)]
+    pub(super) file: Option<String>,
 }
 
 impl Quantization {
@@ -32,10 +35,11 @@ impl Quantization {
         let Ok(config) = serde_json::from_slice::<Value>(&text) else { return Ok(Self::default()) };
         let said = [&config["quantization_config"], &config["text_config"]["quantization_config"]];
         let Some(said) = said.into_iter().find(|said| said.is_object()) else { return Ok(Self::default()) };
-        Self::deserialize(said).map_err(|error| Error::Corrupt {
+        let said = Self::deserialize(said).map_err(|error| Error::Corrupt {
             file: name(),
             reason: format!("its `quantization_config` cannot be understood: {error}"),
-        })
+        })?;
+        Ok(Self { file: Some(name()), ..said })
     }
 
     /// Returns what is added to the stored zeros of GPTQ: its first version takes one from them.

@@ -117,7 +117,7 @@ impl<'a> Loader<'a> {
     fn keep(&self) -> Result<(), Error> {
         let Some(Kept { place, stamps, file: None }) = &self.kept else { return Ok(()) };
         // What changed meanwhile may have been read half before and half after.
-        if Stamp::of_all(self.weights.files()).as_ref() != Some(stamps) {
+        if Stamp::of_all(self.weights.meaning_files()).as_ref() != Some(stamps) {
             return Ok(());
         }
         let mut matrices: Vec<_> = self.matrices.iter().map(|(tensor, packed)| (tensor, &**packed)).collect();
@@ -616,7 +616,7 @@ struct Kept<'a> {
 impl<'a> Kept<'a> {
     fn of(weights: &'a Weights) -> Option<Self> {
         let place = weights.packed_place()?;
-        let stamps = Stamp::of_all(weights.files())?;
+        let stamps = Stamp::of_all(weights.meaning_files())?;
         let file = PackedFile::open(place.path(), &stamps);
         Some(Self { place, stamps, file })
     }

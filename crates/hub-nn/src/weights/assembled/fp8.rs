@@ -18,7 +18,7 @@ use super::{
 use crate::weights::{Error, TensorInfo, WeightKind, Weights};
 
 /// What is stored of activations beside weights: how other programs round them.
-const OF_ACTIVATIONS: [&str; 2] = ["input_scale", "activation_scale"];
+const OF_ACTIVATIONS: [&str; 3] = ["input_scale", "input_scale_ub", "activation_scale"];
 
 #[derive(Clone, Debug)]
 struct Fp8 {
