@@ -199,6 +199,7 @@ impl Encoder {
                 norm: Some(self.norm(&norm)),
                 per_layer: None,
             },
+            streams: None,
             layers: (0..self.layers).map(|layer| self.layer(layer)).collect(),
             final_norm: None,
             head: Head::None,
@@ -242,6 +243,8 @@ impl Encoder {
             mlp_norms: SublayerNorms::post(self.norm(&self.names.layer(layer, Part::MlpNorm))),
             residual_scale: 1.0,
             is_parallel: false,
+            laurel: None,
+            altup: None,
             per_layer: None,
             output_scale: None,
         }

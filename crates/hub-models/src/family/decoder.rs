@@ -121,11 +121,16 @@ impl Sizes {
 
     /// The same, where the width of the MLP goes under the name `inner` as well.
     pub(super) fn from_config_of(keys: &Keys<'_>, eps: &str, inner: &str) -> Result<Self, FamilyError> {
+        Self::from_config_around(keys, eps, keys.size(inner)?)
+    }
+
+    /// The same, around MLPs of a width that was read already.
+    pub(super) fn from_config_around(keys: &Keys<'_>, eps: &str, inner: usize) -> Result<Self, FamilyError> {
         let (hidden, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
         let head_dim = keys.maybe_size("head_dim")?.unwrap_or(hidden / heads.max(1));
         Ok(Self {
             hidden,
-            inner: keys.size(inner)?,
+            inner,
             layers: layers(keys, "num_hidden_layers")?,
             heads,
             kv_heads: keys.maybe_size("num_key_value_heads")?.unwrap_or(heads),
@@ -293,6 +298,7 @@ impl Decoder {
                 norm: None,
                 per_layer: None,
             },
+            streams: None,
             layers: (0..self.sizes.layers).map(|layer| self.layer(layer)).collect(),
             final_norm: Some(self.norm(|kind| self.names.final_norm(kind))),
             head: Head::Logits {
@@ -321,6 +327,8 @@ impl Decoder {
             mlp_norms,
             residual_scale: self.residual_scale,
             is_parallel: self.is_parallel,
+            laurel: None,
+            altup: None,
             per_layer: None,
             output_scale: None,
         }
@@ -405,6 +413,7 @@ impl Decoder {
             up: projection(Part::Up, inner),
             down: self.linear(layer, Part::Down, inner, hidden, self.biases.mlp),
             activation: self.activation,
+            sparsity: None,
         }
     }
 

@@ -243,6 +243,7 @@ impl Mixture {
                 up: linear(names.shared(layer, Matrix::Up, inner), hidden, inner),
                 down: linear(names.shared(layer, Matrix::Down, hidden), inner, hidden),
                 activation,
+                sparsity: None,
             }),
             gate: is_gated.then(|| linear(TensorRef::whole(names.shared_gate(layer)), hidden, 1)),
         });

@@ -68,7 +68,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     Ok(decoder.spec("gemma3", files))
 }
 
-fn alternate(
+/// Gives windowed layers the window and the local rotation, and the others the global one.
+pub(super) fn alternate(
     windowed: &[bool],
     window: Option<usize>,
     global: &RopeSpec,

@@ -3,8 +3,8 @@
 //! one; the text half of models that see and hear.
 
 use hub_nn::spec::{
-    Activation, ApartSpec, AttentionSpec, KvSpec, LinearSpec, Mixer, Mlp, ModelSpec, NormScope, NormSpec,
-    Pairing, PerLayerEmbedding, PerLayerSpec, RopeSpec, TensorRef,
+    Activation, ApartSpec, AttentionSpec, KvSpec, Mixer, Mlp, ModelSpec, NormScope, Pairing, RopeSpec,
+    TensorRef,
 };
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     gemma2::{by_pattern, sandwich},
     keys::DefaultValue,
     names::Names,
+    per_layer::{Small, share, shared_layers},
     rope::{self, RopeShape},
 };
 
@@ -41,10 +42,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 
 /// What the layers are like.
 struct Layers {
-    is_gguf: bool,
-    hidden: usize,
-    eps: f32,
-    activation: Activation,
+    small: Small,
     is_windowed: Vec<bool>,
     /// So many layers at the end read the keys and values of others.
     shared: usize,
@@ -88,10 +86,13 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         |layer| if is_double && layer + shared >= sizes.layers { 2 * sizes.inner } else { sizes.inner };
     let part = keys.maybe_size("hidden_size_per_layer_input")?.filter(|width| *width > 0);
     let layers = Layers {
-        is_gguf: false,
-        hidden: sizes.hidden,
-        eps: sizes.eps,
-        activation: activation(keys, "hidden_activation")?,
+        small: Small {
+            is_gguf: false,
+            hidden: sizes.hidden,
+            layers: sizes.layers,
+            eps: sizes.eps,
+            activation: activation(keys, "hidden_activation")?,
+        },
         shared,
         is_value_key,
         inner: (0..sizes.layers).map(inner).collect(),
@@ -129,14 +130,6 @@ fn wide_sizes(
     }
     by_layer.finish()?;
     Ok(wide)
-}
-
-/// Reads how many layers at the end read the keys and values of others.
-fn shared_layers(keys: &Keys<'_>, key: &str, layers: usize) -> Result<usize, FamilyError> {
-    match keys.maybe_size(key)?.unwrap_or(0) {
-        shared if shared < layers => Ok(shared),
-        _ => Err(keys.bad(key, "fewer than there are layers")),
-    }
 }
 
 fn config_experts(keys: &Keys<'_>, sizes: &Sizes) -> Result<Option<Mixture>, FamilyError> {
@@ -178,10 +171,13 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let first_full = is_windowed.iter().position(|is_windowed| !is_windowed).unwrap_or(0);
     let experts = Mixture::from_gguf(keys, &wide)?;
     let layers = Layers {
-        is_gguf: true,
-        hidden: wide.hidden,
-        eps: wide.eps,
-        activation: Activation::GeluTanh,
+        small: Small {
+            is_gguf: true,
+            hidden: wide.hidden,
+            layers,
+            eps: wide.eps,
+            activation: Activation::GeluTanh,
+        },
         shared: shared_layers(keys, "attention.shared_kv_layers", layers)?,
         is_value_key: !files.has(&format!("blk.{first_full}.attn_v.weight")),
         inner: keys.layered("feed_forward_length", layers)?.unwrap_or_default(),
@@ -207,7 +203,7 @@ impl Layers {
             let decoder = Decoder {
                 head_norms: Some(NormScope::Head),
                 score_scale: Some(1.0),
-                activation: self.activation,
+                activation: self.small.activation,
                 ..sandwich(decoder)
             };
             decoder.spec("gemma4", files)
@@ -226,109 +222,44 @@ impl Layers {
                 (gate.outputs, up.outputs, down.inputs) = (inner, inner, inner);
             }
             self.put_experts(layer, &mut own.mlp);
-            own.per_layer = self.part.map(|(width, _)| self.per_layer(layer, width));
-            let scale = self.name(layer, "layer_scalar", "layer_output_scale.weight");
+            own.per_layer = self.part.map(|(width, _)| self.small.part(layer, width));
+            let scale = self.small.name(layer, "layer_scalar", "layer_output_scale.weight");
             own.output_scale = files.has(&scale).then(|| TensorRef::new(scale));
         }
-        spec.embedding.per_layer = self.part.map(|(width, vocab)| self.second_embedding(width, vocab));
-        // What layers would make that read those of others.
-        let is_unused = |name: &str| {
-            let parts = ["k_proj", "v_proj", "k_norm", "v_norm", "attn_k", "attn_v", "attn_k_norm"];
-            let first = self.is_windowed.len() - self.shared;
-            let layer = name.split('.').find_map(|part| part.parse::<usize>().ok());
-            layer.is_some_and(|layer| layer >= first) && name.split('.').any(|part| parts.contains(&part))
-        };
-        spec.left_out.extend(files.left_out("another layer's keys and values are read", is_unused));
+        spec.embedding.per_layer = self.part.map(|(width, vocab)| self.small.second_embedding(width, vocab));
+        share(&mut spec, self.shared, &self.is_windowed, files);
         spec
     }
 
     fn finish_attention(&self, layer: usize, attention: &mut AttentionSpec) {
         if let KvSpec::Own(own) = &mut attention.kv {
-            own.value_norm_eps = Some(self.eps);
+            own.value_norm_eps = Some(self.small.eps);
             if self.is_value_key && !self.is_windowed[layer] {
                 own.value = own.key.clone();
             }
-        }
-        let first_shared = self.is_windowed.len() - self.shared;
-        if layer >= first_shared {
-            let is_alike = |other: &usize| self.is_windowed[*other] == self.is_windowed[layer];
-            let keeper = (0..first_shared).rev().find(is_alike).unwrap_or(layer);
-            attention.kv = KvSpec::Of(keeper);
         }
     }
 
     /// Puts experts beside the MLP.
     fn put_experts(&self, layer: usize, mlp: &mut Mlp) {
-        let mixture =
-            self.experts.as_ref().and_then(|mixture| mixture.mlp(layer, self.hidden, self.activation));
+        let mixture = self
+            .experts
+            .as_ref()
+            .and_then(|mixture| mixture.mlp(layer, self.small.hidden, self.small.activation));
         let Some(Mlp::Experts(mut experts)) = mixture else { return };
-        let norm = |hugging_face, gguf| self.norm(self.name(layer, hugging_face, gguf));
+        let norm = |hugging_face, gguf| self.small.norm(self.small.name(layer, hugging_face, gguf));
         experts.apart = Some(ApartSpec {
             router: norm("router.scale", "ffn_gate_inp.scale"),
             before: norm("pre_feedforward_layernorm_2.weight", "pre_ffw_norm_2.weight"),
             after: norm("post_feedforward_layernorm_2.weight", "post_ffw_norm_2.weight"),
             shared_after: norm("post_feedforward_layernorm_1.weight", "post_ffw_norm_1.weight"),
         });
-        experts.routing.score_scale = 1.0 / (self.hidden as f32).sqrt();
-        let scale = self.name(layer, "router.per_expert_scale", "ffn_down_exps.scale");
+        experts.routing.score_scale = 1.0 / (self.small.hidden as f32).sqrt();
+        let scale = self.small.name(layer, "router.per_expert_scale", "ffn_down_exps.scale");
         experts.routing.expert_scale = Some(TensorRef::new(scale));
         let shared = std::mem::replace(mlp, Mlp::Experts(Box::new((*experts).clone())));
         if let Mlp::Experts(experts) = mlp {
             experts.shared = Some(hub_nn::spec::SharedSpec { mlp: Box::new(shared), gate: None });
-        }
-    }
-
-    fn per_layer(&self, layer: usize, width: usize) -> PerLayerSpec {
-        let linear = |hugging_face, gguf, inputs, outputs| LinearSpec {
-            weight: TensorRef::new(self.name(layer, hugging_face, gguf)),
-            bias: None,
-            inputs,
-            outputs,
-        };
-        PerLayerSpec {
-            gate: linear("per_layer_input_gate.weight", "inp_gate.weight", self.hidden, width),
-            activation: self.activation,
-            projection: linear("per_layer_projection.weight", "proj.weight", width, self.hidden),
-            norm: self.norm(self.name(layer, "post_per_layer_input_norm.weight", "post_norm.weight")),
-        }
-    }
-
-    fn second_embedding(&self, width: usize, vocab_size: usize) -> PerLayerEmbedding {
-        let name = |hugging_face: &str, gguf: &str| match self.is_gguf {
-            true => format!("{gguf}.weight"),
-            false => format!("model.{hugging_face}.weight"),
-        };
-        PerLayerEmbedding {
-            width,
-            vocab_size,
-            table: TensorRef::new(name("embed_tokens_per_layer", "per_layer_token_embd")),
-            table_scale: (width as f32).sqrt(),
-            projection: LinearSpec {
-                weight: TensorRef::new(name("per_layer_model_projection", "per_layer_model_proj")),
-                bias: None,
-                inputs: self.hidden,
-                outputs: width.saturating_mul(self.is_windowed.len()),
-            },
-            projection_scale: 1.0 / (self.hidden as f32).sqrt(),
-            norm: self.norm(name("per_layer_projection_norm", "per_layer_proj_norm")),
-            scale: std::f32::consts::FRAC_1_SQRT_2,
-        }
-    }
-
-    fn norm(&self, weight: String) -> NormSpec {
-        NormSpec {
-            kind: hub_nn::spec::NormKind::Rms,
-            eps: self.eps,
-            weight: TensorRef::new(weight),
-            bias: None,
-            weight_offset: 0.0,
-        }
-    }
-
-    fn name(&self, layer: usize, hugging_face: &str, gguf: &str) -> String {
-        match self.is_gguf {
-            true => format!("blk.{layer}.{gguf}"),
-            false => format!("model.layers.{layer}.{hugging_face}"),
         }
     }
 }

@@ -251,14 +251,26 @@ impl<'a> Keys<'a> {
         numbers.ok_or_else(|| self.bad(key, "a list of whole numbers"))
     }
 
-    /// Returns a whole number for each layer: GGUF files hold one for all, or a list.
+    /// Returns a list of numbers of a GGUF file; `None` if the key holds something else, or is not there.
+    pub(crate) fn floats(&self, key: &str) -> Option<&'a [f32]> {
+        match self.find(key) {
+            Some(Found::Gguf(GgufValue::Array(Array::F32(numbers)))) => Some(numbers),
+            _ => None,
+        }
+    }
+
+    /// Returns a whole number for each layer: files hold one for all, or a list.
     pub(crate) fn layered(&self, key: &str, layers: usize) -> Result<Option<Vec<usize>>, FamilyError> {
-        let Some(Found::Gguf(GgufValue::Array(_))) = self.find(key) else {
-            return Ok(self.maybe_size(key)?.map(|number| vec![number; layers]));
+        let numbers: Vec<Option<i64>> = match (self.find(key), &self.source) {
+            (Some(Found::Json(Value::Array(values))), _) => values.iter().map(Value::as_i64).collect(),
+            (Some(Found::Gguf(GgufValue::Array(_))), Source::Gguf { metadata, architecture }) => {
+                let numbers = metadata.i64s(&format!("{architecture}.{key}")).unwrap_or_default();
+                numbers.into_iter().map(Some).collect()
+            }
+            _ => return Ok(self.maybe_size(key)?.map(|number| vec![number; layers])),
         };
-        let Source::Gguf { metadata, architecture } = &self.source else { return Ok(None) };
-        let numbers = metadata.i64s(&format!("{architecture}.{key}")).unwrap_or_default();
-        let number = |number: i64| usize::try_from(number).ok().filter(|number| *number as u64 <= MAX_SIZE);
+        let number =
+            |number: Option<i64>| usize::try_from(number?).ok().filter(|number| *number as u64 <= MAX_SIZE);
         let numbers: Option<Vec<usize>> = numbers.into_iter().map(number).collect();
         match numbers.filter(|numbers| numbers.len() >= layers) {
             Some(mut numbers) => {

@@ -13,6 +13,7 @@ mod exaone4;
 mod experts;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
 mod gemma4;
 mod glm4;
 mod gpt_oss;
@@ -28,6 +29,7 @@ mod mixtral;
 mod names;
 mod olmo2;
 mod olmo3;
+mod per_layer;
 mod phi3;
 mod quantization;
 mod qwen2;
@@ -70,6 +72,7 @@ static FAMILIES: &[&FamilySpec] = &[
     &exaone4::SPEC,
     &gemma2::SPEC,
     &gemma3::SPEC,
+    &gemma3n::SPEC,
     &gemma4::SPEC,
     &glm4::SPEC,
     &gpt_oss::SPEC,

@@ -72,6 +72,8 @@ const DECODERS: &[&str] = &[
     "deepseek-v2-groups",
     "deepseek-v3",
     "glm4-flash",
+    "gemma3n",
+    "gemma3n-three",
     "gemma4",
     "gemma4-moe",
     "gemma4-vision",
@@ -105,6 +107,8 @@ const VARIED: &[&str] = &[
     "qwen3.5",
     "granite-hybrid",
     "deepseek-v2",
+    "gemma3n",
+    "gemma3n-three",
     "gemma4",
     "gemma4-moe",
 ];

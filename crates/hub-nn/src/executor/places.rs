@@ -18,6 +18,10 @@ pub(super) fn ends_model(spec: &ModelSpec, layers: &Range<usize>, want: Want) ->
     if layers.start > layers.end || layers.end > count || (want == Want::Head && layers.end != count) {
         return Err(Error::Rows { reason: format!("layers {layers:?} of {count}") });
     }
+    if spec.streams.is_some() && *layers != (0..count) {
+        let reason = "several residual streams are no hidden state that could leave or enter between layers";
+        return Err(Error::Rows { reason: reason.to_owned() });
+    }
     Ok(layers.end == count)
 }
 

@@ -3,9 +3,10 @@ use std::collections::{HashMap, HashSet};
 use hub_base::ErrorKind;
 
 use super::{
-    Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Gating, GroupsSpec, Head,
-    LatentSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec, PerLayerEmbedding, QueryTemperature,
-    RecurrentSpec, RopeSpec, RoutingSpec, Rule, SharedSpec, ShortConvSpec,
+    Activation, AltUpSpec, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Gating,
+    GroupsSpec, Head, LatentSpec, LaurelSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
+    PerLayerEmbedding, QueryTemperature, RecurrentSpec, RopeSpec, RoutingSpec, Rule, SharedSpec,
+    ShortConvSpec, StreamsSpec,
 };
 
 /// The most layers, and the largest width, a specification may have.
@@ -14,6 +15,8 @@ use super::{
 const MAX_LAYERS: usize = 4_096;
 const MAX_WIDTH: usize = 1 << 24;
 const MAX_EXPERTS: usize = 4_096;
+/// The most residual streams; released models have 4.
+const MAX_STREAMS: usize = 64;
 /// The most rows a convolution sees; released models have 3 or 4.
 const MAX_KERNEL: usize = 64;
 
@@ -106,11 +109,17 @@ impl ModelSpec {
                 )
             })?;
         }
-        if let Some(PerLayerEmbedding { width: part, vocab_size, projection, .. }) = &self.embedding.per_layer
+        if let Some(PerLayerEmbedding { width: part, vocab_size, other_token, projection, .. }) =
+            &self.embedding.per_layer
         {
+            let is_known = other_token.is_none_or(|token| (token as usize) < *vocab_size);
+            rule("tokens count as one that is known", is_known, || {
+                format!("{other_token:?} of {vocab_size}")
+            })?;
             rule("the second embedding has a width", sane(&[*part, *vocab_size]), || format!("{part}"))?;
             width("second embedding", projection, self.hidden_size, part.saturating_mul(layers))?;
         }
+        self.check_streams()?;
         let parts = self.layers.iter().filter_map(|layer| Some(layer.per_layer.as_ref()?.gate.outputs));
         let part = self.embedding.per_layer.as_ref().map(|per_layer| per_layer.width);
         let fits = parts.clone().all(|outputs| Some(outputs) == part);
@@ -123,6 +132,30 @@ impl ModelSpec {
                 width("classifier", out, self.hidden_size, out.outputs)
             }
         }
+    }
+
+    /// Checks that every layer goes about with the streams that there are.
+    fn check_streams(&self) -> Result<(), SpecError> {
+        let count = self.streams.as_ref().map(StreamsSpec::count);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let own = layer.altup.as_ref().map(|altup| altup.router.outputs);
+            rule("layers go about with the streams that there are", own == count, || {
+                format!("layer {index}: {own:?} of {count:?}")
+            })?;
+        }
+        let Some(StreamsSpec { projections, unembed_projections, least_square }) = &self.streams else {
+            return Ok(());
+        };
+        let numbers = || format!("{} and {}, {least_square}", projections.len(), unembed_projections.len());
+        let fits = (1..MAX_STREAMS).contains(&projections.len());
+        let fits = fits && projections.len() == unembed_projections.len();
+        rule("streams end as they begin", fits, numbers)?;
+        let is_positive = least_square.is_finite() && *least_square > 0.0;
+        rule("streams are scaled by positive numbers", is_positive, numbers)?;
+        projections
+            .iter()
+            .chain(unembed_projections)
+            .try_for_each(|linear| width("stream", linear, self.hidden_size, self.hidden_size))
     }
 
     /// Checks that a layer whose keys and values are another's finds them there.
@@ -184,6 +217,18 @@ impl LayerSpec {
             [&self.mixer_norms.after, &self.mlp_norms.before, &self.mlp_norms.after, &self.mlp_norms.last];
         let fits = !self.is_parallel || norms.iter().all(|norm| norm.is_none());
         rule("an MLP beside the mixer has no norms of its own", fits, || format!("layer {index}"))?;
+        if let Some(laurel) = &self.laurel {
+            let fits = !self.is_parallel && self.mixer_norms.last.is_none();
+            rule("a path beside the mixer leads to the MLP", fits, || format!("layer {index}"))?;
+            laurel.check(hidden_size, index)?;
+        }
+        if let Some(altup) = &self.altup {
+            let fits = !self.is_parallel && self.output_scale.is_none();
+            rule("a layer of several streams corrects what its MLP returns", fits, || {
+                format!("layer {index}")
+            })?;
+            altup.check(hidden_size, index)?;
+        }
         if let Some(per_layer) = &self.per_layer {
             let inner = per_layer.gate.outputs;
             width("gate of the second embedding", &per_layer.gate, hidden_size, inner)?;
@@ -194,10 +239,33 @@ impl LayerSpec {
     }
 }
 
+impl LaurelSpec {
+    fn check(&self, hidden_size: usize, index: usize) -> Result<(), SpecError> {
+        let rank = self.left.outputs;
+        width("path beside the mixer", &self.left, hidden_size, rank)?;
+        width("path beside the mixer", &self.right, rank, hidden_size)?;
+        rule("the scale of a sum is a number", self.scale.is_finite(), || {
+            format!("layer {index}: {}", self.scale)
+        })
+    }
+}
+
+impl AltUpSpec {
+    fn check(&self, hidden_size: usize, index: usize) -> Result<(), SpecError> {
+        width("router of streams", &self.router, hidden_size, self.router.outputs)?;
+        let scale = self.router_scale;
+        rule("the scale of a router is a number", scale.is_finite(), || format!("layer {index}: {scale}"))
+    }
+}
+
 impl Mlp {
     fn check(&self, hidden_size: usize, index: usize) -> Result<(), SpecError> {
+        if let Self::Gated { sparsity: Some(sparsity), .. } = self {
+            let numbers = || format!("layer {index}: {sparsity}");
+            rule("the sparsity of gates is a number", sparsity.is_finite(), numbers)?;
+        }
         let (ups, down, activation) = match self {
-            Self::Gated { gate, up, down, activation } => (vec![gate, up], down, activation),
+            Self::Gated { gate, up, down, activation, .. } => (vec![gate, up], down, activation),
             Self::Plain { up, down, activation } => (vec![up], down, activation),
             Self::Experts(experts) => return experts.check(hidden_size, index),
         };

@@ -22,7 +22,7 @@ pub struct TensorUse<'a> {
     pub rows: Option<usize>,
     /// How wide a row of a matrix is; `None` for a vector.
     pub width: Option<usize>,
-    /// Whether its rows are looked up and added, and not multiplied with: such a matrix is small.
+    /// Whether its rows are looked up and added, or are a few numbers: such a matrix is small, and no one packs it.
     pub is_looked_up: bool,
     /// Whether it is one of many small matrices that are multiplied with together.
     pub is_of_head: bool,

@@ -13,6 +13,9 @@ pub enum Mlp {
         down: LinearSpec,
         /// Applied to the gate.
         activation: Activation,
+        /// How many standard deviations above the mean of its row a gate must be to count, and from where it counts:
+        /// the activation is applied to `max(gate - (mean + sparsity * deviation), 0)` (Gemma 3n). All count if `None`.
+        sparsity: Option<f32>,
     },
     /// `down(activation(up(x)))`.
     Plain {

@@ -3,6 +3,7 @@
 //! A family (in the crate above) turns a configuration into a [`ModelSpec`] and touches no tensor; an executor turns a
 //! `ModelSpec` into arithmetic and knows no family. Whatever two families do differently is a field here.
 
+mod altup;
 mod attention;
 mod check;
 mod experts;
@@ -17,6 +18,7 @@ mod recurrent;
 mod rename;
 mod rows;
 
+pub use altup::{AltUpSpec, LaurelSpec, StreamsSpec};
 pub use attention::{AttentionSpec, KvSpec, NormScope, OwnKv, QueryTemperature};
 pub use check::SpecError;
 pub use experts::{ApartSpec, ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};
@@ -49,6 +51,8 @@ pub struct ModelSpec {
     pub mask: Mask,
     /// How tokens become hidden states.
     pub embedding: EmbeddingSpec,
+    /// Residual streams beside the first, if there are any; then every layer has its [`altup`](LayerSpec::altup).
+    pub streams: Option<StreamsSpec>,
     /// The layers, first to last.
     pub layers: Vec<LayerSpec>,
     /// Normalisation after the last layer.
@@ -102,6 +106,10 @@ pub struct LayerSpec {
     pub residual_scale: f32,
     /// Whether the MLP reads what the mixer reads, so that both are added at once; `mlp_norms.before` is not used then.
     pub is_parallel: bool,
+    /// A low-rank path beside the mixer.
+    pub laurel: Option<LaurelSpec>,
+    /// How the layer goes about with several residual streams.
+    pub altup: Option<AltUpSpec>,
     /// What is done with the layer's part of a second embedding, after the MLP.
     pub per_layer: Option<PerLayerSpec>,
     /// `[1]`: multiplies what leaves the layer (Gemma 4).
@@ -145,6 +153,7 @@ impl ModelSpec {
     pub fn tensors(&self) -> Vec<TensorUse<'_>> {
         let mut all = Vec::new();
         self.collect_embedding(&mut all);
+        self.streams.iter().for_each(|streams| streams.collect(&mut all));
         for layer in &self.layers {
             layer.collect(self.hidden_size, &mut all);
         }
@@ -215,8 +224,10 @@ impl LayerSpec {
     fn collect<'a>(&'a self, hidden_size: usize, all: &mut Vec<TensorUse<'a>>) {
         self.mixer_norms.collect(hidden_size, all);
         self.mixer.collect(all);
+        self.laurel.iter().for_each(|laurel| laurel.collect(hidden_size, all));
         self.mlp_norms.collect(hidden_size, all);
         self.mlp.collect(hidden_size, all);
+        self.altup.iter().for_each(|altup| altup.collect(hidden_size, all));
         self.per_layer.iter().for_each(|per_layer| per_layer.collect(hidden_size, all));
         all.extend(self.output_scale.as_ref().map(|scale| TensorUse::vector(scale, 1)));
     }

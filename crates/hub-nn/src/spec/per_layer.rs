@@ -8,8 +8,10 @@ use super::{Activation, LinearSpec, NormSpec, TensorRef, TensorUse};
 pub struct PerLayerEmbedding {
     /// Width of a layer's part.
     pub width: usize,
-    /// How many tokens the table knows; those after it have no row.
+    /// How many tokens the table knows.
     pub vocab_size: usize,
+    /// The token that those after it count as (Gemma 3n); they are refused if `None`.
+    pub other_token: Option<u32>,
     /// `[vocab_size, layers * width]`.
     pub table: TensorRef,
     /// Multiplier of its rows.

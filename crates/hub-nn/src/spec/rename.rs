@@ -1,9 +1,9 @@
 //! Changing where a specification's tensors lie.
 
 use super::{
-    AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Factors, Head, KvSpec, LatentSpec, LayerSpec,
-    LinearSpec, Mixer, Mlp, ModelSpec, NormSpec, OwnKv, RecurrentSpec, RopeScaling, RopeSpec, Rule,
-    SharedSpec, ShortConvSpec, TensorRef,
+    AltUpSpec, AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Factors, Head, KvSpec, LatentSpec,
+    LaurelSpec, LayerSpec, LinearSpec, Mixer, Mlp, ModelSpec, NormSpec, OwnKv, RecurrentSpec, RopeScaling,
+    RopeSpec, Rule, SharedSpec, ShortConvSpec, StreamsSpec, TensorRef,
 };
 
 /// What is done to each tensor.
@@ -22,6 +22,10 @@ impl ModelSpec {
             per_layer.norm.each_tensor(work);
         }
         norms([&mut embedding.norm, &mut self.final_norm], work);
+        if let Some(StreamsSpec { projections, unembed_projections, .. }) = &mut self.streams {
+            let linears = projections.iter_mut().chain(unembed_projections);
+            linears.for_each(|linear| linear.each_tensor(work));
+        }
         self.layers.iter_mut().for_each(|layer| layer.each_tensor(work));
         match &mut self.head {
             Head::None => {}
@@ -40,12 +44,26 @@ impl LayerSpec {
             norms([&mut around.before, &mut around.after, &mut around.last], work);
         }
         self.mlp.each_tensor(work);
+        if let Some(LaurelSpec { left, right, norm, .. }) = &mut self.laurel {
+            [left, right].into_iter().for_each(|linear| linear.each_tensor(work));
+            norm.each_tensor(work);
+        }
+        self.altup.iter_mut().for_each(|altup| altup.each_tensor(work));
         if let Some(per_layer) = &mut self.per_layer {
             per_layer.gate.each_tensor(work);
             per_layer.projection.each_tensor(work);
             per_layer.norm.each_tensor(work);
         }
         self.output_scale.iter_mut().for_each(work);
+    }
+}
+
+impl AltUpSpec {
+    fn each_tensor(&mut self, work: &mut Work<'_>) {
+        let Self { router, router_norm, prediction, correction, output_scale, .. } = self;
+        router.each_tensor(work);
+        router_norm.each_tensor(work);
+        [prediction, correction].into_iter().chain(output_scale).for_each(work);
     }
 }
 

@@ -68,10 +68,13 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
                 up: linear(name("mlp.up_proj"), HIDDEN, inner),
                 down: linear(name("mlp.down_proj"), inner, HIDDEN),
                 activation: Activation::Silu,
+                sparsity: None,
             },
             mlp_norms: SublayerNorms::pre(norm(name("post_attention_layernorm"))),
             residual_scale: 1.0,
             is_parallel: false,
+            laurel: None,
+            altup: None,
             per_layer: None,
             output_scale: None,
         }
@@ -90,6 +93,7 @@ pub(super) fn tiny_llama(window: Option<usize>) -> ModelSpec {
             norm: None,
             per_layer: None,
         },
+        streams: None,
         layers: (0..layers).map(layer).collect(),
         final_norm: Some(norm("model.norm.weight".to_owned())),
         head: Head::Logits {

@@ -120,10 +120,12 @@ fn of_layer(layer: &LayerSpec) -> Vec<&'static str> {
     fact(last.is_some(), "norms of the residual");
     fact(layer.is_parallel, "attention beside the MLP");
     fact(layer.residual_scale != 1.0, "residual scale");
+    fact(layer.laurel.is_some(), "a path beside attention");
+    fact(layer.altup.is_some(), "several residual streams");
     fact(layer.per_layer.is_some(), "a second embedding by layer");
     fact(layer.output_scale.is_some(), "layer scale");
     match mlp {
-        Mlp::Gated { .. } => {}
+        Mlp::Gated { sparsity, .. } => fact(sparsity.is_some(), "gates of which few count"),
         Mlp::Plain { .. } => fact(true, "MLP without a gate"),
         Mlp::Experts(experts) => {
             let is_clamped = matches!(experts.activation, Activation::ClampedSwish { .. });

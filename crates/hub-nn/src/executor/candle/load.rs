@@ -5,6 +5,7 @@ use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
 
 use super::{
     Layer, Model, ModelHead,
+    altup::{AltUp, Laurel, Streams},
     attention::{Attention, OwnKv},
     experts::{Apart, Experts},
     latent::Latent,
@@ -19,9 +20,9 @@ use crate::{
     Device, Error,
     executor::{rope::Ropes, routing::Routing},
     spec::{
-        self, AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Head, KeyForm, LatentSpec, LayerSpec,
-        LinearSpec, ModelSpec, NormSpec, PerLayerEmbedding, PerLayerSpec, RateForm, RecurrentSpec, RopeSpec,
-        SharedSpec, TensorRef, TensorUse,
+        self, AltUpSpec, AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Head, KeyForm, LatentSpec,
+        LaurelSpec, LayerSpec, LinearSpec, ModelSpec, NormSpec, PerLayerEmbedding, PerLayerSpec, RateForm,
+        RecurrentSpec, RopeSpec, SharedSpec, StreamsSpec, TensorRef, TensorUse,
     },
     weights::{RawTensor, TensorInfo, WeightKind, Weights},
 };
@@ -62,6 +63,7 @@ impl<'a> Loader<'a> {
         let token_types = embedding.token_types.as_ref().map(|types| self.full(types)).transpose()?;
         let embedding_norm = self.maybe_norm(&embedding.norm)?;
         let per_layer = embedding.per_layer.as_ref().map(|spec| self.per_layer_table(spec)).transpose()?;
+        let streams = spec.streams.as_ref().map(|spec| self.streams(spec)).transpose()?;
         let layers = spec.layers.iter().map(|layer| self.layer(layer)).collect::<Result<_, _>>()?;
         let final_norm = self.maybe_norm(&spec.final_norm)?;
         let head = match &spec.head {
@@ -80,6 +82,7 @@ impl<'a> Loader<'a> {
             token_types,
             embedding_norm,
             per_layer,
+            streams,
             layers,
             final_norm,
             head,
@@ -104,6 +107,8 @@ impl<'a> Loader<'a> {
             mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
             is_parallel: layer.is_parallel,
+            laurel: layer.laurel.as_ref().map(|spec| self.laurel(spec)).transpose()?,
+            altup: layer.altup.as_ref().map(|spec| self.altup(spec)).transpose()?,
             per_layer: layer.per_layer.as_ref().map(|spec| self.per_layer(spec)).transpose()?,
             output_scale: match &layer.output_scale {
                 Some(scale) => self.vector(scale)?.first().copied(),
@@ -112,10 +117,39 @@ impl<'a> Loader<'a> {
         })
     }
 
+    fn streams(&mut self, spec: &StreamsSpec) -> Result<Streams, Error> {
+        let projections = spec.projections.iter().map(|linear| self.linear(linear));
+        let projections = projections.collect::<Result<_, _>>()?;
+        let unembed_projections = spec.unembed_projections.iter().map(|linear| self.linear(linear));
+        let unembed_projections = unembed_projections.collect::<Result<_, _>>()?;
+        Ok(Streams { projections, unembed_projections, least_square: spec.least_square })
+    }
+
+    fn altup(&mut self, spec: &AltUpSpec) -> Result<AltUp, Error> {
+        Ok(AltUp {
+            router: self.linear(&spec.router)?,
+            router_norm: self.norm(&spec.router_norm)?,
+            router_scale: spec.router_scale,
+            prediction: self.full(&spec.prediction)?,
+            correction: self.full(&spec.correction)?,
+            output_scale: spec.output_scale.as_ref().map(|scale| self.full(scale)).transpose()?,
+        })
+    }
+
+    fn laurel(&mut self, spec: &LaurelSpec) -> Result<Laurel, Error> {
+        Ok(Laurel {
+            left: self.linear(&spec.left)?,
+            right: self.linear(&spec.right)?,
+            norm: self.norm(&spec.norm)?,
+            scale: spec.scale,
+        })
+    }
+
     fn per_layer_table(&mut self, spec: &PerLayerEmbedding) -> Result<PerLayerTable, Error> {
         Ok(PerLayerTable {
             width: spec.width,
             vocab_size: spec.vocab_size,
+            other_token: spec.other_token,
             table: self.matrix(&spec.table)?,
             table_scale: spec.table_scale,
             projection: self.linear(&spec.projection)?,
@@ -242,11 +276,12 @@ impl<'a> Loader<'a> {
 
     fn mlp(&mut self, mlp: &spec::Mlp) -> Result<Mlp, Error> {
         Ok(match mlp {
-            spec::Mlp::Gated { gate, up, down, activation } => Mlp::Gated {
+            spec::Mlp::Gated { gate, up, down, activation, sparsity } => Mlp::Gated {
                 gate: self.linear(gate)?,
                 up: self.linear(up)?,
                 down: self.linear(down)?,
                 activation: *activation,
+                sparsity: *sparsity,
             },
             spec::Mlp::Plain { up, down, activation } => {
                 Mlp::Plain { up: self.linear(up)?, down: self.linear(down)?, activation: *activation }
@@ -264,6 +299,7 @@ impl<'a> Loader<'a> {
                 up: self.linear(up)?,
                 down: self.linear(down)?,
                 activation: spec.activation,
+                sparsity: None,
             });
         }
         let shared = match &spec.shared {

@@ -1,5 +1,6 @@
 //! The reference executor, on candle: every device candle knows, no kernel of ours.
 
+mod altup;
 mod attention;
 mod experts;
 mod latent;
@@ -20,6 +21,7 @@ use hub_base::{CancelToken, ProgressSink, Reservation};
 
 pub(super) use self::store::block_bytes;
 use self::{
+    altup::{AltUp, Laurel, Streams},
     load::Loader,
     matrix::{Linear, Matrix},
     mixer::{Mixer, Rows},
@@ -64,6 +66,7 @@ struct Model {
     token_types: Option<Tensor>,
     embedding_norm: Option<Norm>,
     per_layer: Option<PerLayerTable>,
+    streams: Option<Streams>,
     layers: Vec<Layer>,
     final_norm: Option<Norm>,
     head: ModelHead,
@@ -80,6 +83,8 @@ struct Layer {
     mlp_norms: Norms,
     residual_scale: f32,
     is_parallel: bool,
+    laurel: Option<Laurel>,
+    altup: Option<AltUp>,
     per_layer: Option<PerLayer>,
     output_scale: Option<f32>,
 }
@@ -186,14 +191,50 @@ impl CandleExecutor {
         maybe(&self.model.embedding_norm, &x)
     }
 
+    /// Runs a layer on all residual streams; most models have one.
     fn layer(
+        &self,
+        index: usize,
+        streams: &[Tensor],
+        segments: &[Segment<'_>],
+        places: &[Place],
+        angles: &[Angles],
+        parts: Option<&Tensor>,
+    ) -> CandleResult<Vec<Tensor>> {
+        let Layer { altup, per_layer, output_scale, .. } = &self.model.layers[index];
+        let part = |x: &Tensor| match (per_layer, parts) {
+            (Some(per_layer), Some(parts)) => per_layer.forward(x, index, parts).map(Some),
+            _ => Ok(None),
+        };
+        let Some(altup) = altup else {
+            let mut x = self.sublayers(index, &streams[0], segments, places, angles)?;
+            if let Some(part) = part(&x)? {
+                x = (x + part)?;
+            }
+            return Ok(vec![match output_scale {
+                Some(scale) => (x * f64::from(*scale))?,
+                None => x,
+            }]);
+        };
+        let predicted = altup.predict(streams)?;
+        let made = self.sublayers(index, &predicted[0], segments, places, angles)?;
+        let mut streams = altup.correct(&predicted, &made)?;
+        if let Some(part) = part(&altup.scaled(&streams[0])?)? {
+            for stream in &mut streams[1..] {
+                *stream = (&*stream + &part)?;
+            }
+        }
+        Ok(streams)
+    }
+
+    /// Runs the mixer and the MLP of a layer on rows `x`, `[rows, hidden]`.
+    fn sublayers(
         &self,
         index: usize,
         x: &Tensor,
         segments: &[Segment<'_>],
         places: &[Place],
         angles: &[Angles],
-        parts: Option<&Tensor>,
     ) -> CandleResult<Tensor> {
         let layer = &self.model.layers[index];
         let keeper = self.spec.layers[index].mixer.keeper(index);
@@ -210,18 +251,12 @@ impl CandleExecutor {
                 layer.mixer.forward(x, &rows, ropes)? + layer.mlp.forward(x, x)?
             });
         }
-        let x =
+        let mut residual =
             layer.mixer_norms.around(x, layer.residual_scale, |x| layer.mixer.forward(x, &rows, ropes))?;
-        let residual = x.clone();
-        let x = layer.mlp_norms.around(&x, layer.residual_scale, |x| layer.mlp.forward(x, &residual))?;
-        let x = match (&layer.per_layer, parts) {
-            (Some(per_layer), Some(parts)) => per_layer.forward(&x, index, parts)?,
-            _ => x,
-        };
-        match layer.output_scale {
-            Some(scale) => x * f64::from(scale),
-            None => Ok(x),
+        if let Some(laurel) = &layer.laurel {
+            residual = laurel.add(&residual, &maybe(&layer.mixer_norms.before, x)?)?;
         }
+        layer.mlp_norms.around(&residual, layer.residual_scale, |x| layer.mlp.forward(x, &residual))
     }
 
     /// Keeps the rows that were asked for, `[rows, hidden]`; `None` if there are none.
@@ -263,7 +298,7 @@ impl CandleExecutor {
     ) -> Result<Output, Error> {
         let mut pass = self.device.gate().enter(priority);
         let failed = |source| self.failed(source);
-        let mut x = self.input(segments, places, &layers)?;
+        let x = self.input(segments, places, &layers)?;
         let spans: Vec<_> = places.iter().map(|place| (place.position, place.count, place.span)).collect();
         let angles = self.model.ropes.iter().map(|rope| Angles::of(rope, &spans, self.device.candle()));
         let angles = angles.collect::<CandleResult<Vec<_>>>().map_err(failed)?;
@@ -272,10 +307,19 @@ impl CandleExecutor {
             Some(table) => Some(table.parts(&x, &self.tokens(segments)?).map_err(failed)?),
             None => None,
         };
+        let mut streams = match &self.model.streams {
+            Some(streams) => streams.split(x).map_err(failed)?,
+            None => vec![x],
+        };
         for index in layers {
-            x = self.layer(index, &x, segments, places, &angles, parts.as_ref()).map_err(failed)?;
+            streams =
+                self.layer(index, &streams, segments, places, &angles, parts.as_ref()).map_err(failed)?;
             pass.give_way();
         }
+        let x = match &self.model.streams {
+            Some(merged) => merged.merge(&streams).map_err(failed)?,
+            None => streams.remove(0),
+        };
         let Some(x) = self.wanted(&x, segments, places).map_err(failed)? else {
             return Ok(Output::default());
         };

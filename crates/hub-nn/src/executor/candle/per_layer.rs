@@ -12,6 +12,7 @@ use crate::spec::Activation;
 pub(super) struct PerLayerTable {
     pub(super) width: usize,
     pub(super) vocab_size: usize,
+    pub(super) other_token: Option<u32>,
     pub(super) table: Matrix,
     pub(super) table_scale: f32,
     pub(super) projection: Linear,
@@ -32,11 +33,16 @@ pub(super) struct PerLayer {
 impl PerLayerTable {
     /// Returns the parts of all layers for rows that enter the first one: `[rows, layers, width]`.
     pub(super) fn parts(&self, x: &Tensor, tokens: &[u32]) -> Result<Tensor> {
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.vocab_size) {
-            candle_core::bail!("token {token} is outside the second embedding of {}", self.vocab_size);
-        }
+        let known = |token: u32| match self.other_token {
+            _ if (token as usize) < self.vocab_size => Ok(token),
+            Some(other) => Ok(other),
+            None => {
+                candle_core::bail!("token {token} is outside the second embedding of {}", self.vocab_size)
+            }
+        };
         let rows = tokens.len();
-        let ids = Tensor::from_vec(tokens.to_vec(), rows, x.device())?;
+        let ids = tokens.iter().map(|token| known(*token)).collect::<Result<Vec<_>>>()?;
+        let ids = Tensor::from_vec(ids, rows, x.device())?;
         let looked_up = (self.table.rows(&ids)? * f64::from(self.table_scale))?;
         let projected = (self.projection.forward(x)? * f64::from(self.projection_scale))?;
         let layers = projected.dim(1)? / self.width;
@@ -47,10 +53,10 @@ impl PerLayerTable {
 }
 
 impl PerLayer {
-    /// Adds what the layer with number `index` makes of its part.
+    /// Returns what the layer with number `index` makes of its part, gated by rows `x`.
     pub(super) fn forward(&self, x: &Tensor, index: usize, parts: &Tensor) -> Result<Tensor> {
         let part = parts.narrow(1, index, 1)?.squeeze(1)?;
         let gated = (activate(self.activation, &self.gate.forward(x)?)? * part)?;
-        x + self.norm.forward(&self.projection.forward(&gated)?)?
+        self.norm.forward(&self.projection.forward(&gated)?)
     }
 }

@@ -6,6 +6,7 @@ use hub_kernels::{
 };
 
 use super::{
+    altup::{AltUp, Laurel},
     latent::Latent,
     per_layer::PerLayer,
     recurrent::{Recurrent, ShortConv},
@@ -25,6 +26,8 @@ pub(super) struct Layer {
     pub(super) residual_scale: f32,
     /// Whether the MLP reads what the mixer reads.
     pub(super) is_parallel: bool,
+    pub(super) laurel: Option<Laurel>,
+    pub(super) altup: Option<AltUp>,
     pub(super) per_layer: Option<PerLayer>,
     /// What leaves the layer is multiplied with that.
     pub(super) output_scale: f32,
@@ -106,6 +109,8 @@ pub(super) struct Dense {
     pub(super) up: Option<Linear>,
     pub(super) down: Linear,
     pub(super) function: Function,
+    /// How many standard deviations above the mean a gate must be to count.
+    pub(super) sparsity: Option<f32>,
 }
 
 /// Several gated MLPs, of which each row goes through a few.

@@ -12,6 +12,7 @@ use hub_kernels::{Attention, Conv, Cpu, Function, Kind, Packed, Scan, TILE, roun
 
 use super::{
     Layer, Linear, Model, ModelHead, Norm, Table, Widths,
+    altup::{AltUp, Laurel, Streams},
     latent::Latent,
     layer::{self, Attend, Experts, Mixer, Stack},
     packing::{Packing, Packs, turned_kind},
@@ -22,9 +23,10 @@ use crate::{
     Device, Error,
     executor::{rope::Ropes, routing::Routing},
     spec::{
-        self, Activation, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Head, KeyForm,
-        KeyOrder, LatentSpec, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec, PerLayerEmbedding,
-        PerLayerSpec, RateForm, RecurrentSpec, RopeSpec, Rule, SharedSpec, TensorRef,
+        self, Activation, AltUpSpec, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Head,
+        KeyForm, KeyOrder, LatentSpec, LaurelSpec, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec,
+        PerLayerEmbedding, PerLayerSpec, RateForm, RecurrentSpec, RopeSpec, Rule, SharedSpec, StreamsSpec,
+        TensorRef,
     },
     weights::{PackedFile, PackedPlace, RawTensor, Stamp, Weights},
 };
@@ -84,6 +86,7 @@ impl<'a> Loader<'a> {
         let token_types = token_types.map(|types| self.table(types, width)).transpose()?;
         let embedding_norm = self.maybe_norm(embedding.norm.as_ref())?;
         let per_layer = embedding.per_layer.as_ref().map(|spec| self.per_layer_table(spec)).transpose()?;
+        let streams = spec.streams.as_ref().map(|spec| self.streams(spec)).transpose()?;
         let layers = spec.layers.iter().map(|layer| self.layer(layer, spec.mask));
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let final_norm = self.maybe_norm(spec.final_norm.as_ref())?;
@@ -104,6 +107,7 @@ impl<'a> Loader<'a> {
             token_types,
             embedding_norm,
             per_layer,
+            streams,
             widths: Widths::of(&layers, spec.hidden_size),
             layers,
             final_norm,
@@ -152,11 +156,41 @@ impl<'a> Loader<'a> {
             mlp_norms: self.norms(&layer.mlp_norms)?,
             residual_scale: layer.residual_scale,
             is_parallel: layer.is_parallel,
+            laurel: layer.laurel.as_ref().map(|spec| self.laurel(spec)).transpose()?,
+            altup: layer.altup.as_ref().map(|spec| self.altup(spec)).transpose()?,
             per_layer: layer.per_layer.as_ref().map(|spec| self.per_layer(spec)).transpose()?,
             output_scale: match &layer.output_scale {
                 Some(scale) => self.numbers(scale)?.first().copied().unwrap_or(1.0),
                 None => 1.0,
             },
+        })
+    }
+
+    fn streams(&mut self, spec: &StreamsSpec) -> Result<Streams, Error> {
+        let projections = spec.projections.iter().map(|linear| self.linear(linear));
+        let projections = projections.collect::<Result<_, _>>()?;
+        let unembed_projections = spec.unembed_projections.iter().map(|linear| self.linear(linear));
+        let unembed_projections = unembed_projections.collect::<Result<_, _>>()?;
+        Ok(Streams { projections, unembed_projections, least_square: spec.least_square })
+    }
+
+    fn altup(&mut self, spec: &AltUpSpec) -> Result<AltUp, Error> {
+        Ok(AltUp {
+            router: self.linear(&spec.router)?,
+            router_norm: self.norm(&spec.router_norm)?,
+            router_scale: spec.router_scale,
+            prediction: self.numbers(&spec.prediction)?,
+            correction: self.numbers(&spec.correction)?,
+            output_scale: spec.output_scale.as_ref().map(|scale| self.numbers(scale)).transpose()?,
+        })
+    }
+
+    fn laurel(&mut self, spec: &LaurelSpec) -> Result<Laurel, Error> {
+        Ok(Laurel {
+            left: self.linear(&spec.left)?,
+            right: self.linear(&spec.right)?,
+            norm: self.norm(&spec.norm)?,
+            scale: spec.scale,
         })
     }
 
@@ -173,6 +207,7 @@ impl<'a> Loader<'a> {
         Ok(PerLayerTable {
             width: spec.width,
             vocab_size: spec.vocab_size,
+            other_token: spec.other_token,
             table: self.matrix(&spec.table)?,
             table_scale: spec.table_scale,
             projection: self.linear(&spec.projection)?,
@@ -336,9 +371,11 @@ impl<'a> Loader<'a> {
     }
 
     fn mlp(&mut self, mlp: &spec::Mlp) -> Result<layer::Mlp, Error> {
-        let (gate, up, down, activation) = match mlp {
-            spec::Mlp::Gated { gate, up, down, activation } => (gate, Some(up), down, activation),
-            spec::Mlp::Plain { up, down, activation } => (up, None, down, activation),
+        let (gate, up, down, activation, sparsity) = match mlp {
+            spec::Mlp::Gated { gate, up, down, activation, sparsity } => {
+                (gate, Some(up), down, activation, *sparsity)
+            }
+            spec::Mlp::Plain { up, down, activation } => (up, None, down, activation, None),
             spec::Mlp::Experts(experts) => return Ok(layer::Mlp::Experts(Box::new(self.experts(experts)?))),
         };
         Ok(layer::Mlp::Dense(layer::Dense {
@@ -346,6 +383,7 @@ impl<'a> Loader<'a> {
             up: up.map(|up| self.linear(up)).transpose()?,
             down: self.linear(down)?,
             function: function(*activation),
+            sparsity,
         }))
     }
 

@@ -3,10 +3,12 @@
 //! A layer is a few pieces of work that the threads share: each norm, gate or residual is computed on the way into the
 //! product that follows it, which takes its inputs row by row, rounded as its weights ask for.
 
+mod altup;
 mod experts;
 mod latent;
 mod layer;
 mod load;
+mod means;
 mod packing;
 mod per_layer;
 mod plan;
@@ -20,6 +22,7 @@ use hub_kernels::{Cpu, KvBlock, KvKind, RecurrentBlock, RecurrentShape};
 
 pub(super) use self::packing::{Packing, weight_bytes};
 use self::{
+    altup::Streams,
     layer::{Layer, Linear, Norm},
     load::Loader,
     per_layer::PerLayerTable,
@@ -65,6 +68,7 @@ struct Model {
     token_types: Option<Table>,
     embedding_norm: Option<Norm>,
     per_layer: Option<PerLayerTable>,
+    streams: Option<Streams>,
     layers: Vec<Layer>,
     final_norm: Option<Norm>,
     head: ModelHead,

@@ -11,6 +11,7 @@ use super::layer::{Linear, Norm, Norms};
 pub(super) struct PerLayerTable {
     pub(super) width: usize,
     pub(super) vocab_size: usize,
+    pub(super) other_token: Option<u32>,
     pub(super) table: Arc<Packed>,
     pub(super) table_scale: f32,
     pub(super) projection: Linear,

@@ -4,6 +4,7 @@ use hub_kernels::{Activations, BLOCK, Cpu, KvBlock, KvKind, KvShape, Sequence, S
 
 use super::{
     CacheBlock, Layer, Step,
+    altup::{LaurelRoom, StreamsRoom},
     experts::{ApartRoom, ExpertsRoom},
     latent::LatentRoom,
     layer::{Mixer, Mlp},
@@ -42,6 +43,8 @@ pub(super) struct Scratch {
     pub(super) latent: LatentRoom,
     pub(super) apart: ApartRoom,
     pub(super) parts: Parts,
+    pub(super) streams: StreamsRoom,
+    pub(super) laurel: LaurelRoom,
     pub(super) lists: Lists,
 }
 

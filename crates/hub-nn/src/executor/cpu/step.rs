@@ -9,7 +9,9 @@ use hub_kernels::{
 
 use super::{
     CacheBlock, Layer, Linear, Model, ModelHead, Norm,
+    altup::AltUp,
     layer::{Attend, Dense, Mixer, Mlp, Norms, OwnKv, maybe},
+    means::cut,
     plan::{Lists, Scratch, emptied},
 };
 use crate::{
@@ -67,6 +69,7 @@ impl Step<'_> {
         scratch.plan(rows, self.model.widths);
         self.enter(&mut scratch.x, &layers)?;
         self.make_parts(scratch)?;
+        self.split_streams(scratch, rows);
         self.rotate(&mut scratch.rotations);
         scratch.positions.clear();
         scratch
@@ -104,6 +107,7 @@ impl Step<'_> {
         if rows == 0 {
             output.plan(0, 0);
         } else {
+            self.merge_streams(scratch, rows);
             self.finish(scratch, rows, pending, is_last, want, output);
         }
         Ok(())
@@ -122,21 +126,40 @@ impl Step<'_> {
         let mut pending = None;
         for index in layers.clone() {
             let layer = &self.model.layers[index];
+            if let Some(altup) = &layer.altup {
+                let Scratch { x, inputs, streams, .. } = &mut *scratch;
+                altup.predict(
+                    &mut x[..rows * self.spec.hidden_size],
+                    self.spec.hidden_size,
+                    inputs,
+                    streams,
+                    self.cpu,
+                );
+            }
             self.mix(scratch, layer, of_layer(index), rows, pending);
             if index + 1 == layers.end && wanted.len() < rows {
                 // What follows works on each row alone, and the others are not asked for.
                 keep(&mut scratch.x, self.spec.hidden_size, wanted);
                 keep(&mut scratch.mixed, layer.mixer.output().matrix.cols(), wanted);
-                if layer.is_parallel {
+                if layer.is_parallel || layer.laurel.is_some() {
                     scratch.keep_inputs(wanted, self.cpu);
                 }
                 if let Some(table) = &self.model.per_layer {
                     keep(&mut scratch.parts.all, table.projection.rows(), wanted);
                 }
+                if let Some(altup) = &layer.altup {
+                    let width = altup.router.rows() * self.spec.hidden_size;
+                    keep(&mut scratch.streams.predicted, width, wanted);
+                }
                 rows = wanted.len();
                 if rows == 0 {
                     return None;
                 }
+            }
+            if let Some(laurel) = &layer.laurel {
+                let Scratch { x, inputs, laurel: room, .. } = &mut *scratch;
+                let x = &mut x[..rows * self.spec.hidden_size];
+                laurel.add(x, layer.mixer_norms.before.as_ref(), inputs, room, self.cpu);
             }
             self.project(scratch, layer, rows);
             if layer.is_parallel {
@@ -145,13 +168,50 @@ impl Step<'_> {
                 self.norm_for_mlp(scratch, layer, rows);
             }
             self.mlp(scratch, layer, rows);
-            pending = Some(self.take_part(scratch, layer, index, rows));
+            pending = self.take_part(scratch, layer, index, rows);
             pass.give_way();
         }
         if layers.is_empty() {
             keep(&mut scratch.x, self.spec.hidden_size, wanted);
         }
         pending
+    }
+
+    /// Makes the other residual streams of the first, if there are any.
+    fn split_streams(&self, scratch: &mut Scratch, rows: usize) {
+        let Some(streams) = &self.model.streams else { return };
+        let Scratch { x, inputs, streams: room, .. } = scratch;
+        let width = self.spec.hidden_size;
+        streams.split(&x[..rows * width], width, inputs, room, self.cpu);
+    }
+
+    /// Makes one residual of all streams, if there are several.
+    fn merge_streams(&self, scratch: &mut Scratch, rows: usize) {
+        let Some(streams) = &self.model.streams else { return };
+        let Scratch { x, inputs, streams: room, .. } = scratch;
+        let width = self.spec.hidden_size;
+        streams.merge(&mut x[..rows * width], width, inputs, room, self.cpu);
+    }
+
+    /// Corrects all residual streams by what the layer made of the first, and adds the layer's part of the second
+    /// embedding to the others.
+    fn correct(
+        &self,
+        scratch: &mut Scratch,
+        (layer, altup, index): (&Layer, &AltUp, usize),
+        pending: Pending<'_>,
+        rows: usize,
+    ) {
+        self.norm_in(scratch, rows, Some(pending), Some(&altup.router_norm), altup.inputs());
+        let Scratch { x, y, inputs, inner, parts, streams, .. } = scratch;
+        let (width, cpu) = (self.spec.hidden_size, self.cpu);
+        altup.correct(&x[..rows * width], width, inputs, streams, cpu);
+        let Some(per_layer) = &layer.per_layer else { return };
+        altup.gate_inputs((rows, width), inputs, Linear::forms([&per_layer.gate]), streams, cpu);
+        let y = &mut y[..rows * width];
+        per_layer.run(inputs, index, (parts, self.spec.layers.len()), inner, y, cpu);
+        cpu.each_chunk(y, width, |_, y| maybe(per_layer.norms.after.as_ref(), y, cpu.isa()));
+        altup.add_to_others(y, width, streams, cpu);
     }
 
     /// Adds the layer's part of the second embedding, and returns what is left to be added.
@@ -161,16 +221,20 @@ impl Step<'_> {
         layer: &'l Layer,
         index: usize,
         rows: usize,
-    ) -> Pending<'l> {
+    ) -> Option<Pending<'l>> {
         let pending =
             Pending { norms: &layer.mlp_norms, scale: layer.residual_scale, then: layer.output_scale };
-        let Some(per_layer) = &layer.per_layer else { return pending };
+        if let Some(altup) = &layer.altup {
+            self.correct(scratch, (layer, altup, index), pending, rows);
+            return None;
+        }
+        let Some(per_layer) = &layer.per_layer else { return Some(pending) };
         let pending = Pending { then: 1.0, ..pending };
         self.norm_in(scratch, rows, Some(pending), None, Linear::forms([&per_layer.gate]));
         let Scratch { y, inputs, inner, parts, .. } = scratch;
         let y = &mut y[..rows * self.spec.hidden_size];
         per_layer.run(inputs, index, (parts, self.spec.layers.len()), inner, y, self.cpu);
-        Pending { norms: &per_layer.norms, scale: 1.0, then: layer.output_scale }
+        Some(Pending { norms: &per_layer.norms, scale: 1.0, then: layer.output_scale })
     }
 
     /// Computes the parts of the second embedding.
@@ -189,8 +253,14 @@ impl Step<'_> {
                 }
             }
         }
-        if let Some(token) = parts.tokens.iter().find(|token| **token as usize >= table.vocab_size) {
-            return fail(format!("token {token} is outside the second embedding of {}", table.vocab_size));
+        for token in parts.tokens.iter_mut().filter(|token| **token as usize >= table.vocab_size) {
+            match table.other_token {
+                Some(other) => *token = other,
+                None => {
+                    let known = table.vocab_size;
+                    return fail(format!("token {token} is outside the second embedding of {known}"));
+                }
+            }
         }
         table.fill(x, inputs, parts, self.cpu);
         Ok(())
@@ -301,6 +371,9 @@ impl Step<'_> {
         let mut forms = layer.mixer.inputs();
         if layer.is_parallel {
             forms = forms.and(layer.mlp.inputs());
+        }
+        if let Some(laurel) = &layer.laurel {
+            forms = forms.and(laurel.inputs());
         }
         self.norm_in(scratch, rows, pending, layer.mixer_norms.before.as_ref(), forms);
         let streams = (cached.streams, cached.within);
@@ -415,7 +488,8 @@ impl Step<'_> {
 
     /// Makes the inputs of the MLP out of what the mixer returned.
     fn norm_for_mlp(&self, scratch: &mut Scratch, layer: &Layer, rows: usize) {
-        let pending = Pending { norms: &layer.mixer_norms, scale: layer.residual_scale, then: 1.0 };
+        let then = layer.laurel.as_ref().map_or(1.0, |laurel| laurel.scale);
+        let pending = Pending { norms: &layer.mixer_norms, scale: layer.residual_scale, then };
         self.norm_in(scratch, rows, Some(pending), layer.mlp_norms.before.as_ref(), layer.mlp.inputs());
     }
 
@@ -478,6 +552,9 @@ impl Step<'_> {
         inner.fill(Linear::forms([&mlp.down]), rows, width, self.cpu, |row, out| {
             let part = row * width..(row + 1) * width;
             out.copy_from_slice(&gates[part.clone()]);
+            if let Some(sparsity) = mlp.sparsity {
+                cut(out, sparsity);
+            }
             match mlp.up {
                 Some(_) => gate(mlp.function, out, &ups[part], isa),
                 None => apply(mlp.function, out, isa),
