@@ -24,6 +24,20 @@ pub enum Error {
         /// Bytes that there are.
         found: usize,
     },
+    /// Numbers are not rounded to this kind.
+    #[error("numbers are not rounded to {kind:?} here")]
+    NoTarget {
+        /// The kind.
+        kind: Kind,
+    },
+    /// A number is none, or larger than a kind can hold.
+    #[error("{number} cannot be held by {kind:?}")]
+    Number {
+        /// The kind.
+        kind: Kind,
+        /// The number, as text: it may be none that equals itself.
+        number: String,
+    },
     /// The operating system gives no memory.
     #[error("the system gives no {} MiB of memory; end other programs or raise their limit, or take a smaller model", bytes.div_ceil(1 << 20))]
     Memory {

@@ -2,6 +2,8 @@ use std::{io, ops::Range, path::PathBuf};
 
 use hub_base::ErrorKind;
 
+use super::Mix;
+
 /// What can go wrong while weights are opened, read, converted or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -123,6 +125,47 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A file cannot be written to its place.
+    #[error("cannot write {}", path.display())]
+    Save {
+        /// The place.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Something is at the place of a file that should be written.
+    #[error("{} is there already, and stays as it is: name another place, or have it overwritten", path.display())]
+    Exists {
+        /// The place.
+        path: PathBuf,
+    },
+    /// A file should be written over the one it is made of.
+    #[error("{} is what the weights are read from: name another place", path.display())]
+    OwnSource {
+        /// The place.
+        path: PathBuf,
+    },
+    /// Weights that have been rounded should be rounded again.
+    #[error(
+        "tensor `{name}` is {kind} already, and rounding it again would lose a second time: take the model's F16, BF16 or \
+         F32 files, or have it quantized again"
+    )]
+    Quantized {
+        /// The first such tensor.
+        name: String,
+        /// How it is stored.
+        kind: &'static str,
+    },
+    /// No mix of kinds has this name.
+    #[error("{name:?} is nothing to quantize to: {} are", Mix::ALL.map(Mix::as_str).join(", "))]
+    NoMix {
+        /// What was asked for.
+        name: String,
+    },
+    /// The work was stopped.
+    #[error("stopped; nothing was written")]
+    Cancelled,
 }
 
 impl Error {
@@ -130,19 +173,27 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } | Self::Empty { .. } | Self::Missing { .. } => ErrorKind::NotFound,
-            Self::Ambiguous { .. } | Self::Rows { .. } | Self::Convert { .. } | Self::Unwritable { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::Ambiguous { .. }
+            | Self::Rows { .. }
+            | Self::Convert { .. }
+            | Self::Unwritable { .. }
+            | Self::Exists { .. }
+            | Self::OwnSource { .. }
+            | Self::Quantized { .. }
+            | Self::NoMix { .. } => ErrorKind::InvalidInput,
+            Self::Cancelled => ErrorKind::Cancelled,
             Self::Pickle { .. }
             | Self::UnknownFormat { .. }
             | Self::Unsupported { .. }
             | Self::UnsupportedTensor { .. } => ErrorKind::Unsupported,
-            Self::Read { source, .. } | Self::Write { source } => match source.kind() {
-                io::ErrorKind::NotFound => ErrorKind::NotFound,
-                io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-                io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,
-                _ => ErrorKind::Unavailable,
-            },
+            Self::Read { source, .. } | Self::Write { source } | Self::Save { source, .. } => {
+                match source.kind() {
+                    io::ErrorKind::NotFound => ErrorKind::NotFound,
+                    io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                    io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,
+                    _ => ErrorKind::Unavailable,
+                }
+            }
             Self::Corrupt { .. } => ErrorKind::Corrupt,
         }
     }

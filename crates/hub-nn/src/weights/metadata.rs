@@ -56,6 +56,11 @@ impl Metadata {
         self.0.insert(key.into(), value.into())
     }
 
+    /// Takes a key out and returns its value; the others keep their order.
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        self.0.shift_remove(key)
+    }
+
     /// Iterates over the keys.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)

@@ -14,6 +14,7 @@ mod metadata;
 mod packed;
 mod part;
 mod quantization;
+mod quantize;
 mod safetensors;
 mod source;
 mod tensor;
@@ -27,6 +28,9 @@ pub use kind::WeightKind;
 pub use metadata::{Array, Metadata, Value};
 pub use packed::PackedPlace;
 pub(crate) use packed::{PackedFile, Stamp};
+pub use quantize::{
+    Again, Content, ContentTensor, Existing, Mix, Quantization, QuantizeOptions, RowOrder, Target, Why,
+};
 pub use tensor::{RawTensor, TensorInfo};
 
 use self::{

@@ -5,7 +5,7 @@ use candle_core::{
     quantized::{QStorage, QTensor},
 };
 
-use hub_kernels::Packed;
+use hub_kernels::{Cpu, Packed};
 
 use super::{Error, WeightKind, assembled::Assembly, kind::elements_of};
 
@@ -132,7 +132,7 @@ impl RawTensor {
         Ok(numbers)
     }
 
-    /// Stores the same numbers as `kind`, rounding as llama.cpp's reference quantizers do.
+    /// Stores the same numbers as `kind`: as [`hub_kernels::quantize`] rounds them, or candle where that does not.
     ///
     /// # Errors
     /// [`Error::Convert`] if `kind` holds no fractions, if rows are not whole blocks of it, or if a number is not finite.
@@ -149,6 +149,12 @@ impl RawTensor {
             return Err(self.refuse(kind, "it holds a number that is infinite or not a number"));
         }
         let len = values.len();
+        if let Some(target) = kind.to_kernels().filter(|target| target.is_target()) {
+            let mut bytes = vec![0; len / kind.block_len() * kind.block_bytes()];
+            hub_kernels::quantize(target, &values, &mut bytes, &Cpu::single())
+                .map_err(|error| self.refuse(kind, error))?;
+            return Ok(Self { shape: self.shape.clone(), kind, bytes });
+        }
         let bytes = Tensor::from_vec(values, len, &Device::Cpu)
             .and_then(|tensor| QTensor::quantize(&tensor, ggml))
             .and_then(|packed| packed.data().map(Cow::into_owned))

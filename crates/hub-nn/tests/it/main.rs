@@ -7,5 +7,6 @@ mod executor;
 mod folders;
 mod llama_cpp;
 mod packed;
+mod quantize;
 mod tokens;
 mod weights;

@@ -23,8 +23,17 @@ use crate::weights::{Array, Error, Metadata, RawTensor, Value, WeightKind};
 pub struct GgufWriter<W> {
     out: W,
     alignment: u64,
-    /// The names and lengths of the tensors that are still to come, the next one last.
-    planned: Vec<(String, usize)>,
+    /// The tensors that are still to come, the next one last.
+    planned: Vec<Planned>,
+}
+
+/// A tensor that is not written yet, or not all of it.
+#[derive(Debug)]
+struct Planned {
+    name: String,
+    len: usize,
+    /// How many of its bytes are still to come.
+    left: usize,
 }
 
 /// Writes a whole GGUF file.
@@ -77,7 +86,7 @@ impl<W: Write> GgufWriter<W> {
             infos.extend(offset.to_le_bytes());
             let next = offset.checked_add(len as u64).and_then(|end| end.checked_next_multiple_of(alignment));
             offset = next.ok_or_else(|| refuse("the file would be too large"))?;
-            planned.push((name, len));
+            planned.push(Planned { name, len, left: len });
         }
         planned.reverse();
         let mut head = Vec::new();
@@ -100,15 +109,50 @@ impl<W: Write> GgufWriter<W> {
     /// # Errors
     /// [`Error::Unwritable`] if no tensor is due or it has another length, [`Error::Write`] if the output fails.
     pub fn tensor(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Some((name, len)) = self.planned.pop() else {
+        match self.planned.last() {
+            Some(Planned { name, left, .. }) if *left != bytes.len() => {
+                let reason = format!("it should take {left} bytes and takes {}", bytes.len());
+                Err(Error::Unwritable { name: name.clone(), reason })
+            }
+            _ => self.next(bytes),
+        }
+    }
+
+    /// Writes the next bytes of a tensor, so that not all of it needs to be in memory.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] if no tensor is due or so many bytes are not, [`Error::Write`] if the output fails.
+    pub fn piece(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.skip_empty();
+        match self.planned.last() {
+            Some(Planned { name, left, .. }) if *left < bytes.len() => {
+                let reason = format!("{left} bytes of it are due and {} come", bytes.len());
+                Err(Error::Unwritable { name: name.clone(), reason })
+            }
+            _ => self.next(bytes),
+        }
+    }
+
+    /// Writes bytes of the tensor that is due, and what fills it up to where the next one starts.
+    fn next(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(due) = self.planned.last_mut() else {
             return Err(Error::Unwritable { name: String::new(), reason: "no tensor is due".to_owned() });
         };
-        if bytes.len() != len {
-            let reason = format!("it should take {len} bytes and takes {}", bytes.len());
-            return Err(Error::Unwritable { name, reason });
+        self.out.write_all(bytes).map_err(write_error)?;
+        due.left -= bytes.len();
+        if due.left > 0 {
+            return Ok(());
         }
-        let padding = vec![0; len.next_multiple_of(self.alignment as usize) - len];
-        self.out.write_all(bytes).and_then(|()| self.out.write_all(&padding)).map_err(write_error)
+        let padding = vec![0; due.len.next_multiple_of(self.alignment as usize) - due.len];
+        self.planned.pop();
+        self.out.write_all(&padding).map_err(write_error)
+    }
+
+    /// Passes over tensors that hold nothing.
+    fn skip_empty(&mut self) {
+        while self.planned.last().is_some_and(|due| due.len == 0) {
+            self.planned.pop();
+        }
     }
 
     /// Flushes the output and returns it.
@@ -116,7 +160,8 @@ impl<W: Write> GgufWriter<W> {
     /// # Errors
     /// [`Error::Unwritable`] if a tensor is still due, [`Error::Write`] if the output fails.
     pub fn finish(mut self) -> Result<W, Error> {
-        if let Some((name, _)) = self.planned.pop() {
+        self.skip_empty();
+        if let Some(Planned { name, .. }) = self.planned.pop() {
             return Err(Error::Unwritable { name, reason: "it was planned and never written".to_owned() });
         }
         self.out.flush().map_err(write_error)?;

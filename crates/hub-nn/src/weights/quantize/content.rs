@@ -1,0 +1,181 @@
+use std::ops::Range;
+
+use hub_kernels::Cpu;
+
+use super::Target;
+use crate::weights::{Error, Metadata, RawTensor, TensorInfo, WeightKind, Weights, kind::elements_of};
+
+/// What a GGUF file is to hold.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// Its key and value pairs; what says of which kind it is, is set when it is written.
+    pub metadata: Metadata,
+    /// Its tensors, in order.
+    pub tensors: Vec<ContentTensor>,
+}
+
+/// A tensor of a GGUF file, and what it is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContentTensor {
+    /// Its name.
+    pub name: String,
+    /// The lengths of its axes, the slowest first.
+    pub shape: Vec<usize>,
+    /// The kind it has if it is not rounded.
+    pub plain: WeightKind,
+    /// The tensors it is made of, one after another: experts, or a single one.
+    pub sources: Vec<String>,
+    /// The order of its rows.
+    pub order: RowOrder,
+    /// What is added to every number.
+    pub plus: f32,
+}
+
+/// How the rows of a tensor follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RowOrder {
+    /// As they are stored.
+    Stored,
+    /// The first half of each head and the second take turns: what rotates pairs of neighbours reads them so.
+    Paired {
+        /// How many rows a head has.
+        head: usize,
+    },
+}
+
+impl Content {
+    /// Describes a GGUF file as it is.
+    pub fn of_gguf(weights: &Weights) -> Self {
+        let tensors = weights.names().filter_map(|name| {
+            let info = weights.info(name)?;
+            Some(ContentTensor::new(name, info.shape.clone(), info.kind, vec![name.to_owned()]))
+        });
+        Self { metadata: weights.metadata().clone(), tensors: tensors.collect() }
+    }
+}
+
+impl ContentTensor {
+    /// A tensor that is made of others as they are.
+    pub fn new(name: impl Into<String>, shape: Vec<usize>, plain: WeightKind, sources: Vec<String>) -> Self {
+        Self { name: name.into(), shape, plain, sources, order: RowOrder::Stored, plus: 0.0 }
+    }
+
+    /// Returns the kind that what it is made of has.
+    pub(super) fn kind(&self, weights: &Weights) -> WeightKind {
+        self.sources(weights).next().map_or(self.plain, |info| info.kind)
+    }
+
+    /// Iterates over what it is made of.
+    pub(super) fn sources<'a>(&'a self, weights: &'a Weights) -> impl Iterator<Item = &'a TensorInfo> {
+        self.sources.iter().filter_map(|name| weights.info(name))
+    }
+
+    /// Returns how many numbers are read together: a row, a number of a vector, a quantized vector.
+    fn width(&self) -> usize {
+        let is_apart = self.shape.len() < 2 && !self.plain.is_quantized();
+        if is_apart { 1 } else { self.shape.last().copied().unwrap_or(1) }
+    }
+
+    /// Returns how many of those there are.
+    fn rows(&self) -> usize {
+        elements_of(&self.shape).unwrap_or(0) / self.width().max(1)
+    }
+
+    /// Returns how many bytes are read for a row.
+    pub(super) fn bytes_read(&self, weights: &Weights) -> u64 {
+        self.kind(weights).bytes_of(&[self.width()]).unwrap_or(0) as u64
+    }
+
+    /// Iterates over its rows in pieces of about `numbers` numbers.
+    pub(super) fn pieces(&self, numbers: usize) -> impl Iterator<Item = Range<usize>> {
+        let (rows, step) = (self.rows(), (numbers / self.width().max(1)).max(1));
+        (0..rows).step_by(step).map(move |start| start..rows.min(start + step))
+    }
+
+    /// Reads some rows and returns them as the target says.
+    pub(super) fn piece(
+        &self,
+        weights: &Weights,
+        rows: Range<usize>,
+        target: &Target,
+        cpu: &Cpu,
+    ) -> Result<Vec<u8>, Error> {
+        let raw = self.read(weights, rows)?;
+        if raw.kind == target.to && self.plus == 0.0 {
+            return Ok(raw.bytes);
+        }
+        let refuse = |reason: String| Error::Unwritable { name: self.name.clone(), reason };
+        let mut numbers = raw.to_f32().map_err(|error| refuse(error.to_string()))?;
+        numbers.iter_mut().for_each(|number| *number += self.plus);
+        let kind = target.to.to_kernels().filter(|kind| kind.is_target());
+        let kind = kind.ok_or_else(|| refuse(format!("nothing is rounded to {}", target.to)))?;
+        let mut out = vec![0; numbers.len() / kind.block() * kind.block_bytes()];
+        hub_kernels::quantize(kind, &numbers, &mut out, cpu).map_err(|error| match error {
+            hub_kernels::Error::Number { number, .. } => {
+                refuse(format!("it holds {number}, which {} cannot", target.to))
+            }
+            error => refuse(error.to_string()),
+        })?;
+        Ok(out)
+    }
+
+    /// Reads some rows, in their order.
+    fn read(&self, weights: &Weights, rows: Range<usize>) -> Result<RawTensor, Error> {
+        let (width, kind) = (self.width(), self.kind(weights));
+        let wrong =
+            || Error::Unwritable { name: self.name.clone(), reason: "its rows are no blocks".to_owned() };
+        let row_bytes = kind.bytes_of(&[width]).ok_or_else(wrong)?;
+        if let ([_], [source]) = (self.shape.as_slice(), self.sources.as_slice())
+            && kind.is_quantized()
+        {
+            return weights.read(source);
+        }
+        let each = self.rows() / self.sources.len().max(1);
+        let mut bytes = vec![0; rows.len() * row_bytes];
+        let mut at = rows.start;
+        while at < rows.end && each > 0 {
+            // What is stored in one run is read at once.
+            let run = match self.order {
+                RowOrder::Stored => (each - at % each).min(rows.end - at),
+                RowOrder::Paired { .. } => 1,
+            };
+            let source = self.sources.get(at / each).ok_or_else(wrong)?;
+            let from = self.order.stored(at % each);
+            let out = &mut bytes[(at - rows.start) * row_bytes..][..run * row_bytes];
+            weights.read_rows_into(source, from..from + run, out)?;
+            at += run;
+        }
+        let shape = if width == 1 { vec![rows.len()] } else { vec![rows.len(), width] };
+        Ok(RawTensor { shape, kind, bytes })
+    }
+}
+
+impl RowOrder {
+    /// Returns which stored row is the one at `row`.
+    fn stored(self, row: usize) -> usize {
+        match self {
+            Self::Stored => row,
+            Self::Paired { head } => row / head * head + row % 2 * (head / 2) + row % head / 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_a_head_take_turns() {
+        let order = RowOrder::Paired { head: 6 };
+        let rows: Vec<usize> = (0..12).map(|row| order.stored(row)).collect();
+        assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+    }
+
+    #[test]
+    fn pieces_cover_all_rows() {
+        let tensor = ContentTensor::new("x", vec![3, 5, 8], WeightKind::F32, Vec::new());
+        assert_eq!(tensor.pieces(32).collect::<Vec<_>>(), [0..4, 4..8, 8..12, 12..15]);
+        assert_eq!(tensor.pieces(1).count(), 15);
+    }
+}
