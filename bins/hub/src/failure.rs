@@ -171,6 +171,8 @@ impl Failure {
             | Error::Router(Router::NoSuchModel { .. } | Router::NoneCapable { .. }) => GET_ONE,
             Error::NoName { .. } => " with --name",
             Error::Gone { .. } => " with `hub rm`",
+            Error::FileExists { .. } => " (--overwrite)",
+            Error::AlreadyQuantized { .. } => " (--requantize)",
             _ => "",
         }
     }

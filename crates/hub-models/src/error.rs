@@ -131,6 +131,15 @@ pub enum Error {
     /// The answer was cut off: its reader took nothing for too long, or the model's thread ended.
     #[error("the answer was cut off: it was not read for too long, or the model was stopped; ask again")]
     Interrupted,
+    /// A folder of a family that is not written as GGUF.
+    #[error(
+        "folders of the family {family} are not converted to GGUF here: take a GGUF file of the model in F16 or BF16, or \
+         convert it with llama.cpp's convert_hf_to_gguf.py"
+    )]
+    NoConversion {
+        /// The family.
+        family: &'static str,
+    },
     /// A file of the model asks for something that is not supported.
     #[error("`{key}` of the model's {file} is {value}, which is not supported")]
     ModelFile {
@@ -170,7 +179,7 @@ impl Error {
             Self::Template(error) => error.kind(),
             Self::Executor(error) => error.kind(),
             Self::Memory { .. } => ErrorKind::Unavailable,
-            Self::WrongTask { .. } | Self::NoTemplate => ErrorKind::Unsupported,
+            Self::WrongTask { .. } | Self::NoTemplate | Self::NoConversion { .. } => ErrorKind::Unsupported,
             Self::Empty { .. } | Self::InvalidOption { .. } | Self::Sampling(_) => ErrorKind::InvalidInput,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Sample(error) => error.kind(),

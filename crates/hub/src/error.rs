@@ -152,6 +152,33 @@ pub enum Error {
         /// The numbers.
         over: OverBudget,
     },
+    /// A file is where another should be written.
+    #[error("{} is there already, and stays as it is: name another place, or have it overwritten", path.display())]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Weights that have been rounded should be rounded again.
+    #[error(
+        "{name} is {kind} already, and rounding it again would lose a second time: take the model's F16, BF16 or F32 files, \
+         or have it quantized again"
+    )]
+    AlreadyQuantized {
+        /// The first such tensor.
+        name: String,
+        /// How it is stored.
+        kind: &'static str,
+    },
+    /// The disk is too full.
+    #[error("{} would take {}, and its disk has {} left: make room, or name a place on another", path.display(), Size(*needed), Size(*free))]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The hub is being shut down.
     #[error("the hub is shutting down")]
     ShuttingDown,
@@ -177,12 +204,15 @@ impl Error {
             | Self::MemoryUnknown
             | Self::Gone { .. }
             | Self::OverBudget { .. }
+            | Self::NoRoom { .. }
             | Self::ShuttingDown => ErrorKind::Unavailable,
             Self::NoModelAt { .. } | Self::NoSuchModel { .. } => ErrorKind::NotFound,
             Self::NoName { .. }
             | Self::NoDigest { .. }
             | Self::PathNotText { .. }
             | Self::ReservedName { .. }
+            | Self::FileExists { .. }
+            | Self::AlreadyQuantized { .. }
             | Self::Builtin { .. } => ErrorKind::InvalidInput,
             Self::Changed { .. } => ErrorKind::Corrupt,
             Self::Stopped => ErrorKind::Internal,
@@ -194,7 +224,7 @@ impl Error {
         match self {
             Self::OverBudget { over, .. } => !over.is_hopeless(),
             Self::Models(hub_models::Error::Memory { source, .. }) => !source.is_hopeless(),
-            Self::Gone { .. } | Self::MemoryUnknown | Self::Home { .. } => false,
+            Self::Gone { .. } | Self::MemoryUnknown | Self::Home { .. } | Self::NoRoom { .. } => false,
             error => matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Cancelled),
         }
     }

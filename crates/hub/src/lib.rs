@@ -38,6 +38,7 @@ mod meter;
 mod open;
 mod os;
 mod pull;
+mod quantize;
 mod registry;
 mod rerank;
 
@@ -51,6 +52,7 @@ pub use error::{Error, Result};
 pub use home::{Home, HomeLock};
 pub use open::Hub;
 pub use pull::{PullEvent, PullRequest, PullSink, PullStage};
+pub use quantize::{Again, Existing, Mix, QuantizeChoice, QuantizeChoices, QuantizeRequest, Quantized};
 pub use registry::{LoadedModel, LoadingModel};
 pub use rerank::{RerankReply, RerankRequest};
 

@@ -10,6 +10,7 @@ mod keys;
 mod list;
 mod ps;
 mod pull;
+mod quantize;
 mod rm;
 mod run;
 mod serve;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Ps(ps::Args),
     Embed(embed::Args),
     Import(import::Args),
+    Quantize(quantize::Args),
     Rm(rm::Args),
     Keys(keys::Args),
     Bench(bench::Args),
@@ -49,6 +51,7 @@ impl Command {
             Self::Ps(args) => args.run(session),
             Self::Embed(args) => args.run(session),
             Self::Import(args) => args.run(session),
+            Self::Quantize(args) => args.run(session),
             Self::Rm(args) => args.run(session),
             Self::Keys(args) => args.run(session),
             Self::Bench(args) => args.run(session),

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::{failure::Failure, session::Session};
 
-/// Forgets a model; what the hub pulled into its own directory for it is deleted, and its packed weights
+/// Forgets a model; what the hub pulled or wrote into its own directory for it is deleted, and its packed weights
 ///
 /// Other files stay: those that were imported, and those in Hugging Face's cache, which other programs share.
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,7 @@ impl Args {
         session.output.emit(&json!({ "removed": removed }), |_| {
             let mut told = format!("{} is forgotten", model.name);
             if *freed > 0 {
-                told += &format!(", and {} that were pulled for it are deleted", Size(*freed));
+                told += &format!(", and {} of files that the hub had for it are deleted", Size(*freed));
             }
             if *packed > 0 {
                 told += &format!(", and {} of packed weights are deleted", Size(*packed));

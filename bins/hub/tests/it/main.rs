@@ -6,6 +6,7 @@ mod commands;
 mod confined;
 mod first_hour;
 mod pull;
+mod quantize;
 mod serve;
 
 use std::{

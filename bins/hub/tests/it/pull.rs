@@ -150,7 +150,7 @@ fn killed_pulls_from_ollama_end_with_the_right_bytes() {
     assert!(hub.works(&["run", "tiny:1b", "How do I list my models?"]).contains("hub list"));
     // Everything lies in the home, and goes with the model.
     assert!(hub.works(&["show", "tiny:1b"]).contains(&*hub.home().to_string_lossy()));
-    assert!(hub.works(&["rm", "tiny:1b"]).contains("that were pulled for it are deleted"));
+    assert!(hub.works(&["rm", "tiny:1b"]).contains("of files that the hub had for it are deleted"));
     assert_eq!(blobs.read_dir().unwrap().count(), 0);
 }
 

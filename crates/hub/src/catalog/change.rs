@@ -57,7 +57,7 @@ pub struct Removed {
     /// How it was listed.
     #[serde(flatten)]
     pub model: Installed,
-    /// Bytes of the files that were deleted: those that the hub pulled for it alone.
+    /// Bytes of the files that were deleted: those that the hub pulled or wrote for it alone.
     pub freed_bytes: u64,
     /// Bytes of its packed weights, which were deleted too.
     pub packed_bytes: u64,
@@ -139,7 +139,18 @@ impl Hub {
         Err(hub_store::Error::NameTaken { what: "model", name: name.to_string() }.into())
     }
 
-    /// Forgets a model and unloads it. Files that the hub pulled into its own directory for it are deleted; all others
+    /// Forgets a model whose file has been replaced, and unloads it; the file stays.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(crate) async fn forget(&self, model: &Installed) -> Result<()> {
+        let (registry, name) = (self.registry().clone(), model.name.clone());
+        blocking(move || registry.forget(&name)).await?;
+        self.store().catalog().remove(&model.name).await?;
+        Ok(())
+    }
+
+    /// Forgets a model and unloads it. Files that the hub pulled or wrote into its own directory for it are deleted; all others
     /// belong to whoever put them there and stay.
     ///
     /// # Errors
@@ -161,7 +172,11 @@ impl Hub {
             if !is_shared {
                 let (puller, packed, model) =
                     (self.puller().clone(), self.packed().clone(), installed.clone());
-                let remove = move || Ok::<_, Error>((packed.remove(&model)?, puller.remove(&path)?));
+                let home = self.home().path().to_owned();
+                let remove = move || {
+                    let owned = puller.remove(&path)? + Self::remove_quantized(&home, &path)?;
+                    Ok::<_, Error>((packed.remove(&model)?, owned))
+                };
                 (packed_bytes, freed_bytes) = blocking(remove).await??;
             }
         }
@@ -219,7 +234,7 @@ async fn read(path: &Path, text: String, name: ModelId, arrival: Arrival) -> Res
 }
 
 /// Names a model after its file or folder; one in the Hugging Face cache after its repository.
-fn name_of(path: &Path) -> Result<ModelId> {
+pub(crate) fn name_of(path: &Path) -> Result<ModelId> {
     let text =
         |part: &Path| part.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // Such a folder is named by a hash: models--ORG--NAME/snapshots/HASH.

@@ -15,9 +15,8 @@ use serde::Serialize;
 
 use crate::{Error, Hub, Result, open::blocking, registry::explained};
 
-#[cfg(feature = "fetch")]
-pub(crate) use change::Arrival;
 pub use change::Removed;
+pub(crate) use change::{Arrival, name_of};
 pub use files::ModelFile;
 pub(crate) use packed::PackedCache;
 pub use speed::Speed;
