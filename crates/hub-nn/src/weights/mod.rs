@@ -13,7 +13,7 @@ mod kind;
 mod metadata;
 mod packed;
 mod part;
-mod quantization;
+mod quantization_config;
 mod quantize;
 mod safetensors;
 mod source;
@@ -35,7 +35,7 @@ pub use tensor::{RawTensor, TensorInfo};
 
 use self::{
     folder::{Found, Shards},
-    quantization::Quantization,
+    quantization_config::QuantizationConfig,
     source::Source,
 };
 
@@ -277,7 +277,7 @@ impl Weights {
         sources: Vec<Source>,
         mut tensors: IndexMap<String, TensorInfo>,
     ) -> Result<Self, Error> {
-        let quantization = folder.map(Quantization::of_folder).transpose()?.unwrap_or_default();
+        let quantization = folder.map(QuantizationConfig::of_folder).transpose()?.unwrap_or_default();
         assembled::assemble(&name, &sources, &quantization, &mut tensors)?;
         let format = Format::Safetensors;
         let (metadata, settings) = (Metadata::default(), quantization.file);

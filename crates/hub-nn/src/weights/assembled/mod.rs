@@ -20,7 +20,7 @@ use std::{ops::Range, sync::Arc};
 use indexmap::IndexMap;
 
 use self::stored::{Made, Stored};
-use super::{Error, TensorInfo, WeightKind, Weights, quantization::Quantization, source::Source};
+use super::{Error, TensorInfo, WeightKind, Weights, quantization_config::QuantizationConfig, source::Source};
 
 /// How the rows of an assembled tensor are made of its parts.
 pub(super) trait Assembly: std::fmt::Debug + Send + Sync {
@@ -43,7 +43,7 @@ static FORMATS: &[Find] = &[mxfp4::find, fp8::find, gptq::find, bits4::find, int
 pub(super) fn assemble(
     file: &str,
     sources: &[Source],
-    quantization: &Quantization,
+    quantization: &QuantizationConfig,
     tensors: &mut IndexMap<String, TensorInfo>,
 ) -> Result<(), Error> {
     for find in FORMATS {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 
 use super::plain::numbers;
-use crate::weights::{Error, TensorInfo, quantization::Quantization, source::Source};
+use crate::weights::{Error, TensorInfo, quantization_config::QuantizationConfig, source::Source};
 
 /// How many bytes are looked at at once.
 const PIECE: usize = 1 << 20;
@@ -15,7 +15,7 @@ pub(super) struct Stored<'a> {
     pub(super) file: &'a str,
     pub(super) sources: &'a [Source],
     pub(super) tensors: &'a IndexMap<String, TensorInfo>,
-    pub(super) quantization: &'a Quantization,
+    pub(super) quantization: &'a QuantizationConfig,
 }
 
 /// What a format found.

@@ -13,7 +13,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// What the tensors do not say of themselves. Whether a method is known at all is asked where the configuration is read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Quantization {
+pub(super) struct QuantizationConfig {
     /// `gptq_v2` if GPTQ's zeros are stored as they are, `gptq` or nothing if one less is stored.
     checkpoint_format: Option<String>,
     /// Rows and columns that share a scale of FP8.
@@ -23,7 +23,7 @@ pub(super) struct Quantization {
     pub(super) file: Option<String>,
 }
 
-impl Quantization {
+impl QuantizationConfig {
     /// Reads `config.json` of a folder. One that is not there, or cannot be understood, says nothing: what a model needs
     /// of it is asked elsewhere.
     pub(super) fn of_folder(folder: &Path) -> Result<Self, Error> {
