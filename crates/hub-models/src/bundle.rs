@@ -37,7 +37,7 @@ pub(crate) struct Bundle {
     /// The folder of the model; nothing for a single file.
     folder: Option<PathBuf>,
     /// What its file or folder is called.
-    title: String,
+    pub(crate) title: String,
 }
 
 impl Bundle {

@@ -133,12 +133,14 @@ pub enum Error {
     Interrupted,
     /// A folder of a family that is not written as GGUF.
     #[error(
-        "folders of the family {family} are not converted to GGUF here: take a GGUF file of the model in F16 or BF16, or \
-         convert it with llama.cpp's convert_hf_to_gguf.py"
+        "this folder of the family {family} cannot be written as GGUF, since {reason}: take a GGUF file of the model in \
+         F16 or BF16, or convert it with llama.cpp's convert_hf_to_gguf.py"
     )]
     NoConversion {
         /// The family.
         family: &'static str,
+        /// Why not.
+        reason: String,
     },
     /// A file of the model asks for something that is not supported.
     #[error("`{key}` of the model's {file} is {value}, which is not supported")]

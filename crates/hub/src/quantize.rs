@@ -271,7 +271,7 @@ fn notes(quantization: &Quantization<'_>) -> Vec<String> {
             "{again} tensors had been rounded before and lost a second time; F16 files give a better model"
         )
     });
-    narrow.chain(again).collect()
+    quantization.notes().iter().cloned().chain(narrow).chain(again).collect()
 }
 
 /// Chooses the nearest to the original that fits, and says why.

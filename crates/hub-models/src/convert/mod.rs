@@ -1,13 +1,109 @@
 //! Hugging Face folders as what a GGUF file of them holds.
+//!
+//! A family knows its models in both forms: what it reads of a folder, and what it reads of metadata. So nothing here lists
+//! tensors. The metadata are written from the folder's specification and read back as those of a file would be; where
+//! both specifications mean the same arithmetic, the tensors that stand in the same place of both are the same tensor,
+//! under two names and perhaps in another order of rows. Where they differ, the metadata cannot say what the model is, and
+//! nothing is written. Checked against the files of llama.cpp's converter (`tests/it/convert.rs`).
 
-use hub_nn::weights::Content;
+mod differences;
+mod tensors;
 
-use crate::{Error, bundle::Bundle};
+use std::collections::BTreeMap;
+
+use hub_nn::{
+    spec::{Head, KvSpec, LinearSpec, Mixer, Mlp, ModelSpec, NormSpec, RopeSpec},
+    weights::Content,
+};
+
+use self::tensors::Divisors;
+use crate::{Error, bundle::Bundle, family};
 
 /// Returns what a GGUF file of a folder holds.
 ///
 /// # Errors
-/// [`Error::NoConversion`] for a family that is only read.
+/// [`Error::NoConversion`] for a family that is only read, and for a model whose metadata or tokenizer GGUF files of its
+/// family cannot express; those of reading the folder.
 pub(crate) fn content_of(bundle: &Bundle) -> Result<Content, Error> {
-    Err(Error::NoConversion { family: bundle.spec.family })
+    let refuse = |reason: String| Error::NoConversion { family: bundle.spec.family, reason };
+    let mut spec = bundle.spec.clone();
+    let divisors = tensors::take_divisors(&mut spec).map_err(refuse)?;
+    let found =
+        family::written(&spec, &planned(&spec, &divisors)).map_err(|error| refuse(error.to_string()))?;
+    let Some((mut metadata, written)) = found else {
+        return Err(refuse("its folders are only read".to_owned()));
+    };
+    differences::check(&spec, &written).map_err(refuse)?;
+    let mut tensors = tensors::of(&spec, &written, &bundle.weights).map_err(refuse)?;
+    tensors.extend(divisors.into_iter().map(tensors::numbers));
+    metadata.insert("general.type", "model");
+    metadata.insert("general.name", bundle.title.as_str());
+    let special = bundle.special_tokens()?;
+    let tokens = bundle.tokenizer()?.to_gguf(&special, spec.vocab_size);
+    let tokens = tokens.map_err(|error| refuse(error.to_string()))?;
+    for (key, value) in tokens.metadata.iter() {
+        metadata.insert(key, value.clone());
+    }
+    let note = |text: &str| {
+        format!(
+            "GGUF files keep scores instead of this tokenizer's merges, and some texts become other tokens than with \
+             the folder, such as {text:?}"
+        )
+    };
+    Ok(Content { metadata, tensors, notes: tokens.differs.map(note).into_iter().collect() })
+}
+
+/// Returns the names by which readers of metadata tell what a model has, with the first number of their shapes.
+fn planned(spec: &ModelSpec, divisors: &Divisors) -> BTreeMap<String, usize> {
+    let mut names: BTreeMap<String, usize> =
+        divisors.iter().map(|(name, numbers)| ((*name).to_owned(), numbers.len())).collect();
+    names.insert("token_embd.weight".to_owned(), spec.vocab_size);
+    if let Head::Logits { linear, .. } = &spec.head
+        && linear.weight != spec.embedding.table
+    {
+        names.insert("output.weight".to_owned(), spec.vocab_size);
+    }
+    let Some(layer) = spec.layers.first() else { return names };
+    let mut bias = |part: &str, linear: Option<&LinearSpec>| {
+        if let Some(linear) = linear.filter(|linear| linear.bias.is_some()) {
+            names.insert(format!("blk.0.{part}.bias"), linear.outputs);
+        }
+    };
+    if let Mixer::Attention(attention) = &layer.mixer {
+        bias("attn_q", Some(&attention.query));
+        bias("attn_output", Some(&attention.output));
+    }
+    match &layer.mlp {
+        Mlp::Gated { up, .. } | Mlp::Plain { up, .. } => bias("ffn_up", Some(up)),
+        Mlp::Experts(_) => {}
+    }
+    if layer.mixer_norms.before.as_ref().is_some_and(|norm| norm.bias.is_some()) {
+        names.insert("blk.0.attn_norm.bias".to_owned(), spec.hidden_size);
+    }
+    names
+}
+
+/// Calls `work` with every norm of a decoder.
+fn each_norm(spec: &mut ModelSpec, work: &mut dyn FnMut(&mut NormSpec)) {
+    for layer in &mut spec.layers {
+        if let Mixer::Attention(attention) = &mut layer.mixer {
+            attention.query_norm.iter_mut().for_each(&mut *work);
+            if let KvSpec::Own(own) = &mut attention.kv {
+                own.key_norm.iter_mut().for_each(&mut *work);
+            }
+        }
+        for norms in [&mut layer.mixer_norms, &mut layer.mlp_norms] {
+            [&mut norms.before, &mut norms.after, &mut norms.last].into_iter().flatten().for_each(&mut *work);
+        }
+    }
+    spec.final_norm.iter_mut().for_each(work);
+}
+
+/// Calls `work` with every rotation.
+fn each_rotation(spec: &mut ModelSpec, work: &mut dyn FnMut(&mut RopeSpec)) {
+    for layer in &mut spec.layers {
+        if let Mixer::Attention(attention) = &mut layer.mixer {
+            attention.rope.iter_mut().for_each(&mut *work);
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
     model_types: &["bert"],
     defaults: DEFAULTS,
     from_config,
-    gguf: Some(Gguf { architecture: "bert", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "bert", read: Some(from_gguf), write: None }),
 };
 
 /// What encoders of this shape are where their files do not say.

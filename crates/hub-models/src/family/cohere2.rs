@@ -9,6 +9,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -23,7 +24,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("sliding_window", DefaultValue::Whole(4_096)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "cohere2", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "cohere2", read: Some(from_gguf), write: Some(written::logit_scaled) }),
 };
 
 /// How many layers after each other have one that sees all, where files do not say.

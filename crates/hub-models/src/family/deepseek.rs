@@ -27,7 +27,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("routed_scaling_factor", DefaultValue::Number(1.0)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "deepseek2", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "deepseek2", read: Some(from_gguf), write: None }),
 };
 
 /// Of the norms of what queries, and keys and values, are made of: no file says it, and `transformers` takes its default.

@@ -9,6 +9,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -23,7 +24,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("sliding_window", DefaultValue::Whole(4_096)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "exaone4", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "exaone4", read: Some(from_gguf), write: Some(written::patterned) }),
 };
 
 /// How many layers after each other have one that sees all, where files do not say.

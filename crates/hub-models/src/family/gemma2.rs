@@ -8,6 +8,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 /// What Gemma 2 is where its files do not say.
@@ -33,7 +34,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("sliding_window", DefaultValue::Whole(WINDOW)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "gemma2", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "gemma2", read: Some(from_gguf), write: Some(written::plain) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -10,6 +10,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 /// One layer in so many sees everything, where the files do not say.
@@ -31,7 +32,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("sliding_window", DefaultValue::Whole(4_096)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "gemma3", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "gemma3", read: Some(from_gguf), write: Some(written::plain) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -46,7 +46,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("vocab_size_per_layer_input", DefaultValue::Whole(262_144)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "gemma3n", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "gemma3n", read: Some(from_gguf), write: None }),
 };
 
 /// What the layers are like.

@@ -37,7 +37,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("vocab_size_per_layer_input", DefaultValue::Whole(262_144)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "gemma4", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "gemma4", read: Some(from_gguf), write: None }),
 };
 
 /// What the layers are like.

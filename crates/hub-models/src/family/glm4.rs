@@ -8,6 +8,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -23,7 +24,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("rms_norm_eps", DefaultValue::Number(1.5625e-7)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "glm4", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "glm4", read: Some(from_gguf), write: Some(written::plain) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

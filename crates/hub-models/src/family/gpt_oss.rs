@@ -30,7 +30,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("swiglu_limit", DefaultValue::Number(LIMIT)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "gpt-oss", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "gpt-oss", read: Some(from_gguf), write: None }),
 };
 
 /// What GGUF files do not say of the function of the experts.

@@ -8,6 +8,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -20,7 +21,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("rms_norm_eps", DefaultValue::Number(1e-6)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "granite", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "granite", read: Some(from_gguf), write: Some(written::scaled) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

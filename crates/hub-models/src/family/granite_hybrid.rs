@@ -32,7 +32,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("shared_intermediate_size", DefaultValue::Whole(1_024)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "granitehybrid", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "granitehybrid", read: Some(from_gguf), write: None }),
 };
 
 /// Mamba-2 as a layer has it.

@@ -7,6 +7,7 @@ use super::{
     experts::{self, ExpertNames, Mixture},
     granite::{check_rotated, plain, plain_gguf},
     keys::DefaultValue,
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -21,7 +22,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("rms_norm_eps", DefaultValue::Number(1e-6)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "granitemoe", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "granitemoe", read: Some(from_gguf), write: Some(written::scaled) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

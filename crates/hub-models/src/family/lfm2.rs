@@ -23,7 +23,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("num_key_value_heads", DefaultValue::Whole(8)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "lfm2", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "lfm2", read: Some(from_gguf), write: None }),
 };
 
 /// What files say twice, or of how the first weights were drawn.

@@ -3,11 +3,12 @@
 use hub_nn::spec::ModelSpec;
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Decoder, Sizes, activation},
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -22,7 +23,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("sliding_window", DefaultValue::Whole(4_096)),
     ],
     from_config,
-    gguf: None,
+    gguf: Some(Gguf { architecture: "llama", read: None, write: Some(written::plain) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -3,12 +3,13 @@
 use hub_nn::spec::ModelSpec;
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Decoder, Sizes, activation},
     experts::{self, ExpertNames, Mixture},
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -24,7 +25,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("rms_norm_eps", DefaultValue::Number(1e-5)),
     ],
     from_config,
-    gguf: None,
+    gguf: Some(Gguf { architecture: "llama", read: None, write: Some(written::plain) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -44,22 +44,24 @@ mod smollm3;
 mod stablelm;
 mod starcoder2;
 mod text;
+mod written;
 mod xlm_roberta;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hub_nn::{
     spec::{Head, LeftOut, ModelSpec},
-    weights::{Format, WeightKind, Weights},
+    weights::{Format, Metadata, WeightKind, Weights},
 };
 use serde_json::{Map, Value};
 
 pub use error::FamilyError;
 use keys::{DefaultValue, Keys};
 use text::Layout;
+use written::Written;
 
 /// The longest name that an error shows.
 const MAX_SHOWN: usize = 80;
@@ -113,45 +115,65 @@ struct FamilySpec {
     defaults: &'static [(&'static str, DefaultValue)],
     /// Reads `config.json`.
     from_config: Read,
-    /// Reads GGUF metadata; `None` if the GGUF files of this family go under the name of another.
+    /// Its GGUF files; `None` if there are none.
     gguf: Option<Gguf>,
 }
 
-/// How a family reads GGUF files.
+/// What a family has to do with GGUF files.
 struct Gguf {
     /// What `general.architecture` says.
     architecture: &'static str,
-    read: Read,
+    /// Reads metadata; `None` if another family does, which has files of the same name.
+    read: Option<Read>,
+    /// Writes metadata; `None` if folders of this family are not written as GGUF.
+    write: Option<Write>,
 }
 
 type Read = fn(&Keys<'_>, &Files<'_>) -> Result<ModelSpec, FamilyError>;
+type Write = fn(&ModelSpec, &mut Written<'_>);
 
 /// What a family may know of the tensors: their names and shapes.
 struct Files<'a> {
-    weights: &'a Weights,
+    known: Known<'a>,
     /// The architecture as the files name it.
     architecture: &'a str,
     layout: Layout,
 }
 
+/// The tensors that files have, or will have: then by name, with the first number of their shapes.
+#[derive(Clone, Copy)]
+enum Known<'a> {
+    Stored(&'a Weights),
+    Planned(&'a BTreeMap<String, usize>),
+}
+
 impl Files<'_> {
     fn has(&self, name: &str) -> bool {
-        self.weights.info(&self.layout.name(name)).is_some()
+        self.rows(name).is_some()
     }
 
     /// Returns how the numbers of a tensor are stored.
     fn kind(&self, name: &str) -> Option<WeightKind> {
-        self.weights.info(&self.layout.name(name)).map(|info| info.kind)
+        match self.known {
+            Known::Stored(weights) => weights.info(&self.layout.name(name)).map(|info| info.kind),
+            Known::Planned(_) => None,
+        }
     }
 
-    /// Returns the first number of a tensor's shape.
+    /// Returns the first number of a tensor's shape, one for a single number.
     fn rows(&self, name: &str) -> Option<usize> {
-        self.weights.info(&self.layout.name(name))?.shape.first().copied()
+        match self.known {
+            Known::Stored(weights) => {
+                weights.info(&self.layout.name(name)).map(|info| info.shape.first().copied().unwrap_or(1))
+            }
+            Known::Planned(rows) => rows.get(name).copied(),
+        }
     }
 
     /// Lists the tensors that `is_left_out` names, with the reason.
     fn left_out(&self, reason: &'static str, is_left_out: impl Fn(&str) -> bool) -> Vec<LeftOut> {
-        let names = self.weights.names().filter(|name| is_left_out(name));
+        let Known::Stored(weights) = self.known else { return Vec::new() };
+        let names = weights.names().filter(|name| is_left_out(name));
         names.map(|name| LeftOut { name: name.to_owned(), reason }).collect()
     }
 }
@@ -183,7 +205,8 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, F
         config.entry(*key).or_insert_with(|| (*value).into());
     }
     let keys = Keys::config(family.name, &config);
-    let mut spec = (family.from_config)(&keys, &Files { weights, architecture, layout })?;
+    let mut spec =
+        (family.from_config)(&keys, &Files { known: Known::Stored(weights), architecture, layout })?;
     keys.finish()?;
     spec.each_tensor(&mut |tensor| tensor.name = layout.name(&tensor.name));
     spec.left_out.extend(layout.left_out(weights));
@@ -212,22 +235,57 @@ fn from_gguf(weights: &Weights) -> Result<ModelSpec, FamilyError> {
     let metadata = weights.metadata();
     let missing = FamilyError::NoArchitecture { key: "general.architecture" };
     let architecture = metadata.str("general.architecture").ok_or(missing)?;
-    let readers = FAMILIES.iter().filter_map(|family| Some((family.name, family.gguf.as_ref()?)));
-    let (name, gguf) = readers
-        .clone()
-        .find(|(_, gguf)| gguf.architecture == architecture)
-        .ok_or_else(|| unknown(architecture, readers.map(|(_, gguf)| gguf.architecture)))?;
-    let keys = Keys::gguf(name, metadata, architecture);
-    // Says how rows become a vector, which is nothing about the layers.
-    keys.skip("pooling_type");
-    let mut spec = (gguf.read)(&keys, &Files { weights, architecture, layout: Layout::PLAIN })?;
-    keys.finish()?;
+    let mut spec = from_metadata(metadata, architecture, Known::Stored(weights))?;
     // llama.cpp's number for rows that become no vector is 0.
     let makes_vectors = metadata.u64(&format!("{architecture}.pooling_type")).is_some_and(|mode| mode > 0);
     if makes_vectors && matches!(spec.head, Head::Logits { .. }) {
         leave_head_out(&mut spec, weights);
     }
     Ok(spec)
+}
+
+/// Reads what the metadata of a GGUF file with these tensors say of its layers.
+fn from_metadata(
+    metadata: &Metadata,
+    architecture: &str,
+    known: Known<'_>,
+) -> Result<ModelSpec, FamilyError> {
+    let reader = |family: &&FamilySpec| {
+        let gguf = family.gguf.as_ref()?;
+        Some((family.name, gguf.architecture, gguf.read?))
+    };
+    let readers = FAMILIES.iter().filter_map(reader);
+    let (name, _, read) = readers
+        .clone()
+        .find(|(_, known, _)| *known == architecture)
+        .ok_or_else(|| unknown(architecture, readers.map(|(_, known, _)| known)))?;
+    let keys = Keys::gguf(name, metadata, architecture);
+    // Says how rows become a vector, which is nothing about the layers.
+    keys.skip("pooling_type");
+    let spec = read(&keys, &Files { known, architecture, layout: Layout::PLAIN })?;
+    keys.finish()?;
+    Ok(spec)
+}
+
+/// Returns what the metadata of a GGUF file say of the layers of a model from a folder, and the specification that is
+/// read from them where the file has the tensors of `planned`: names, and the first number of their shapes. `None` if
+/// folders of its family are not written.
+///
+/// # Errors
+/// Those of [`spec_of`], where the metadata cannot say what the model is.
+pub(crate) fn written(
+    spec: &ModelSpec,
+    planned: &BTreeMap<String, usize>,
+) -> Result<Option<(Metadata, ModelSpec)>, FamilyError> {
+    let family = FAMILIES.iter().find(|family| family.name == spec.family);
+    let gguf = family.and_then(|family| family.gguf.as_ref());
+    let Some((Gguf { architecture, .. }, write)) = gguf.and_then(|gguf| Some((gguf, gguf.write?))) else {
+        return Ok(None);
+    };
+    let mut metadata = Metadata::from_iter([("general.architecture", *architecture)]);
+    write(spec, &mut Written { architecture, metadata: &mut metadata });
+    let found = from_metadata(&metadata, architecture, Known::Planned(planned))?;
+    Ok(Some((metadata, found)))
 }
 
 /// What a configuration names.

@@ -3,12 +3,13 @@
 use hub_nn::spec::ModelSpec;
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Decoder, Sizes, activation, windowed_but_every, windowed_layers},
     keys::DefaultValue,
     names::Names,
     olmo2::plain,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -22,7 +23,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("sliding_window", DefaultValue::Whole(4_096)),
     ],
     from_config,
-    gguf: None,
+    gguf: Some(Gguf { architecture: "olmo2", read: None, write: Some(written::patterned) }),
 };
 
 /// How many layers after each other have one that sees all, where files do not say.

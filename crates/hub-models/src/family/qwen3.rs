@@ -7,6 +7,7 @@ use super::{
     decoder::Biases,
     keys::DefaultValue,
     qwen2::{plain, plain_gguf},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -23,7 +24,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("sliding_window", DefaultValue::Whole(4_096)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "qwen3", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "qwen3", read: Some(from_gguf), write: Some(written::plain) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

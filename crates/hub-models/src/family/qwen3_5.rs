@@ -27,7 +27,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("rms_norm_eps", DefaultValue::Number(1e-6)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "qwen35", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "qwen35", read: Some(from_gguf), write: None }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

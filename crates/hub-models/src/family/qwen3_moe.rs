@@ -8,6 +8,7 @@ use super::{
     experts::{self, ExpertNames, Mixture},
     keys::DefaultValue,
     qwen2::{plain, plain_gguf},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -27,7 +28,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("sliding_window", DefaultValue::Whole(4_096)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "qwen3moe", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "qwen3moe", read: Some(from_gguf), write: Some(written::plain) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -8,6 +8,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -22,7 +23,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("rms_norm_eps", DefaultValue::Number(1e-6)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "seed_oss", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "seed_oss", read: Some(from_gguf), write: Some(written::plain) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -8,6 +8,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -22,7 +23,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("rms_norm_eps", DefaultValue::Number(1e-6)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "smollm3", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "smollm3", read: Some(from_gguf), write: Some(written::plain) }),
 };
 
 /// In GGUF files every so many layers do not rotate; the format does not say.

@@ -8,6 +8,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -22,7 +23,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("partial_rotary_factor", DefaultValue::Number(0.25)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "stablelm", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "stablelm", read: Some(from_gguf), write: Some(written::parallel) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

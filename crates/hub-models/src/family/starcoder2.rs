@@ -8,6 +8,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -21,7 +22,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("num_key_value_heads", DefaultValue::Whole(2)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "starcoder2", read: from_gguf }),
+    gguf: Some(Gguf { architecture: "starcoder2", read: Some(from_gguf), write: Some(written::plain) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -1,6 +1,7 @@
 //! The integration tests of hub-models: one binary, so that candle is linked once.
 #![cfg(test)]
 
+mod convert;
 mod encoders;
 mod folders;
 mod gguf;

@@ -47,6 +47,12 @@ pub enum Error {
         /// What the file calls it.
         pre: String,
     },
+    /// GGUF files cannot describe the tokenizer.
+    #[error("its tokenizer cannot be described in a GGUF file: {reason}")]
+    Unwritable {
+        /// Why not.
+        reason: String,
+    },
     /// A text cannot be turned into tokens.
     #[error("the tokenizer cannot encode this text of {len_bytes} bytes: {reason}")]
     Encode {
@@ -68,7 +74,9 @@ impl Error {
                 _ => ErrorKind::Unavailable,
             },
             Self::Corrupt { .. } | Self::MissingKey { .. } => ErrorKind::Corrupt,
-            Self::UnknownModel { .. } | Self::UnknownPreTokenizer { .. } => ErrorKind::Unsupported,
+            Self::UnknownModel { .. } | Self::Unwritable { .. } | Self::UnknownPreTokenizer { .. } => {
+                ErrorKind::Unsupported
+            }
             Self::Encode { .. } => ErrorKind::InvalidInput,
         }
     }

@@ -25,6 +25,7 @@ use serde_json::Value;
 use self::spelling::Pieces;
 pub use self::{
     error::Error,
+    gguf::Described,
     special::SpecialTokens,
     stream::{Piece, TextStream},
 };
@@ -99,6 +100,16 @@ impl Tokenizer {
     /// known, [`Error::Corrupt`] if what it says does not fit together.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, Error> {
         Self::new("the tokenizer of the GGUF file", || gguf::build(metadata))
+    }
+
+    /// Returns the metadata by which a GGUF file describes this tokenizer, for a model with `vocab_size` rows in its
+    /// embedding.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] if GGUF files have no name for how it cuts texts. What is returned was read back and tried on
+    /// texts of many kinds.
+    pub fn to_gguf(&self, special: &SpecialTokens, vocab_size: usize) -> Result<Described, Error> {
+        gguf::describe(&self.0.tokenizer, special, vocab_size)
     }
 
     /// Turns text into tokens. Special tokens that are written out in it are recognised.

@@ -33,6 +33,11 @@ static KEYS: &[(&str, &str)] = &[
     ("eom_token", "tokenizer.ggml.eom_token_id"),
 ];
 
+/// Iterates over what Hugging Face's files call tokens, and the keys of GGUF files for them.
+pub(super) fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KEYS.iter().copied()
+}
+
 /// Tokens that end a turn in GGUF files that do not name one: older converters wrote only `eos_token_id`, which in
 /// chat models is often the end of a document. The list is llama.cpp's (`llama-vocab.cpp`, "find EOT token").
 static TURN_ENDS: &[&str] = &[

@@ -29,7 +29,8 @@ pub use metadata::{Array, Metadata, Value};
 pub use packed::PackedPlace;
 pub(crate) use packed::{PackedFile, Stamp};
 pub use quantize::{
-    Again, Content, ContentTensor, Existing, Mix, Quantization, QuantizeOptions, RowOrder, Target, Why,
+    Again, Content, ContentTensor, Existing, MadeOf, Mix, Quantization, QuantizeOptions, RowOrder,
+    SourceRows, Target, Why,
 };
 pub use tensor::{RawTensor, TensorInfo};
 

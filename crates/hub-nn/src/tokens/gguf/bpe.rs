@@ -64,6 +64,12 @@ pub(super) fn build(metadata: &Metadata, vocab: &Vocab) -> Result<Tokenizer, Err
     Ok(tokenizer)
 }
 
+/// Returns what cuts a text in the way of a name.
+pub(super) fn cutter(name: &str) -> Result<Sequence, Error> {
+    let unknown = || Error::UnknownPreTokenizer { pre: name.to_owned() };
+    pre::named(name).ok_or_else(unknown).and_then(splits).map(Sequence::new)
+}
+
 /// Cuts a text by each expression in turn; what an expression does not match stays a part of its own.
 fn splits(rules: &PreTokenizer) -> Result<Vec<PreTokenizerWrapper>, Error> {
     let split = |expression: &&str| {

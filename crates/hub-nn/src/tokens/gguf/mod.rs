@@ -10,10 +10,13 @@ mod spm;
 mod unigram;
 mod vocab;
 mod wordpiece;
+mod write;
 
 use tokenizers::Tokenizer;
 
 use self::vocab::Vocab;
+pub use self::write::Described;
+pub(super) use self::write::describe;
 use super::Error;
 use crate::weights::Metadata;
 

@@ -33,8 +33,18 @@ pub(super) fn of(metadata: &Metadata) -> Result<&'static PreTokenizer, Error> {
         Some("gemma4") => "gemma4",
         _ => metadata.str("tokenizer.ggml.pre").unwrap_or("default"),
     };
-    let found = PRE_TOKENIZERS.iter().find(|way| way.names.contains(&pre));
-    found.ok_or_else(|| Error::UnknownPreTokenizer { pre: pre.to_owned() })
+    named(pre).ok_or_else(|| Error::UnknownPreTokenizer { pre: pre.to_owned() })
+}
+
+/// Returns the way that is called so.
+pub(super) fn named(pre: &str) -> Option<&'static PreTokenizer> {
+    PRE_TOKENIZERS.iter().find(|way| way.names.contains(&pre))
+}
+
+/// Iterates over the first names of the ways that cut bytes.
+pub(super) fn names_of_bytes() -> impl Iterator<Item = &'static str> {
+    let ways = PRE_TOKENIZERS.iter().filter(|way| way.alphabet == Alphabet::Bytes);
+    ways.filter_map(|way| way.names.first().copied())
 }
 
 const WORDS_GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";

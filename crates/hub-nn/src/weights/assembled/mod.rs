@@ -20,7 +20,9 @@ use std::{ops::Range, sync::Arc};
 use indexmap::IndexMap;
 
 use self::stored::{Made, Stored};
-use super::{Error, TensorInfo, WeightKind, Weights, quantization_config::QuantizationConfig, source::Source};
+use super::{
+    Error, TensorInfo, WeightKind, Weights, quantization_config::QuantizationConfig, source::Source,
+};
 
 /// How the rows of an assembled tensor are made of its parts.
 pub(super) trait Assembly: std::fmt::Debug + Send + Sync {

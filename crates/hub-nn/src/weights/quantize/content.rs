@@ -12,6 +12,8 @@ pub struct Content {
     pub metadata: Metadata,
     /// Its tensors, in order.
     pub tensors: Vec<ContentTensor>,
+    /// What it cannot say of the model it is made of.
+    pub notes: Vec<String>,
 }
 
 /// A tensor of a GGUF file, and what it is made of.
@@ -23,12 +25,30 @@ pub struct ContentTensor {
     pub shape: Vec<usize>,
     /// The kind it has if it is not rounded.
     pub plain: WeightKind,
-    /// The tensors it is made of, one after another: experts, or a single one.
-    pub sources: Vec<String>,
+    /// What it is made of.
+    pub made_of: MadeOf,
     /// The order of its rows.
     pub order: RowOrder,
     /// What is added to every number.
     pub plus: f32,
+}
+
+/// What a tensor of a GGUF file is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MadeOf {
+    /// As many rows of each of these, one after another: experts, or a single tensor.
+    Rows(Vec<SourceRows>),
+    /// Numbers that are known.
+    Numbers(Vec<f32>),
+}
+
+/// Rows of a stored tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceRows {
+    /// Its name.
+    pub name: String,
+    /// The first of the rows.
+    pub start: usize,
 }
 
 /// How the rows of a tensor follow each other.
@@ -49,16 +69,24 @@ impl Content {
     pub fn of_gguf(weights: &Weights) -> Self {
         let tensors = weights.names().filter_map(|name| {
             let info = weights.info(name)?;
-            Some(ContentTensor::new(name, info.shape.clone(), info.kind, vec![name.to_owned()]))
+            let source = SourceRows { name: name.to_owned(), start: 0 };
+            Some(ContentTensor::new(name, info.shape.clone(), info.kind, MadeOf::Rows(vec![source])))
         });
-        Self { metadata: weights.metadata().clone(), tensors: tensors.collect() }
+        Self { metadata: weights.metadata().clone(), tensors: tensors.collect(), notes: Vec::new() }
     }
 }
 
 impl ContentTensor {
-    /// A tensor that is made of others as they are.
-    pub fn new(name: impl Into<String>, shape: Vec<usize>, plain: WeightKind, sources: Vec<String>) -> Self {
-        Self { name: name.into(), shape, plain, sources, order: RowOrder::Stored, plus: 0.0 }
+    /// A tensor whose rows and numbers are as they are stored.
+    pub fn new(name: impl Into<String>, shape: Vec<usize>, plain: WeightKind, made_of: MadeOf) -> Self {
+        Self { name: name.into(), shape, plain, made_of, order: RowOrder::Stored, plus: 0.0 }
+    }
+
+    fn stored(&self) -> &[SourceRows] {
+        match &self.made_of {
+            MadeOf::Rows(sources) => sources,
+            MadeOf::Numbers(_) => &[],
+        }
     }
 
     /// Returns the kind that what it is made of has.
@@ -68,7 +96,7 @@ impl ContentTensor {
 
     /// Iterates over what it is made of.
     pub(super) fn sources<'a>(&'a self, weights: &'a Weights) -> impl Iterator<Item = &'a TensorInfo> {
-        self.sources.iter().filter_map(|name| weights.info(name))
+        self.stored().iter().filter_map(|source| weights.info(&source.name))
     }
 
     /// Returns how many numbers are read together: a row, a number of a vector, a quantized vector.
@@ -122,16 +150,20 @@ impl ContentTensor {
 
     /// Reads some rows, in their order.
     fn read(&self, weights: &Weights, rows: Range<usize>) -> Result<RawTensor, Error> {
+        if let MadeOf::Numbers(numbers) = &self.made_of {
+            let part = numbers.get(rows.start * self.width()..rows.end * self.width());
+            return RawTensor::from_f32(vec![rows.len() * self.width()], part.unwrap_or_default());
+        }
         let (width, kind) = (self.width(), self.kind(weights));
         let wrong =
             || Error::Unwritable { name: self.name.clone(), reason: "its rows are no blocks".to_owned() };
         let row_bytes = kind.bytes_of(&[width]).ok_or_else(wrong)?;
-        if let ([_], [source]) = (self.shape.as_slice(), self.sources.as_slice())
+        if let ([_], [source]) = (self.shape.as_slice(), self.stored())
             && kind.is_quantized()
         {
-            return weights.read(source);
+            return weights.read(&source.name);
         }
-        let each = self.rows() / self.sources.len().max(1);
+        let each = self.rows() / self.stored().len().max(1);
         let mut bytes = vec![0; rows.len() * row_bytes];
         let mut at = rows.start;
         while at < rows.end && each > 0 {
@@ -140,10 +172,10 @@ impl ContentTensor {
                 RowOrder::Stored => (each - at % each).min(rows.end - at),
                 RowOrder::Paired { .. } => 1,
             };
-            let source = self.sources.get(at / each).ok_or_else(wrong)?;
-            let from = self.order.stored(at % each);
+            let source = self.stored().get(at / each).ok_or_else(wrong)?;
+            let from = source.start + self.order.stored(at % each);
             let out = &mut bytes[(at - rows.start) * row_bytes..][..run * row_bytes];
-            weights.read_rows_into(source, from..from + run, out)?;
+            weights.read_rows_into(&source.name, from..from + run, out)?;
             at += run;
         }
         let shape = if width == 1 { vec![rows.len()] } else { vec![rows.len(), width] };
@@ -174,7 +206,7 @@ mod tests {
 
     #[test]
     fn pieces_cover_all_rows() {
-        let tensor = ContentTensor::new("x", vec![3, 5, 8], WeightKind::F32, Vec::new());
+        let tensor = ContentTensor::new("x", vec![3, 5, 8], WeightKind::F32, MadeOf::Rows(Vec::new()));
         assert_eq!(tensor.pieces(32).collect::<Vec<_>>(), [0..4, 4..8, 8..12, 12..15]);
         assert_eq!(tensor.pieces(1).count(), 15);
     }

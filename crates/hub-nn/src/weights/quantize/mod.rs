@@ -32,7 +32,7 @@ use std::{
 use hub_base::{CancelToken, Progress, ProgressSink};
 use hub_kernels::Cpu;
 
-pub use content::{Content, ContentTensor, RowOrder};
+pub use content::{Content, ContentTensor, MadeOf, RowOrder, SourceRows};
 pub use mix::Mix;
 pub use recipe::Why;
 use unfinished::Unfinished;
@@ -119,6 +119,11 @@ impl<'a> Quantization<'a> {
         &self.tensors
     }
 
+    /// Returns what the file will not say of the model it is made of.
+    pub fn notes(&self) -> &[String] {
+        &self.content.notes
+    }
+
     /// Returns how many bytes the tensors will take.
     pub fn bytes(&self) -> u64 {
         let all = self.content.tensors.iter().zip(&self.tensors);
@@ -160,7 +165,7 @@ impl<'a> Quantization<'a> {
     }
 
     fn write_to(&self, out: impl Write, cpu: &Cpu, options: &QuantizeOptions) -> Result<(), Error> {
-        let Content { metadata, tensors } = &self.content;
+        let Content { metadata, tensors, .. } = &self.content;
         let plan = tensors.iter().zip(&self.tensors);
         let heads =
             plan.clone().map(|(tensor, target)| (target.name.clone(), tensor.shape.clone(), target.to));

@@ -100,7 +100,7 @@ struct Places {
 
 impl<'a> Model<'a> {
     fn of(content: &'a Content) -> Self {
-        let Content { metadata, tensors } = content;
+        let Content { metadata, tensors, .. } = content;
         let named = |is_one: fn(&str) -> bool| {
             let found = tensors.iter().filter(|tensor| is_one(&tensor.name) && !is_kept(tensor));
             let mut found: Vec<_> =

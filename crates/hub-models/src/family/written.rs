@@ -1,0 +1,182 @@
+//! What GGUF metadata says of a model: the keys that families read there, from a specification.
+
+use hub_nn::{
+    spec::{AttentionSpec, Head, Mixer, Mlp, ModelSpec, NormKind, RopeScaling, RopeSpec},
+    weights::{Metadata, Value},
+};
+
+/// Metadata that are being written, under the keys of an architecture.
+#[derive(Debug)]
+pub(super) struct Written<'a> {
+    pub(super) architecture: &'static str,
+    pub(super) metadata: &'a mut Metadata,
+}
+
+impl Written<'_> {
+    fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.metadata.insert(format!("{}.{key}", self.architecture), value);
+    }
+
+    fn size(&mut self, key: &str, value: usize) {
+        self.set(key, u32::try_from(value).unwrap_or(u32::MAX));
+    }
+}
+
+/// Writes the keys that decoders with attention in every layer have in common.
+///
+/// What a key cannot say is left out; whoever reads the file back sees what is missing.
+pub(super) fn plain(spec: &ModelSpec, out: &mut Written<'_>) {
+    out.size("block_count", spec.layers.len());
+    out.size("context_length", spec.context_tokens);
+    out.size("embedding_length", spec.hidden_size);
+    out.size("vocab_size", spec.vocab_size);
+    mlps(spec, out);
+    if let Some(norm) = &spec.final_norm {
+        let eps = match norm.kind {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        };
+        out.set(eps, norm.eps);
+    }
+    let attentions: Vec<_> = attentions(spec).collect();
+    if let Some(first) = attentions.first() {
+        out.size("attention.head_count", first.heads);
+        out.size("attention.head_count_kv", first.kv_heads);
+        out.size("attention.key_length", first.head_dim);
+        out.size("attention.value_length", first.head_dim);
+        if let Some(cap) = first.soft_cap {
+            out.set("attn_logit_softcapping", cap);
+        }
+    }
+    if let Some(window) = attentions.iter().find_map(|attention| attention.window) {
+        out.size("attention.sliding_window", window);
+    }
+    rotations(&attentions, out);
+    if let Head::Logits { soft_cap: Some(cap), .. } = &spec.head {
+        out.set("final_logit_softcapping", *cap);
+    }
+}
+
+/// The same, with which layers see only a window.
+pub(super) fn patterned(spec: &ModelSpec, out: &mut Written<'_>) {
+    plain(spec, out);
+    let windowed: Vec<bool> = attentions(spec).map(|attention| attention.window.is_some()).collect();
+    if windowed.contains(&true) {
+        out.set("attention.sliding_window_pattern", windowed);
+    }
+}
+
+/// The same as [`plain`], with what embeddings, scores, residuals and logits are multiplied with.
+pub(super) fn scaled(spec: &ModelSpec, out: &mut Written<'_>) {
+    plain(spec, out);
+    if let Some(attention) = attentions(spec).next() {
+        out.set("attention.scale", attention.scale);
+    }
+    out.set("embedding_scale", spec.embedding.scale);
+    if let Some(layer) = spec.layers.first() {
+        out.set("residual_scale", layer.residual_scale);
+        if let Mlp::Experts(experts) = &layer.mlp
+            && let Some(shared) = &experts.shared
+            && let Mlp::Gated { down, .. } = &*shared.mlp
+        {
+            out.size("expert_shared_feed_forward_length", down.inputs);
+        }
+    }
+    if let Head::Logits { scale, .. } = &spec.head {
+        out.set("logit_scale", 1.0 / scale);
+    }
+}
+
+/// The same as [`plain`], with what logits are multiplied with.
+pub(super) fn logit_scaled(spec: &ModelSpec, out: &mut Written<'_>) {
+    plain(spec, out);
+    if let Head::Logits { scale, .. } = &spec.head {
+        out.set("logit_scale", *scale);
+    }
+}
+
+/// The same as [`plain`], with whether the MLP reads what attention reads.
+pub(super) fn parallel(spec: &ModelSpec, out: &mut Written<'_>) {
+    plain(spec, out);
+    out.set("use_parallel_residual", spec.layers.first().is_some_and(|layer| layer.is_parallel));
+}
+
+/// The same as [`plain`], with what queries at later positions are multiplied with.
+pub(super) fn tempered(spec: &ModelSpec, out: &mut Written<'_>) {
+    plain(spec, out);
+    if let Some(temperature) = attentions(spec).find_map(|attention| attention.temperature) {
+        out.set("attention.temperature_scale", temperature.beta);
+    }
+    let rope = attentions(spec).find_map(|attention| attention.rope.as_ref());
+    if let Some(RopeSpec { scaling: RopeScaling::Yarn(yarn), .. }) = rope
+        && yarn.attention_factor == 1.0
+    {
+        // The files say so where YaRN's multiplier is left out.
+        out.set("rope.scaling.yarn_log_multiplier", 1.0_f32);
+    }
+}
+
+fn attentions(spec: &ModelSpec) -> impl Iterator<Item = &AttentionSpec> {
+    spec.layers.iter().filter_map(|layer| match &layer.mixer {
+        Mixer::Attention(attention) => Some(&**attention),
+        _ => None,
+    })
+}
+
+fn mlps(spec: &ModelSpec, out: &mut Written<'_>) {
+    let mut dense = None;
+    for layer in &spec.layers {
+        match &layer.mlp {
+            Mlp::Gated { down, .. } | Mlp::Plain { down, .. } => dense = dense.or(Some(down.inputs)),
+            Mlp::Experts(experts) => {
+                let inner = experts.experts.first().map_or(0, |expert| expert.down.inputs);
+                out.size("expert_count", experts.experts.len());
+                out.size("expert_used_count", experts.routing.chosen);
+                out.size("expert_feed_forward_length", inner);
+                out.size("feed_forward_length", inner);
+            }
+        }
+    }
+    if let Some(inner) = dense {
+        out.size("feed_forward_length", inner);
+    }
+}
+
+/// Writes the rotation of layers that see all, and the base of those that do not.
+fn rotations(attentions: &[&AttentionSpec], out: &mut Written<'_>) {
+    let mut ropes =
+        attentions.iter().filter_map(|attention| Some((attention.window, attention.rope.as_ref()?)));
+    let Some((_, first)) = ropes.clone().next() else { return };
+    let full = ropes.clone().find(|(window, _)| window.is_none()).map_or(first, |(_, rope)| rope);
+    out.set("rope.freq_base", full.base);
+    out.size("rope.dimension_count", full.dims);
+    if let Some((_, local)) = ropes.find(|(window, rope)| window.is_some() && rope.base != full.base) {
+        out.set("rope.freq_base_swa", local.base);
+    }
+    scaling(full, out);
+}
+
+fn scaling(rope: &RopeSpec, out: &mut Written<'_>) {
+    match &rope.scaling {
+        RopeScaling::Linear { factor } => {
+            out.set("rope.scaling.type", "linear");
+            out.set("rope.scaling.factor", *factor);
+        }
+        RopeScaling::Yarn(yarn) => {
+            out.set("rope.scaling.type", "yarn");
+            out.set("rope.scaling.factor", yarn.factor);
+            out.size("rope.scaling.original_context_length", yarn.original_tokens);
+            out.set("rope.scaling.yarn_beta_fast", yarn.beta_fast);
+            out.set("rope.scaling.yarn_beta_slow", yarn.beta_slow);
+        }
+        RopeScaling::LongRope(long) => {
+            out.size("rope.scaling.original_context_length", long.original_tokens);
+            out.set("rope.scaling.attn_factor", long.attention_factor);
+        }
+        // Divisors are a tensor, and need no key.
+        RopeScaling::None
+        | RopeScaling::Dynamic { .. }
+        | RopeScaling::Llama3(_)
+        | RopeScaling::Factors(_) => {}
+    }
+}

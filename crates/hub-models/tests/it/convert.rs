@@ -1,0 +1,94 @@
+//! Folders written as GGUF files, beside the files that llama.cpp's converter makes of them.
+
+use std::collections::BTreeSet;
+
+use hub_base::Account;
+use hub_fixtures::{Kind, TinyModel, gguf_models};
+use hub_models::{Error, Quantizable, Source};
+use hub_nn::{
+    Device,
+    weights::{Mix, QuantizeOptions, Weights},
+};
+
+/// What the names of models of families begin with that are only read from folders.
+const READ_ONLY: &[&str] = &[
+    "deepseek",
+    "gemma3n",
+    "gemma4",
+    "glm4-flash",
+    "gpt-oss",
+    "granite-hybrid",
+    "lfm2",
+    "qwen3-next",
+    "qwen3.5",
+];
+
+/// Keys that name something in several ways, or say what readers know.
+const OTHERWISE: &[&str] = &[
+    "general.name",
+    "general.size_label",
+    // Several models cut texts in one way.
+    "tokenizer.ggml.pre",
+    // The converter keeps none for vocabularies without SentencePiece's own file.
+    "tokenizer.ggml.scores",
+    "tokenizer.ggml.token_type",
+    "tokenizer.ggml.add_space_prefix",
+    "tokenizer.ggml.add_sep_token",
+    // Where they change nothing.
+    "rope.freq_base_swa",
+    "rope.scaling.type",
+    "rope.scaling.original_context_length",
+];
+
+#[test]
+fn a_written_file_is_what_llama_cpp_converts_to() {
+    let device = Device::cpu(Account::unlimited());
+    let is_read_only = |name: &String| READ_ONLY.iter().any(|part| name.starts_with(part));
+    for name in gguf_models(Kind::Text).into_iter().filter(|name| !is_read_only(name)) {
+        let folder = TinyModel::new(&name).write();
+        let model = Quantizable::open(&Source::Path(folder.path().to_owned())).unwrap();
+        let path = folder.path().join("written.gguf");
+        model.to(Mix::F16).write(&path, &device, &QuantizeOptions::default()).unwrap();
+        let (written, expected) =
+            (Weights::open(&path).unwrap(), Weights::open(&hub_fixtures::gguf(&name)).unwrap());
+        check_tensors(&name, &written, &expected);
+        for (key, value) in expected.metadata().iter() {
+            if !OTHERWISE.iter().any(|end| key.ends_with(end)) {
+                assert_eq!(written.metadata().get(key), Some(value), "{name}: {key}");
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check_tensors(name: &str, written: &Weights, expected: &Weights) {
+    let names = |weights: &Weights| weights.names().map(str::to_owned).collect::<BTreeSet<_>>();
+    assert_eq!(names(written), names(expected), "{name}");
+    for tensor in expected.names() {
+        let (ours, theirs) = (written.read(tensor).unwrap(), expected.read(tensor).unwrap());
+        assert_eq!((&ours.shape, ours.kind), (&theirs.shape, theirs.kind), "{name}: {tensor}");
+        if tensor == "rope_freqs.weight" {
+            // Computed by the formula, here and there.
+            let pairs = ours.to_f32().unwrap().into_iter().zip(theirs.to_f32().unwrap());
+            pairs
+                .for_each(|(own, other)| assert!((own / other - 1.0).abs() < 1e-5, "{name}: {own}, {other}"));
+        } else {
+            assert_eq!(ours.bytes, theirs.bytes, "{name}: {tensor}");
+        }
+    }
+}
+
+#[test]
+fn folders_that_are_only_read_say_so() {
+    for (name, reason) in [
+        ("lfm2", "only read"),
+        ("gpt-oss", "only read"),
+        ("llama-dynamic", "layer 0"),
+        ("minilm", "only read"),
+    ] {
+        let folder = TinyModel::new(name).write();
+        let refused = Quantizable::open(&Source::Path(folder.path().to_owned())).unwrap_err();
+        assert!(matches!(refused, Error::NoConversion { .. }), "{name}: {refused}");
+        assert!(refused.to_string().contains(reason), "{name}: {refused}");
+    }
+}
