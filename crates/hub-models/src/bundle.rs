@@ -128,8 +128,11 @@ impl Bundle {
             Task::Rerank => vec!["reranking"],
             Task::Chat => {
                 let chat = template.as_ref().map(|_| "chat");
-                let thinking = template.as_deref().and_then(Thinking::of_template);
-                chat.into_iter().chain(["completion"]).chain(thinking.map(|_| "reasoning")).collect()
+                let thinks = |source: &str| {
+                    Thinking::of_template(source).is_some() || HarmonyTokens::are_written_by(source)
+                };
+                let reasoning = template.as_deref().is_some_and(thinks).then_some("reasoning");
+                chat.into_iter().chain(["completion"]).chain(reasoning).collect()
             }
         }
     }

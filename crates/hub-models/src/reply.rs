@@ -8,7 +8,11 @@ use std::{
 use async_channel::Receiver;
 use futures_core::Stream;
 
-use crate::{Error, chat::Thinking, engine::Engine};
+use crate::{
+    Error,
+    chat::{Split, Thinking},
+    engine::Engine,
+};
 
 /// An answer while it is being generated: a stream of [`Delta`], with a blocking twin.
 ///
@@ -85,6 +89,15 @@ pub struct Usage {
     pub prefill: Duration,
     /// From there to the last.
     pub decode: Duration,
+}
+
+impl Delta {
+    /// Adds a text that was taken apart.
+    pub(crate) fn add(&mut self, split: Split) {
+        self.text.push_str(&split.answer);
+        self.reasoning.push_str(&split.thought);
+        self.call.push_str(&split.call);
+    }
 }
 
 impl Reply {

@@ -266,7 +266,8 @@ impl TextModel {
         if chat.messages.is_empty() {
             return Err(Error::Empty { what: "the conversation" });
         }
-        let options = RenderOptions::new(SystemTime::now()).kwargs(chat.template_kwargs.clone());
+        let kwargs = self.0.controls.break_up_object(&chat.template_kwargs);
+        let options = RenderOptions::new(SystemTime::now()).kwargs(kwargs);
         let opening = self.opening(chat);
         let messages = opening.as_deref().unwrap_or(&chat.messages);
         let text = template.render(&self.harmless(messages), options)?;

@@ -3,7 +3,8 @@
 //! `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>`. What is thought goes
 //! to `analysis`, what the reader is to see to `final`. `commentary` holds what is said before a tool is called, which
 //! the reader is to see as well, and the calls themselves, which name whom they go to. Source: OpenAI's harmony guide,
-//! <https://cookbook.openai.com/articles/openai-harmony>.
+//! <https://cookbook.openai.com/articles/openai-harmony>. Checked against `openai-harmony` 0.0.8:
+//! `fixtures/harmony/expect.py`.
 
 use hub_nn::tokens::Tokenizer;
 
@@ -32,9 +33,20 @@ pub(crate) struct Harmony {
 #[derive(Clone, Debug)]
 enum Place {
     /// In a message's header, as far as it is read.
-    Header(String),
+    Header(Header),
     /// In a message.
     Message(Channel),
+}
+
+/// What stands before a message.
+#[derive(Clone, Debug, Default)]
+struct Header {
+    /// Who speaks, and perhaps to whom: `assistant to=functions.weather`.
+    role: String,
+    /// What follows the control token of channels: `commentary json`.
+    channel: Option<String>,
+    /// Whether the prompt began it, so that what is in it need not be a role.
+    is_first: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +70,11 @@ impl HarmonyTokens {
         })
     }
 
+    /// Whether a template writes them.
+    pub(crate) fn are_written_by(template: &str) -> bool {
+        template.contains("<|channel|>") && template.contains("<|message|>")
+    }
+
     /// Returns the tokens that end a turn. The end of a message is none: the answer follows what was thought.
     pub(crate) fn end_turn(self, mut tokens: Vec<u32>) -> Vec<u32> {
         tokens.retain(|token| *token != self.end);
@@ -67,56 +84,93 @@ impl HarmonyTokens {
 
     /// Begins an answer: the prompt has written the beginning of its header.
     pub(crate) fn begin(self) -> Harmony {
-        Harmony { tokens: self, place: Place::Header(String::new()) }
+        let header = Header { is_first: true, ..Header::default() };
+        Harmony { tokens: self, place: Place::Header(header) }
     }
 }
 
 impl Harmony {
-    /// Takes the next token, and the text that it completed.
-    pub(crate) fn push(&mut self, token: u32, text: &str) -> Split {
-        let HarmonyTokens { start, channel, message, end, .. } = self.tokens;
+    /// Whether a token divides the answer, so that the text before it is over.
+    pub(crate) fn divides(&self, token: u32) -> bool {
+        let HarmonyTokens { start, channel, message, end, stop } = self.tokens;
+        [start, channel, message, end].contains(&token) || stop.contains(&token)
+    }
+
+    /// Whether text that comes now belongs to a message, and not to its header.
+    pub(crate) fn is_in_message(&self) -> bool {
+        matches!(self.place, Place::Message(_))
+    }
+
+    /// Takes a token that divides the answer, or ends it. A text that had no header at all is an answer nevertheless.
+    pub(crate) fn divide(&mut self, token: u32) -> Split {
+        let HarmonyTokens { channel, message, .. } = self.tokens;
         match &mut self.place {
-            _ if token == start || token == end => self.place = Place::Header(String::new()),
-            Place::Header(header) if token == message => self.place = Place::Message(channel_of(header)),
-            Place::Header(header) => {
-                if token == channel {
-                    header.push('|');
-                }
-                header.push_str(text);
-                if header.len() > MAX_HEADER {
-                    let answer = std::mem::take(header);
-                    self.place = Place::Message(Channel::Answer);
-                    return Split { answer, ..Split::default() };
-                }
+            Place::Header(header) if token == message => self.place = Place::Message(header.channel()),
+            Place::Header(header) if token == channel => header.channel = Some(String::new()),
+            Place::Message(_) if token == message => {}
+            place => {
+                let answer = match place {
+                    Place::Header(header) if header.is_first && header.channel.is_none() => {
+                        std::mem::take(&mut header.role)
+                    }
+                    _ => String::new(),
+                };
+                // A message that lacks its end goes no further than the next one's channel.
+                let channel = (token == channel).then(String::new);
+                *place = Place::Header(Header { channel, ..Header::default() });
+                return Split { answer, ..Split::default() };
             }
-            Place::Message(Channel::Thought) => {
-                return Split { thought: text.to_owned(), ..Split::default() };
-            }
-            Place::Message(Channel::Answer) => return Split { answer: text.to_owned(), ..Split::default() },
-            Place::Message(Channel::Call) => return Split { call: text.to_owned(), ..Split::default() },
         }
         Split::default()
     }
 
-    /// Takes what was held when the text ended.
-    pub(crate) fn finish(&mut self, text: &str) -> Split {
-        self.push(u32::MAX, text)
+    /// Takes text.
+    pub(crate) fn push(&mut self, text: &str) -> Split {
+        match &mut self.place {
+            Place::Header(header) => {
+                header.text().push_str(text);
+                if header.len() <= MAX_HEADER {
+                    return Split::default();
+                }
+                let answer = std::mem::take(header.text());
+                self.place = Place::Message(Channel::Answer);
+                Split { answer, ..Split::default() }
+            }
+            Place::Message(Channel::Thought) => Split { thought: text.to_owned(), ..Split::default() },
+            Place::Message(Channel::Answer) => Split { answer: text.to_owned(), ..Split::default() },
+            Place::Message(Channel::Call) => Split { call: text.to_owned(), ..Split::default() },
+        }
     }
 }
 
-/// Reads where a message goes from its header: `assistant to=functions.weather|commentary json`.
-fn channel_of(header: &str) -> Channel {
-    let (role, channel) = header.split_once('|').unwrap_or((header, "final"));
-    let goes_to_tool = role.contains("to=") || channel.contains("to=");
-    match channel.split_whitespace().next() {
-        Some("analysis") => Channel::Thought,
-        Some("commentary") if goes_to_tool => Channel::Call,
-        _ => Channel::Answer,
+impl Header {
+    /// Returns the part that is being read.
+    fn text(&mut self) -> &mut String {
+        self.channel.as_mut().unwrap_or(&mut self.role)
+    }
+
+    fn len(&self) -> usize {
+        self.role.len() + self.channel.as_ref().map_or(0, String::len)
+    }
+
+    /// Says where the message goes. The name of whom it goes to may stand in either part.
+    fn channel(&self) -> Channel {
+        let channel = self.channel.as_deref().unwrap_or_default();
+        let mut words = self.role.split_whitespace().chain(channel.split_whitespace());
+        let goes_to_tool = words.any(|word| word.starts_with("to="));
+        match channel.split_whitespace().next() {
+            Some("final") => Channel::Answer,
+            _ if goes_to_tool => Channel::Call,
+            Some("analysis") => Channel::Thought,
+            _ => Channel::Answer,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
     const TOKENS: HarmonyTokens = HarmonyTokens { start: 1, channel: 2, message: 3, end: 4, stop: [5, 6] };
@@ -126,14 +180,48 @@ mod tests {
     fn check(tokens: &[(u32, &str)], thought: &str, answer: &str, call: &str) {
         let mut harmony = TOKENS.begin();
         let mut all = Split::default();
-        for (token, text) in tokens {
-            let split = harmony.push(*token, text);
+        let mut add = |split: Split| {
             all.thought.push_str(&split.thought);
             all.answer.push_str(&split.answer);
             all.call.push_str(&split.call);
+        };
+        for (token, text) in tokens {
+            if harmony.divides(*token) {
+                add(harmony.divide(*token));
+            } else {
+                add(harmony.push(text));
+            }
         }
         let expected = (thought.to_owned(), answer.to_owned(), call.to_owned());
         assert_eq!((all.thought, all.answer, all.call), expected);
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        pieces: Vec<(String, String)>,
+        thought: String,
+        answer: String,
+        call: String,
+    }
+
+    #[test]
+    fn answers_are_taken_apart_as_openai_does_it() {
+        let cases: Vec<Case> =
+            serde_json::from_str(include_str!("../../../../fixtures/harmony/expected.json")).unwrap();
+        assert!(cases.len() > 100);
+        let id = |name: &str| match name {
+            "<|start|>" => 1,
+            "<|channel|>" => 2,
+            "<|message|>" => 3,
+            "<|end|>" => 4,
+            "<|return|>" => 5,
+            "<|call|>" => 6,
+            _ => 9,
+        };
+        for case in &cases {
+            let tokens: Vec<_> = case.pieces.iter().map(|(name, text)| (id(name), text.as_str())).collect();
+            check(&tokens, &case.thought, &case.answer, &case.call);
+        }
     }
 
     #[test]
@@ -186,8 +274,35 @@ mod tests {
     #[test]
     fn an_answer_without_channels_is_an_answer() {
         check(&[(3, ""), (9, "Yes")], "", "Yes", "");
+        check(&[(9, "Yes"), (9, "!"), (5, "")], "", "Yes!", "");
+        check(&[(3, ""), (9, "Yes"), (4, ""), (1, ""), (9, "assistant")], "", "Yes", "");
         let long = "no header at all ".repeat(20);
         check(&[(9, &long)], "", &long, "");
+    }
+
+    #[test]
+    fn whom_a_message_goes_to_stands_before_or_behind_its_channel() {
+        for header in [["", "analysis to=browser.search code"], [" to=python", "analysis"]] {
+            let [role, channel] = header;
+            check(&[(9, role), (2, ""), (9, channel), (3, ""), (9, "1+1")], "", "", "1+1");
+        }
+        check(&[(2, ""), (9, "final to=user"), (3, ""), (9, "2")], "", "2", "");
+    }
+
+    #[test]
+    fn a_message_without_an_end_ends_at_the_next_channel() {
+        let tokens = [
+            (2, ""),
+            (9, "analysis"),
+            (3, ""),
+            (9, "hm"),
+            (2, ""),
+            (9, "final"),
+            (3, ""),
+            (9, "so"),
+            (3, ""),
+        ];
+        check(&tokens, "hm", "so", "");
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod typed;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use harmony::{Harmony, HarmonyTokens};
-pub(crate) use thinking::Thinking;
+pub(crate) use thinking::{Split, Thinking};
 pub(crate) use typed::{TypedControls, pieces};
 
 pub use known::known_template;

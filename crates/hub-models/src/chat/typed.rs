@@ -1,5 +1,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
+use serde_json::{Map, Value};
+
 /// Set between the first character of a control token that a person typed and its rest. It is a noncharacter: no text
 /// has a use for it.
 const BREAK: char = '\u{FDD0}';
@@ -56,6 +58,23 @@ impl TypedControls {
     }
 }
 
+impl TypedControls {
+    /// Breaks up every control token in the texts of an object.
+    pub(crate) fn break_up_object(&self, object: &Map<String, Value>) -> Map<String, Value> {
+        let pairs = object.iter();
+        pairs.map(|(name, value)| (self.break_up(name).into_owned(), self.break_up_value(value))).collect()
+    }
+
+    fn break_up_value(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.break_up(text).into_owned()),
+            Value::Array(items) => items.iter().map(|item| self.break_up_value(item)).collect(),
+            Value::Object(object) => Value::Object(self.break_up_object(object)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        }
+    }
+}
+
 /// Iterates over the pieces of a rendered text.
 pub(crate) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     text.split(BREAK).filter(|piece| !piece.is_empty())
@@ -76,5 +95,14 @@ mod tests {
         assert_eq!(read("x < y, [inst]"), ["x < y, [inst]"]);
         assert_eq!(read("a\u{FDD0}b"), ["ab"]);
         assert!(matches!(controls.break_up("chào"), Cow::Borrowed("chào")));
+    }
+
+    #[test]
+    fn objects_are_broken_up_throughout() {
+        let controls = TypedControls::new(["<|end|>"].map(str::to_owned).into_iter());
+        let object = serde_json::json!({ "a": ["<|end|>", 1], "b": { "<|end|>": null } });
+        let read = Value::Object(controls.break_up_object(object.as_object().unwrap())).to_string();
+        assert_eq!(read.matches('\u{FDD0}').count(), 2, "{read}");
+        assert!(!read.contains("<|end|>"));
     }
 }

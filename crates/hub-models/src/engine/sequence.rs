@@ -26,10 +26,8 @@ pub(super) struct Sequence {
 impl Sequence {
     /// Begins the first choice of a request.
     pub(super) fn first(id: u64, request: &Request, settings: &Settings) -> Self {
-        // Before an answer has its least length no stop text ends it.
-        let text =
-            TextStream::new(&settings.tokenizer, if request.min_tokens == 0 { &request.stop } else { &[] });
-        Self {
+        let text = TextStream::new(&settings.tokenizer, &[]);
+        let mut sequence = Self {
             request: id,
             choice: 0,
             tokens: request.tokens.clone(),
@@ -40,7 +38,9 @@ impl Sequence {
             text: if request.continues { text.continuing() } else { text },
             harmony: request.harmony.clone(),
             reported: Vec::new(),
-        }
+        };
+        sequence.watch(request);
+        sequence
     }
 
     /// Begins another choice where this one has just read its prompt; `state` is a fork of its own.
@@ -61,18 +61,50 @@ impl Sequence {
         }
     }
 
-    /// Puts text that a token completed where it belongs; `None` for what was held when the text ended.
-    pub(super) fn put(&mut self, token: Option<u32>, text: String, delta: &mut Delta) {
+    /// Looks for the stop texts of its request from here on: not before an answer has its least length, and not in
+    /// the headers of messages, which nobody reads.
+    pub(super) fn watch(&mut self, request: &Request) {
+        let is_read = self.harmony.as_ref().is_none_or(Harmony::is_in_message);
+        let holds = is_read && self.generated() >= request.min_tokens;
+        self.text.watch(if holds { &request.stop } else { &[] });
+    }
+
+    /// Reads the token that was drawn, and puts the text that it completed where it belongs; true if a stop text ends
+    /// the answer.
+    pub(super) fn read(&mut self, token: u32, request: &Request, delta: &mut Delta) -> bool {
+        if self.generated() == request.min_tokens {
+            self.watch(request);
+        }
         let Some(harmony) = &mut self.harmony else {
-            return delta.text.push_str(&text);
+            let piece = self.text.push(token);
+            delta.text.push_str(&piece.text);
+            return piece.is_stopped;
         };
-        let split = match token {
-            Some(token) => harmony.push(token, &text),
-            None => harmony.finish(&text),
+        if harmony.divides(token) {
+            // What waited for more belongs to what is over.
+            let held = self.text.finish();
+            delta.add(harmony.push(&held));
+            delta.add(harmony.divide(token));
+            self.watch(request);
+            return false;
+        }
+        let was_in_message = harmony.is_in_message();
+        let piece = self.text.push(token);
+        delta.add(harmony.push(&piece.text));
+        if harmony.is_in_message() != was_in_message {
+            self.watch(request);
+        }
+        piece.is_stopped
+    }
+
+    /// Ends the answer, with the model's token for it if there was one: puts what waited for more where it belongs.
+    pub(super) fn close(&mut self, end: Option<u32>, delta: &mut Delta) {
+        let held = self.text.finish();
+        let Some(harmony) = &mut self.harmony else {
+            return delta.text.push_str(&held);
         };
-        delta.text.push_str(&split.answer);
-        delta.reasoning.push_str(&split.thought);
-        delta.call.push_str(&split.call);
+        delta.add(harmony.push(&held));
+        delta.add(end.map(|token| harmony.divide(token)).unwrap_or_default());
     }
 
     /// Returns how many of its tokens are not computed yet.
@@ -85,3 +117,6 @@ impl Sequence {
         self.tokens.len() - self.prompt_tokens
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,26 +222,20 @@ impl Thread {
         self.stats.generate();
         running.count_token(now);
         sequence.tokens.push(sampled.id);
-        if sequence.generated() == running.request.min_tokens {
-            sequence.text.watch(&running.request.stop);
-        }
 
         let mut delta = Delta { choice: sequence.choice, ..Delta::default() };
         if may_end && end_tokens.contains(&sampled.id) {
-            let held = sequence.text.finish();
-            sequence.put(None, held, &mut delta);
+            sequence.close(Some(sampled.id), &mut delta);
             delta.finish = Some(FinishReason::Stop);
         } else {
-            let (id, piece) = (sampled.id, sequence.text.push(sampled.id));
-            sequence.put(Some(id), piece.text, &mut delta);
+            let is_stopped = sequence.read(sampled.id, &running.request, &mut delta);
             delta.logprobs = named(sampled, &self.settings.tokenizer).into_iter().collect();
-            if piece.is_stopped {
+            if is_stopped {
                 delta.finish = Some(FinishReason::Stop);
             } else if sequence.generated() >= running.request.max_tokens
                 || sequence.tokens.len() >= self.settings.context_tokens
             {
-                let held = sequence.text.finish();
-                sequence.put(None, held, &mut delta);
+                sequence.close(None, &mut delta);
                 delta.finish = Some(FinishReason::Length);
             }
         }

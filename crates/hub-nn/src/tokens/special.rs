@@ -11,6 +11,8 @@ use crate::weights::Metadata;
 pub struct SpecialTokens {
     /// The text of each token by what the files call it: `bos_token`, `eos_token`, `pad_token`, …
     tokens: BTreeMap<String, String>,
+    /// Further control tokens that end an answer, where the files do not name them.
+    ends: Vec<String>,
     /// Whether a text is to begin with the first of them, where the files say so.
     pub add_bos: Option<bool>,
     /// Whether a text is to end with the last of them, where the files say so.
@@ -57,6 +59,24 @@ static TURN_ENDS: &[&str] = &[
 /// Tokens that end a message which goes to a tool and not to the reader, where files do not name one.
 static MESSAGE_ENDS: &[&str] = &["<|eom_id|>"];
 
+/// Control tokens that end an answer wherever a GGUF file has them: such files name one or two, and models have more.
+/// The list is llama.cpp's (`llama-vocab.cpp`, "tokens that cause end-of-generation").
+static ANSWER_ENDS: &[&str] = &[
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "</s>",
+    "[EOS]",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "[e~[",
+];
+
+/// The kind of a control token in GGUF files.
+const CONTROL: i64 = 3;
+
 impl SpecialTokens {
     /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja` of a model's folder, those
     /// of them that are there. The first wins where two say different things, but a template file wins over both.
@@ -83,7 +103,14 @@ impl SpecialTokens {
             },
         };
         let flag = |key: &str| config.get(key).and_then(Value::as_bool);
-        Ok(Self { tokens, add_bos: flag("add_bos_token"), add_eos: flag("add_eos_token"), chat_template })
+        let ends = Vec::new();
+        Ok(Self {
+            tokens,
+            ends,
+            add_bos: flag("add_bos_token"),
+            add_eos: flag("add_eos_token"),
+            chat_template,
+        })
     }
 
     /// Reads the metadata of a GGUF file.
@@ -109,8 +136,13 @@ impl SpecialTokens {
                 tokens.insert(name.to_owned(), (*end).to_owned());
             }
         }
+        let kinds = metadata.i64s("tokenizer.ggml.token_type").unwrap_or_default();
+        let known = [TURN_ENDS, MESSAGE_ENDS, ANSWER_ENDS].concat();
+        let controls = texts.iter().zip(kinds).filter(|(_, kind)| *kind == CONTROL);
+        let ends = controls.filter(|(text, _)| known.contains(&text.as_str()));
         Ok(Self {
             tokens,
+            ends: ends.map(|(text, _)| text.clone()).collect(),
             add_bos: metadata.bool("tokenizer.ggml.add_bos_token"),
             add_eos: metadata.bool("tokenizer.ggml.add_eos_token"),
             chat_template: metadata.str("tokenizer.chat_template").map(str::to_owned),
@@ -127,12 +159,14 @@ impl SpecialTokens {
         self.tokens.iter().map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
-    /// Returns the tokens that end an answer: the end of a text, of a turn, of a message.
+    /// Returns the tokens that end an answer, in order: the end of a text, of a turn, of a message.
     pub fn end_tokens(&self, tokenizer: &Tokenizer) -> Vec<u32> {
-        ["eos_token", "eot_token", "eom_token"]
-            .iter()
-            .filter_map(|name| tokenizer.id_of(self.get(name)?))
-            .collect()
+        let named = ["eos_token", "eot_token", "eom_token"].iter().filter_map(|name| self.get(name));
+        let texts = named.chain(self.ends.iter().map(String::as_str));
+        let mut ends: Vec<u32> = texts.filter_map(|text| tokenizer.id_of(text)).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        ends
     }
 }
 

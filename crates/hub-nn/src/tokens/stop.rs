@@ -60,8 +60,9 @@ impl Stops {
         Verdict::Goes(std::mem::replace(&mut self.held, rest))
     }
 
-    /// Gives out what is held, when no more text comes.
+    /// Gives out what is held, when no more text comes. What comes nevertheless is another text.
     pub(super) fn release(&mut self) -> String {
+        self.seekers.iter_mut().for_each(|seeker| seeker.matched = 0);
         std::mem::take(&mut self.held)
     }
 }
@@ -138,6 +139,9 @@ mod tests {
         assert_eq!(stops.feed("so E"), Verdict::Goes("so ".to_owned()));
         assert_eq!(stops.feed("N"), Verdict::Goes(String::new()));
         assert_eq!(stops.feed("OUGH"), Verdict::Goes("ENOUGH".to_owned()));
+        assert_eq!(stops.feed(" EN"), Verdict::Goes(" ".to_owned()));
+        assert_eq!(stops.release(), "EN");
+        assert_eq!(stops.feed("D"), Verdict::Goes("D".to_owned()));
         assert_eq!(stops.feed(" END of"), Verdict::Stops(" ".to_owned()));
         assert_eq!(stops.feed("it"), Verdict::Stops(String::new()));
     }

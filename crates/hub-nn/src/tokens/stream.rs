@@ -71,7 +71,8 @@ impl TextStream {
         self.feed(&text)
     }
 
-    /// Ends the text: returns what was waiting, unless a stop string ended it before.
+    /// Ends the text: returns what was waiting, unless a stop string ended it before. What is pushed afterwards is
+    /// another text.
     pub fn finish(&mut self) -> String {
         let rest = String::from_utf8_lossy(&std::mem::take(&mut self.unfinished)).into_owned();
         let mut piece = self.feed(&rest);

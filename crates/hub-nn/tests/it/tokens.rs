@@ -169,7 +169,8 @@ fn special_tokens_are_seen_and_left_out() {
     assert_eq!(tokenizer.decode(&[ids[0], 70_000, u32::MAX], SkipSpecial::No), "H");
     let special = SpecialTokens::from_gguf(&fixture.metadata()).unwrap();
     assert_eq!(special.get("eos_token"), Some("<|im_end|>"));
-    assert_eq!(special.end_tokens(&tokenizer), [end, end]);
+    let document_end = tokenizer.id_of("<|endoftext|>").unwrap();
+    assert_eq!(special.end_tokens(&tokenizer), [document_end, end]);
     assert_eq!((special.add_bos, special.add_eos), (Some(false), None));
     assert_eq!(special.chat_template.as_deref(), Some("{{ messages }}"));
 }

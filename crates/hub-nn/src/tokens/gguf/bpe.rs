@@ -2,7 +2,7 @@ use tokenizers::{
     SplitDelimiterBehavior, Tokenizer,
     decoders::{DecoderWrapper, byte_fallback::ByteFallback, fuse::Fuse, sequence::Sequence as Decoders},
     models::bpe::BPE,
-    normalizers::Replace,
+    normalizers::{Replace, unicode::NFC},
     pre_tokenizers::{
         PreTokenizerWrapper,
         byte_level::ByteLevel,
@@ -47,6 +47,9 @@ pub(super) fn build(metadata: &Metadata, vocab: &Vocab) -> Result<Tokenizer, Err
     tokenizer.with_pre_tokenizer(Some(Sequence::new(splits(rules)?)));
     match rules.alphabet {
         Alphabet::Bytes => {
+            if pre::composes(metadata) {
+                tokenizer.with_normalizer(Some(NFC)).map_err(corrupt)?;
+            }
             tokenizer.with_decoder(Some(ByteLevel::new(false, false, false)));
         }
         Alphabet::Text => {
