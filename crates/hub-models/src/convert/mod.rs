@@ -15,9 +15,14 @@ use hub_nn::{
     spec::{Head, KvSpec, LinearSpec, Mixer, Mlp, ModelSpec, NormSpec, RopeSpec},
     weights::Content,
 };
+use serde_json::Value;
 
 use self::tensors::Divisors;
 use crate::{Error, bundle::Bundle, family};
+
+/// What `config.json` calls the ids of tokens, and GGUF files, for what the tokenizer's files do not name.
+const IDS: [(&str, &str); 3] =
+    [("bos_token_id", "bos"), ("eos_token_id", "eos"), ("pad_token_id", "padding")];
 
 /// Returns what a GGUF file of a folder holds.
 ///
@@ -44,6 +49,14 @@ pub(crate) fn content_of(bundle: &Bundle) -> Result<Content, Error> {
     for (key, value) in tokens.metadata.iter() {
         metadata.insert(key, value.clone());
     }
+    let config: Value = bundle.beside("config.json")?.unwrap_or_default();
+    for (name, key) in IDS {
+        let key = format!("tokenizer.ggml.{key}_token_id");
+        let said = [&config[name], &config["text_config"][name]].into_iter().find_map(first_id);
+        if let Some(id) = said.filter(|_| metadata.get(&key).is_none()) {
+            metadata.insert(key, id);
+        }
+    }
     let note = |text: &str| {
         format!(
             "GGUF files keep scores instead of this tokenizer's merges, and some texts become other tokens than with \
@@ -51,6 +64,12 @@ pub(crate) fn content_of(bundle: &Bundle) -> Result<Content, Error> {
         )
     };
     Ok(Content { metadata, tensors, notes: tokens.differs.map(note).into_iter().collect() })
+}
+
+/// Reads an id, or the first of several.
+fn first_id(value: &Value) -> Option<u32> {
+    let value = value.as_array().map_or(Some(value), |ids| ids.first())?;
+    value.as_u64()?.try_into().ok()
 }
 
 /// Returns the names by which readers of metadata tell what a model has, with the first number of their shapes.

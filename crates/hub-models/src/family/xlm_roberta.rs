@@ -4,7 +4,7 @@
 use hub_nn::spec::{Head, ModelSpec};
 
 use super::{
-    FamilyError, FamilySpec, Files, Keys,
+    FamilyError, FamilySpec, Files, Gguf, Keys,
     bert::{DEFAULTS, Encoder, buffers, linear, one_score},
 };
 
@@ -14,7 +14,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
     model_types: &["xlm-roberta"],
     defaults: DEFAULTS,
     from_config,
-    gguf: None,
+    gguf: Some(Gguf { architecture: "bert", read: None, write: None }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -18,7 +18,8 @@ const HEAD: &str = "# Families
 
 What `hub-models` reads, by family: written by a test from the registry in `src/family/mod.rs` and from the tiny models in
 `fixtures/models`, whose logits and greedy tokens are those of transformers 5.24.0 (and of 4.57.6 where that knows the
-family) on both executors. `cargo test -p hub-models --lib -- --ignored write_families` writes it again. A new family:
+family) on both executors. `cargo test -p hub-models --lib -- --ignored write_families` writes it again. Where
+GGUF's name is followed by \"written\", `hub quantize` makes such files of folders. A new family:
 [docs/add-a-family.md](../../docs/add-a-family.md).
 
 | family | `architectures` in a Hugging Face folder | GGUF's `general.architecture` | what its layers do beside Llama's | tiny models |
@@ -59,14 +60,8 @@ fn listing() -> String {
         let code =
             |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let gguf = family.gguf.as_ref().map_or_else(
-            || {
-                if own.iter().any(|(name, _)| files.contains(name)) {
-                    "another family's".to_owned()
-                } else {
-                    "-".to_owned()
-                }
-            },
-            |gguf| code(&[gguf.architecture]),
+            || "-".to_owned(),
+            |gguf| code(&[gguf.architecture]) + if gguf.write.is_some() { ", written" } else { "" },
         );
         let names = own
             .iter()
