@@ -23,7 +23,7 @@ use crate::{
     chat::{HarmonyTokens, Template, TemplateTokens, Thinking},
     family,
     generation::GenerationConfig,
-    layers,
+    layers, limits,
     pooling::{self, Pooling},
 };
 
@@ -34,6 +34,8 @@ static GUIDE: &[u8] = include_bytes!("../guide/hub-guide.gguf");
 pub(crate) struct Bundle {
     pub(crate) weights: Weights,
     pub(crate) spec: ModelSpec,
+    /// The architecture that the files name, if no family knows it and the model was read by its shape.
+    unknown_name: Option<String>,
     /// The folder of the model; nothing for a single file.
     folder: Option<PathBuf>,
     /// What its file or folder is called.
@@ -53,7 +55,7 @@ impl Bundle {
             Some(folder) => Some(read_json(&folder.join("config.json"))?),
             None => None,
         };
-        let mut spec = family::spec_of(&weights, config.as_ref())?;
+        let family::Reading { mut spec, unknown_name } = family::read(&weights, config.as_ref())?;
         if matches!(spec.head, Head::Logits { .. }) && folder.as_deref().is_some_and(pooling::is_prescribed) {
             family::leave_head_out(&mut spec, &weights);
         }
@@ -64,7 +66,7 @@ impl Bundle {
             Source::Guide => String::new(),
             Source::Path(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         };
-        Ok(Self { weights, spec, folder, title })
+        Ok(Self { weights, spec, unknown_name, folder, title })
     }
 
     /// Says what the model is, and what it takes if it runs as `executor` says.
@@ -86,7 +88,9 @@ impl Bundle {
         let spec = &self.spec;
         let context = self.context_tokens();
         let groups = Group::of(spec);
-        let card = self.card();
+        let (card, template) = (self.card(), self.chat_template());
+        let facts =
+            limits::Facts { unknown_name: self.unknown_name.as_deref(), template: template.as_deref() };
         ModelInfo {
             task: self.task(),
             family: spec.family,
@@ -112,7 +116,8 @@ impl Bundle {
             executor,
             loaded_bytes: executor.weight_bytes(spec, &self.weights),
             work: Work::of(executor, spec, &self.weights),
-            has_chat_template: self.chat_template().is_some(),
+            has_chat_template: template.is_some(),
+            limits: limits::of(spec, &facts),
             capabilities: self.capabilities(),
             specialities: card.specialities(&self.title),
             card,

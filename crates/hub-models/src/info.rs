@@ -66,6 +66,8 @@ pub struct ModelInfo {
     pub specialities: Vec<&'static str>,
     /// What its authors say of it.
     pub card: Card,
+    /// What is known not to work with it, in words.
+    pub limits: Vec<String>,
     /// Tensors of the files that are not used.
     pub left_out: Vec<LeftOutTensor>,
 }

@@ -31,6 +31,7 @@ mod family;
 mod generation;
 mod info;
 mod layers;
+mod limits;
 mod options;
 mod parts;
 mod pending;

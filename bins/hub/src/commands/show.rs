@@ -44,12 +44,6 @@ pub(super) fn facts(details: &ModelDetails) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name:<14}{value}");
     }
-    if !details.info.left_out.is_empty() {
-        let _ = writeln!(text, "left out of its files:");
-    }
-    for tensor in &details.info.left_out {
-        let _ = writeln!(text, "  {}: {}", tensor.name, tensor.reason);
-    }
     text
 }
 
@@ -116,6 +110,7 @@ fn use_of(details: &ModelDetails) -> Vec<Fact> {
     facts.extend(list("sampling", &sampling.collect::<Vec<_>>()));
     facts.extend(list("stops at", &preset.stop));
     facts.extend(model.notes.iter().map(|note| ("note", note.clone())));
+    facts.extend(info.limits.iter().map(|limit| ("limit", limit.clone())));
     facts
 }
 

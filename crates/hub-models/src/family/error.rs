@@ -6,14 +6,17 @@ use hub_base::ErrorKind;
 pub enum FamilyError {
     /// No family knows this kind of model.
     #[error(
-        "no family knows the architecture `{name}`; the nearest that is known is `{nearest}`. What its layers are like \
-         and where its tensors lie has to be said by a family of its own: docs/add-a-family.md shows how"
+        "no family knows the architecture `{name}`; the nearest name that is known is `{nearest}`{}. What its layers are \
+         like and where its tensors lie has to be said by a family of its own: docs/add-a-family.md shows how",
+        if missing.is_empty() { String::new() } else { format!(", and by its shape it is none either: {missing}") }
     )]
     UnknownArchitecture {
         /// What the files call it.
         name: String,
         /// What is known under the name most like it.
         nearest: String,
+        /// What the shape of a plain model lacks, or has beside it.
+        missing: String,
     },
     /// The files do not say what kind of model they hold.
     #[error("the files do not say what kind of model they hold: `{key}` is missing")]

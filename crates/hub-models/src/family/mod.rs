@@ -23,6 +23,7 @@ mod granite_moe;
 mod keys;
 mod lfm2;
 mod llama;
+mod lookup;
 mod ministral3;
 mod mistral;
 mod mixtral;
@@ -40,6 +41,7 @@ mod qwen3_moe;
 mod qwen3_next;
 mod rope;
 mod seed_oss;
+mod shape;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
@@ -60,6 +62,7 @@ use serde_json::{Map, Value};
 
 pub use error::FamilyError;
 use keys::{DefaultValue, Keys};
+use lookup::{Found, shown};
 use text::Layout;
 use written::Written;
 
@@ -186,35 +189,65 @@ impl Files<'_> {
 /// [`FamilyError::UnknownArchitecture`] if no family knows it; the other variants, naming the key, if the configuration
 /// lacks something, says something that is not implemented, or says something the family does not know.
 pub fn spec_of(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, FamilyError> {
+    read(weights, config).map(|reading| reading.spec)
+}
+
+/// What a model is, and what was made of what its files say.
+pub(crate) struct Reading {
+    pub(crate) spec: ModelSpec,
+    /// The architecture that its files name, if no family knows it: the model was read by its shape.
+    pub(crate) unknown_name: Option<String>,
+}
+
+/// As [`spec_of`], which says what is returned and refused.
+pub(crate) fn read(weights: &Weights, config: Option<&Value>) -> Result<Reading, FamilyError> {
     match weights.format() {
-        Format::Gguf => from_gguf(weights),
+        Format::Gguf => from_gguf(weights).map(|spec| Reading { spec, unknown_name: None }),
         Format::Safetensors => from_config(weights, config),
     }
 }
 
-fn from_config(weights: &Weights, config: Option<&Value>) -> Result<ModelSpec, FamilyError> {
+fn from_config(weights: &Weights, config: Option<&Value>) -> Result<Reading, FamilyError> {
     let missing = FamilyError::NoArchitecture { key: "architectures" };
     let config = config.and_then(Value::as_object).ok_or_else(|| missing.clone())?;
     let half = text::half(config, weights)?;
     let (config, layout) =
         half.as_ref().map_or((config, Layout::plain(weights)), |(config, layout)| (config, *layout));
     quantization::check(config, weights)?;
-    let Found { family, architecture, is_headless } = family_of(config, missing)?;
+    let name = lookup::name_of(config).ok_or(missing)?;
+    let Some(Found { family, architecture, is_headless }) = lookup::family_of(config, name) else {
+        return match shape::read(config, weights, layout, name) {
+            Ok(spec) => Ok(Reading { spec, unknown_name: Some(shown(name)) }),
+            Err(missing) => Err(lookup::unknown(name, lookup::names(), missing)),
+        };
+    };
+    let mut spec = read_as(family, architecture, config, weights, layout)?;
+    if is_headless {
+        leave_head_out(&mut spec, weights);
+    }
+    Ok(Reading { spec, unknown_name: None })
+}
+
+/// Reads a configuration as that of a family.
+fn read_as(
+    family: &FamilySpec,
+    architecture: &str,
+    config: &Map<String, Value>,
+    weights: &Weights,
+    layout: Layout,
+) -> Result<ModelSpec, FamilyError> {
     let mut config = config.clone();
     for (key, value) in family.defaults {
         config.entry(*key).or_insert_with(|| (*value).into());
     }
     let keys = Keys::config(family.name, &config);
-    let mut spec =
-        (family.from_config)(&keys, &Files { known: Known::Stored(weights), architecture, layout })?;
+    let files = Files { known: Known::Stored(weights), architecture, layout };
+    let mut spec = (family.from_config)(&keys, &files)?;
     keys.finish()?;
     spec.each_tensor(&mut |tensor| tensor.name = layout.name(&tensor.name));
     spec.left_out.extend(layout.left_out(weights));
     let left_out = quantization::left_out(&config, &spec, weights);
     spec.left_out.extend(left_out);
-    if is_headless {
-        leave_head_out(&mut spec, weights);
-    }
     Ok(spec)
 }
 
@@ -258,7 +291,7 @@ fn from_metadata(
     let (name, _, read) = readers
         .clone()
         .find(|(_, known, _)| *known == architecture)
-        .ok_or_else(|| unknown(architecture, readers.map(|(_, known, _)| known)))?;
+        .ok_or_else(|| lookup::unknown(architecture, readers.map(|(_, known, _)| known), String::new()))?;
     let keys = Keys::gguf(name, metadata, architecture);
     // Says how rows become a vector, which is nothing about the layers.
     keys.skip("pooling_type");
@@ -286,44 +319,4 @@ pub(crate) fn written(
     write(spec, &mut Written { architecture, metadata: &mut metadata });
     let found = from_metadata(&metadata, architecture, Known::Planned(planned))?;
     Ok(Some((metadata, found)))
-}
-
-/// What a configuration names.
-struct Found<'a> {
-    family: &'static FamilySpec,
-    architecture: &'a str,
-    /// Whether it names a model of language without the head that makes tokens.
-    is_headless: bool,
-}
-
-/// Finds the family by the architecture, or by the type of model if no architecture is named.
-fn family_of(config: &Map<String, Value>, missing: FamilyError) -> Result<Found<'_>, FamilyError> {
-    let named = config.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
-    if let Some(name) = named {
-        if let Some(family) = FAMILIES.iter().find(|family| family.architectures.contains(&name)) {
-            return Ok(Found { family, architecture: name, is_headless: false });
-        }
-        let headless = name.strip_suffix("Model");
-        let is_whole = |known: &&str| headless.is_some() && known.strip_suffix("ForCausalLM") == headless;
-        let whole = |family: &&'static FamilySpec| {
-            let architecture = family.architectures.iter().copied().find(|known| is_whole(known))?;
-            Some(Found { family, architecture, is_headless: true })
-        };
-        let known = FAMILIES.iter().flat_map(|family| family.architectures).copied();
-        return FAMILIES.iter().find_map(whole).ok_or_else(|| unknown(name, known));
-    }
-    let model_type = config.get("model_type").and_then(Value::as_str).ok_or(missing)?;
-    let place = |family: &&'static FamilySpec| {
-        let place = family.model_types.iter().position(|known| *known == model_type)?;
-        Some(Found { family, architecture: family.architectures.get(place).copied()?, is_headless: false })
-    };
-    let known = FAMILIES.iter().flat_map(|family| family.model_types).copied();
-    FAMILIES.iter().find_map(place).ok_or_else(|| unknown(model_type, known))
-}
-
-fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> FamilyError {
-    let likeness = |known: &&str| strsim::jaro_winkler(name, known);
-    let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default();
-    let name = name.chars().take(MAX_SHOWN).collect();
-    FamilyError::UnknownArchitecture { name, nearest: nearest.to_owned() }
 }

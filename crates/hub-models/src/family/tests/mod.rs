@@ -207,7 +207,7 @@ fn metadata_may_say_which_layers_are_windowed() {
 fn every_file_here_is_registered() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/family");
     let shared =
-        "mod decoder delta-net error experts keys names per-layer quantization rope tests text written"
+        "mod decoder delta-net error experts keys lookup names per-layer quantization rope shape tests text written"
             .split(' ')
             .collect::<Vec<_>>();
     let mut files: Vec<String> = std::fs::read_dir(folder)
@@ -219,4 +219,30 @@ fn every_file_here_is_registered() {
     let mut registered: Vec<String> = FAMILIES.iter().map(|family| family.name.replace('.', "-")).collect();
     registered.sort_unstable();
     assert_eq!(files, registered);
+}
+
+#[test]
+fn a_renamed_model_is_read_by_its_shape() {
+    for (name, family) in
+        [("llama", "llama"), ("mistral", "mistral"), ("qwen3", "qwen3"), ("qwen3-moe", "qwen3-moe")]
+    {
+        let folder = hub_fixtures::tiny_model(name);
+        let weights = Weights::open(folder.path()).unwrap();
+        let config: Value =
+            serde_json::from_slice(&std::fs::read(folder.path().join("config.json")).unwrap()).unwrap();
+        for model_type in [config["model_type"].clone(), json!("vistral"), Value::Null] {
+            let renamed = changed(
+                config.clone(),
+                json!({"architectures": ["VistralForCausalLM"], "model_type": model_type}),
+            );
+            let reading = super::read(&weights, Some(&renamed)).unwrap();
+            assert_eq!(
+                (reading.spec.family, reading.unknown_name.as_deref()),
+                (family, Some("VistralForCausalLM"))
+            );
+        }
+        let other = changed(config, json!({"architectures": ["VistralForCausalLM"], "clip_qkv": 8.0}));
+        let told = super::read(&weights, Some(&other)).err().unwrap().to_string();
+        assert!(told.contains("VistralForCausalLM") && told.contains("clip_qkv"), "{told}");
+    }
 }
