@@ -58,7 +58,7 @@ pub use kind::Kind;
 pub use matmul::{Product, multiply};
 pub use packed::Packed;
 pub use peak::Peak;
-pub use quantize::quantize;
+pub use quantize::{quantize, quantize_alone};
 pub use recurrent::{Conv, RecurrentBlock, RecurrentShape, Scan, ScanRows, Stream};
 pub use rows::{Function, add_scaled, apply, gate, layer_norm, rms_norm, rotate_halves, rotate_pairs};
 pub use scores::{SCORES, softmax_sums, softmax_weights};

@@ -74,10 +74,14 @@ impl Bundle {
         let mut weight_kinds = BTreeMap::new();
         let mut unpacked: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         let mut parameters = 0;
-        for info in self.weights.names().filter_map(|name| self.weights.info(name)) {
+        let rounded = executor.rounded(&self.spec, &self.weights);
+        for (name, info) in self.weights.names().filter_map(|name| Some((name, self.weights.info(name)?))) {
             let stored = info.stored_as();
             *weight_kinds.entry(stored).or_insert(0) += 1;
-            let kept = executor.unpacked_as(info.kind).unwrap_or(info.kind.as_str());
+            let kept = match rounded.get(name) {
+                Some(kind) => kind.as_str(),
+                None => executor.unpacked_as(info.kind).unwrap_or(info.kind.as_str()),
+            };
             if kept != stored {
                 unpacked.entry(stored).or_default().insert(kept);
             }

@@ -30,7 +30,8 @@ pub struct ModelInfo {
     pub files: Vec<String>,
     /// Number of tensors per kind of weight: `{"Q8_0": 43, "F32": 13}`.
     pub weight_kinds: BTreeMap<&'static str, usize>,
-    /// The kinds of weight that are kept and multiplied as another one, which holds the same numbers, and as which:
+    /// The kinds of weight that are kept and multiplied as another one, and as which. That holds the same numbers, but
+    /// where plain ones are rounded while they are loaded:
     /// `{"IQ3_S": "four bits of a table", "FP8 (E4M3)": "F32"}`.
     pub unpacked_kinds: BTreeMap<&'static str, String>,
     /// What a GGUF file says of all its weights together: `"Q4_K_M"`.

@@ -14,7 +14,7 @@ mod symmetric;
 mod tests;
 
 use crate::{
-    Cpu, Error, Kind, round_to_bytes,
+    Cpu, Error, Isa, Kind, round_to_bytes,
     simd::{Op, Simd},
 };
 
@@ -52,6 +52,26 @@ impl Kind {
 /// [`Error::NoTarget`] if [`Kind::is_target`] says no, [`Error::Columns`] and [`Error::Length`] if the numbers are no whole
 /// blocks or `out` has another length, [`Error::Number`] for one that the kind cannot hold.
 pub fn quantize(kind: Kind, numbers: &[f32], out: &mut [u8], cpu: &Cpu) -> Result<(), Error> {
+    check(kind, numbers, out)?;
+    let part_bytes = PART / kind.block() * kind.block_bytes();
+    cpu.each_chunk(out, part_bytes, |part, out| {
+        let numbers = &numbers[part * PART..numbers.len().min((part + 1) * PART)];
+        cpu.isa().run(Blocks { kind, numbers, out });
+    });
+    Ok(())
+}
+
+/// The same on the calling thread alone: for work that threads have shared among them already.
+///
+/// # Errors
+/// Those of [`quantize`].
+pub fn quantize_alone(kind: Kind, numbers: &[f32], out: &mut [u8], isa: Isa) -> Result<(), Error> {
+    check(kind, numbers, out)?;
+    isa.run(Blocks { kind, numbers, out });
+    Ok(())
+}
+
+fn check(kind: Kind, numbers: &[f32], out: &[u8]) -> Result<(), Error> {
     if !kind.is_target() {
         return Err(Error::NoTarget { kind });
     }
@@ -65,11 +85,6 @@ pub fn quantize(kind: Kind, numbers: &[f32], out: &mut [u8], cpu: &Cpu) -> Resul
     if let Some(number) = numbers.iter().find(|number| !is_held(kind, **number)) {
         return Err(Error::Number { kind, number: number.to_string() });
     }
-    let part_bytes = PART / kind.block() * kind.block_bytes();
-    cpu.each_chunk(out, part_bytes, |part, out| {
-        let numbers = &numbers[part * PART..numbers.len().min((part + 1) * PART)];
-        cpu.isa().run(Blocks { kind, numbers, out });
-    });
     Ok(())
 }
 

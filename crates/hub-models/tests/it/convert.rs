@@ -7,8 +7,11 @@ use hub_fixtures::{Kind, TinyModel, gguf_models};
 use hub_models::{Error, Quantizable, Source};
 use hub_nn::{
     Device,
-    weights::{Mix, QuantizeOptions, Weights},
+    executor::{ExecutorKind, ExecutorOptions, KvKind},
+    weights::{Existing, Mix, QuantizeOptions, Weights},
 };
+
+use crate::parity::{load_with, logits};
 
 /// What the names of models of families begin with that are only read from folders.
 const READ_ONLY: &[&str] = &[
@@ -88,5 +91,27 @@ fn folders_that_are_only_read_say_so() {
         let refused = Quantizable::open(&Source::Path(folder.path().to_owned())).unwrap_err();
         assert!(matches!(refused, Error::NoConversion { .. }), "{name}: {refused}");
         assert!(refused.to_string().contains(reason), "{name}: {refused}");
+    }
+}
+
+#[test]
+fn rounding_while_loading_is_writing_and_loading() {
+    let device = Device::cpu(Account::unlimited());
+    let tokens: Vec<u32> = (3..40).collect();
+    // Families whose rows keep their order, so that every sum is the same.
+    for name in ["qwen2-wide", "qwen3-moe", "gemma3"] {
+        let folder = TinyModel::new(name).write();
+        let path = folder.path().join("written.gguf");
+        for mix in [Mix::Q8_0, Mix::Q6K, Mix::Q5KM, Mix::Q4KM, Mix::Q4_0] {
+            let source = Source::Path(folder.path().to_owned());
+            let mut options = QuantizeOptions::default();
+            options.existing = Existing::Replace;
+            Quantizable::open(&source).unwrap().to(mix).write(&path, &device, &options).unwrap();
+            let stored = ExecutorOptions::default().kind(ExecutorKind::Cpu).kv(KvKind::F32);
+            let mut written = load_with(&path, stored);
+            let mut rounded = load_with(folder.path(), stored.weights(Some(mix)));
+            let (ours, theirs) = (logits(&mut *rounded, &tokens, 64), logits(&mut *written, &tokens, 64));
+            assert_eq!(ours, theirs, "{name}, {mix}");
+        }
     }
 }

@@ -4,12 +4,13 @@ mod candle;
 mod cpu;
 mod places;
 mod rope;
+mod rounding;
 mod routing;
 mod saved;
 mod store;
 mod work;
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 pub use candle::CandleExecutor;
 pub use cpu::CpuExecutor;
@@ -25,7 +26,7 @@ use crate::{
     device::Priority,
     spec::ModelSpec,
     state::{Group, SequenceState},
-    weights::{WeightKind, Weights},
+    weights::{Mix, WeightKind, Weights},
 };
 
 /// Which executor runs a model.
@@ -61,6 +62,9 @@ pub struct ExecutorOptions {
     pub kv: KvKind,
     /// How [`CpuExecutor`] keeps the matrices of encoders.
     pub encoder_weights: EncoderWeights,
+    /// To what [`CpuExecutor`] rounds plain matrices of models of language while it loads them; they stay as the file has
+    /// them if `None`.
+    pub weights: Option<Mix>,
 }
 
 impl ExecutorOptions {
@@ -79,6 +83,12 @@ impl ExecutorOptions {
     /// Keeps the matrices of encoders as `weights`.
     pub fn encoder_weights(mut self, weights: EncoderWeights) -> Self {
         self.encoder_weights = weights;
+        self
+    }
+
+    /// Rounds plain matrices of models of language as a mix says, while they are loaded.
+    pub fn weights(mut self, mix: Option<Mix>) -> Self {
+        self.weights = mix;
         self
     }
 
@@ -102,6 +112,14 @@ impl ExecutorOptions {
             ExecutorKind::Auto | ExecutorKind::Cpu => {
                 kind.to_kernels().is_some_and(Kind::has_grid).then_some("four bits of a table")
             }
+        }
+    }
+
+    /// Returns the kinds that plain matrices are rounded to while they are loaded, by the names of their tensors.
+    pub fn rounded(self, spec: &ModelSpec, weights: &Weights) -> HashMap<String, WeightKind> {
+        match self.kind {
+            ExecutorKind::Candle => HashMap::new(),
+            ExecutorKind::Auto | ExecutorKind::Cpu => rounding::rounded(self, spec, weights),
         }
     }
 

@@ -36,7 +36,7 @@ impl Work {
     /// Counts what a model takes as `options` run it; `Auto` counts as the executor for processors.
     pub fn of(options: ExecutorOptions, spec: &ModelSpec, weights: &Weights) -> Self {
         let mut work = Self::default();
-        let packing = (options.kind != ExecutorKind::Candle).then(|| Packing::of(options, spec));
+        let packing = (options.kind != ExecutorKind::Candle).then(|| Packing::of(options, spec, weights));
         let head = head(spec);
         let experts: HashSet<&TensorRef> = spec.mixtures().flat_map(expert_matrices).collect();
         work.expert_share = spec.mixtures().next().map_or(0.0, ExpertsSpec::share);
@@ -49,19 +49,21 @@ impl Work {
                 false if experts.contains(used.tensor) => &mut work.experts,
                 false => &mut work.body,
             };
-            part.add(packing, &used, width, weights);
+            part.add(packing.as_ref(), &used, width, weights);
         }
         work
     }
 }
 
 impl Cost {
-    fn add(&mut self, packing: Option<Packing>, used: &TensorUse<'_>, width: usize, weights: &Weights) {
+    fn add(&mut self, packing: Option<&Packing>, used: &TensorUse<'_>, width: usize, weights: &Weights) {
         let Some(info) = weights.info(&used.tensor.name) else { return };
         let (rows, numbers) = used.size_in(&info.shape);
         let products = rows as u64 * width as u64;
         let (bytes, is_bytes) = match packing {
-            Some(packing) => (packing.tensor_bytes(used, weights), packing.multiplies_bytes(info)),
+            Some(packing) => {
+                (packing.tensor_bytes(used, weights), packing.multiplies_bytes(&used.tensor.name, info))
+            }
             // candle rounds the activations only where it has kernels of its own for a kind.
             None => (info.bytes_of(numbers), false),
         };

@@ -28,6 +28,7 @@ pub use kind::WeightKind;
 pub use metadata::{Array, Metadata, Value};
 pub use packed::PackedPlace;
 pub(crate) use packed::{PackedFile, Stamp};
+pub(crate) use quantize::targets;
 pub use quantize::{
     Again, Content, ContentTensor, Existing, MadeOf, Mix, Quantization, QuantizeOptions, RowOrder,
     SourceRows, Target, Why,

@@ -25,7 +25,7 @@ pub(crate) struct PackedCache {
     /// Bytes of all files together; none are written if this is 0.
     limit: u64,
     /// What tells apart the forms that one model's weights are packed in.
-    form: &'static str,
+    form: String,
 }
 
 /// How long after its last byte an unfinished file may still be somebody's.
@@ -60,7 +60,7 @@ impl Entry {
 }
 
 impl PackedCache {
-    pub(crate) fn new(folder: PathBuf, limit: u64, form: &'static str) -> Self {
+    pub(crate) fn new(folder: PathBuf, limit: u64, form: String) -> Self {
         Self { folder, limit, form }
     }
 
@@ -196,7 +196,7 @@ mod tests {
             let used = SystemTime::now() - Duration::from_secs(age as u64);
             File::options().append(true).open(path).unwrap().set_modified(used).unwrap();
         }
-        let cache = PackedCache::new(folder.path().to_owned(), 400, "stored");
+        let cache = PackedCache::new(folder.path().to_owned(), 400, "stored".to_owned());
         let name = ModelId::new("it").unwrap();
         assert!(!cache.make_room(&name, 401), "more than there may be of all");
         assert!(cache.make_room(&name, 100));
@@ -213,7 +213,7 @@ mod tests {
         }
         let held = File::open(folder.path().join("a.part-2-2")).unwrap();
         held.lock().unwrap();
-        let cache = PackedCache::new(folder.path().to_owned(), 1_000, "stored");
+        let cache = PackedCache::new(folder.path().to_owned(), 1_000, "stored".to_owned());
         cache.trim();
         assert_eq!(names(folder.path()), ["a.pack", "a.part-2-2"]);
         drop(held);

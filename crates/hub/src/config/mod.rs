@@ -18,6 +18,7 @@ pub use keep_alive::{InvalidKeepAlive, KeepAlive};
 pub use options::{
     AuthOptions, CacheChoice, ComputeOptions, EncodersChoice, ExecutorChoice, FetchSettings, HubConfig,
     InstructionsChoice, LocalAccess, LogFormat, LogOptions, MemoryOptions, ModelsOptions, ServerOptions,
+    WeightsChoice,
 };
 pub use origin::{InvalidOrigin, PageOrigin, host_of, is_loopback_name};
 pub use resolve::{Entry, Origin, Resolved, resolve};

@@ -11,6 +11,7 @@ use hub_models::LoadOptions;
 use hub_nn::{
     Device, DeviceOptions, Isa,
     executor::{EncoderWeights, ExecutorKind, ExecutorOptions, KvKind},
+    weights::Mix,
 };
 use hub_router::{OneOrMany, RouterOptions};
 use hub_store::StoreOptions;
@@ -103,6 +104,8 @@ pub struct ComputeOptions {
     pub cache: CacheChoice,
     /// How the executor for processors keeps models that embed and rerank.
     pub encoders: EncodersChoice,
+    /// To what the executor for processors rounds plain weights of models of language while it loads them.
+    pub weights: WeightsChoice,
     /// Which instructions of the processor the executor for processors uses.
     pub instructions: InstructionsChoice,
     /// How many processor threads compute; one per physical core if `None`. For candle a program must apply it before
@@ -148,6 +151,40 @@ pub enum EncodersChoice {
     Q8,
 }
 
+/// How plain weights of models of language are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of the mixes")]
+pub enum WeightsChoice {
+    /// As the file has them.
+    #[default]
+    Stored,
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    #[serde(rename = "q6_k")]
+    Q6K,
+    #[serde(rename = "q5_k_m")]
+    Q5KM,
+    #[serde(rename = "q4_k_m")]
+    Q4KM,
+    #[serde(rename = "q4_0")]
+    Q4_0,
+}
+
+impl WeightsChoice {
+    /// Returns the mix that weights are rounded to, if they are.
+    pub fn mix(self) -> Option<Mix> {
+        match self {
+            Self::Stored => None,
+            Self::Q8_0 => Some(Mix::Q8_0),
+            Self::Q6K => Some(Mix::Q6K),
+            Self::Q5KM => Some(Mix::Q5KM),
+            Self::Q4KM => Some(Mix::Q4KM),
+            Self::Q4_0 => Some(Mix::Q4_0),
+        }
+    }
+}
+
 /// Which instructions are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -185,7 +222,11 @@ impl ComputeOptions {
             EncodersChoice::Stored => EncoderWeights::Stored,
             EncodersChoice::Q8 => EncoderWeights::Q8,
         };
-        ExecutorOptions::default().kind(kind).kv(kv).encoder_weights(encoder_weights)
+        ExecutorOptions::default()
+            .kind(kind)
+            .kv(kv)
+            .encoder_weights(encoder_weights)
+            .weights(self.weights.mix())
     }
 
     /// Opens the device that is asked for, to find out whether it is here.
@@ -200,8 +241,11 @@ impl ComputeOptions {
     /// Says which settings change nothing beside others.
     pub fn ignored(&self) -> Vec<String> {
         let defaults = Self::default();
-        let settings =
-            [("encoders", self.encoders != defaults.encoders), ("cache", self.cache != defaults.cache)];
+        let settings = [
+            ("encoders", self.encoders != defaults.encoders),
+            ("weights", self.weights != defaults.weights),
+            ("cache", self.cache != defaults.cache),
+        ];
         let is_candle = self.executor == ExecutorChoice::Candle;
         let ignored = settings.into_iter().filter(|(_, is_set)| is_candle && *is_set);
         ignored.map(|(name, _)| format!("compute.{name} changes nothing with the executor candle")).collect()
@@ -300,6 +344,7 @@ impl Default for ComputeOptions {
             executor: ExecutorChoice::Auto,
             cache: CacheChoice::F16,
             encoders: EncodersChoice::Stored,
+            weights: WeightsChoice::Stored,
             instructions: InstructionsChoice::Auto,
             threads: None,
         }
@@ -378,9 +423,13 @@ impl HubConfig {
 
     /// Returns where packed weights are kept in a home, and how many: none for a device whose executor packs none.
     pub(crate) fn packed_cache(&self, home: &Home, device: &Device) -> PackedCache {
-        let form = match self.compute.encoders {
+        let encoders = match self.compute.encoders {
             EncodersChoice::Stored => "stored",
             EncodersChoice::Q8 => "q8",
+        };
+        let form = match self.compute.weights.mix() {
+            None => encoders.to_owned(),
+            Some(mix) => format!("{encoders}-{mix}"),
         };
         let is_packed = self.compute.executor_options().for_device(device).kind == ExecutorKind::Cpu;
         let room = if is_packed { self.models.packed_cache.0 } else { 0 };

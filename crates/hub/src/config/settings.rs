@@ -25,6 +25,10 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "compute.executor", about: "auto, cpu or candle" },
     Setting { key: "compute.cache", about: "what models have read is kept as f16, f32 or q8" },
     Setting { key: "compute.encoders", about: "models that embed and rerank are kept as stored or as q8" },
+    Setting {
+        key: "compute.weights",
+        about: "plain weights of language models are kept as stored, or rounded while loading: q8_0, q6_k, q5_k_m, q4_k_m, q4_0",
+    },
     Setting { key: "compute.instructions", about: "auto, portable, avx2, avx-vnni, avx512 or amx" },
     Setting { key: "compute.threads", about: "processor threads that compute" },
     Setting { key: "fetch.offline", about: "opens no outgoing connection (HUB_OFFLINE)" },

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
-use hub_kernels::{Attention, Conv, Cpu, Function, Kind, Packed, Scan, TILE, round_to_bytes};
+use hub_kernels::{Attention, Conv, Cpu, Function, Kind, Packed, Scan, TILE, quantize_alone};
 
 use super::{
     Layer, Linear, Model, ModelHead, Norm, Table, Widths,
@@ -433,10 +433,10 @@ impl<'a> Loader<'a> {
     ) -> Result<Stack, Error> {
         let Some(first) = experts.first().map(&part) else { return Err(missing("experts")) };
         let (name, rows, cols) = (first.weight.name.as_str(), first.outputs, first.inputs);
-        let packs = self.packing.kind(self.weights.info(name).ok_or_else(|| missing(name))?);
+        let packs = self.packing.kind(name, self.weights.info(name).ok_or_else(|| missing(name))?);
         for tensor in experts.iter().map(|expert| &part(expert).weight) {
             let info = self.weights.info(&tensor.name).ok_or_else(|| missing(&tensor.name))?;
-            if self.packing.kind(info).kind() != packs.kind() {
+            if self.packing.kind(&tensor.name, info).kind() != packs.kind() {
                 return Err(Error::WeightKind { name: tensor.name.clone(), kind: info.kind.as_str() });
             }
         }
@@ -524,7 +524,7 @@ impl<'a> Loader<'a> {
         let name = tensor.name.as_str();
         let info = self.weights.info(name).ok_or_else(|| missing(name))?;
         let (rows, cols) = self.weights.part_shape(tensor)?;
-        let packs = self.packing.kind(info);
+        let packs = self.packing.kind(name, info);
         let packed = match self.kept_matrix(tensor, packs.kind(), (rows, cols))? {
             Some(packed) => {
                 // Progress counts bytes of the model's own files.
@@ -555,9 +555,8 @@ impl<'a> Loader<'a> {
             return Ok(());
         }
         let numbers = self.to_numbers(tensor, &self.weights.read_part_rows(tensor, rows)?)?;
-        if let Packs::Rounded = packs {
-            round_to_bytes(&numbers, out);
-            return Ok(());
+        if let Packs::Rounded(kind) = packs {
+            return Ok(quantize_alone(*kind, &numbers, out, self.cpu.isa())?);
         }
         for (out, number) in out.as_chunks_mut().0.iter_mut().zip(numbers) {
             *out = number.to_le_bytes();

@@ -176,7 +176,8 @@ impl CpuExecutor {
     ) -> Result<Self, Error> {
         let cpu = device.cpu_team()?;
         let model =
-            Loader::new(weights, device, &cpu, Packing::of(options, &spec), progress, cancel).model(&spec)?;
+            Loader::new(weights, device, &cpu, Packing::of(options, &spec, weights), progress, cancel)
+                .model(&spec)?;
         let store = Store::new(&spec, device.account().clone(), options.kv);
         Ok(Self {
             spec,

@@ -35,6 +35,7 @@ use hub_kernels::Cpu;
 pub use content::{Content, ContentTensor, MadeOf, RowOrder, SourceRows};
 pub use mix::Mix;
 pub use recipe::Why;
+pub(crate) use recipe::targets;
 use unfinished::Unfinished;
 
 use super::{Error, GgufWriter, Metadata, TensorInfo, WeightKind, Weights};

@@ -37,7 +37,7 @@ const KEPT: [&str; 14] = [
 ];
 
 /// Returns what becomes of each tensor.
-pub(super) fn targets(mix: Mix, content: &Content, weights: &Weights) -> Vec<Target> {
+pub(crate) fn targets(mix: Mix, content: &Content, weights: &Weights) -> Vec<Target> {
     let model = Model::of(content);
     let place = |name: &str, list: &[(i64, &str)]| list.iter().position(|(_, known)| *known == name);
     let target = |tensor: &ContentTensor| {
