@@ -19,13 +19,16 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Card, Error, LeftOutTensor, ModelInfo, Source, card,
+    Card, Error, LeftOutTensor, LoadOptions, ModelInfo, Source, card,
     chat::{HarmonyTokens, Template, TemplateTokens, Thinking},
     family,
     generation::GenerationConfig,
     layers, limits,
     pooling::{self, Pooling},
 };
+
+/// What a token takes in a tokenizer, with its merges: measured with vocabularies of 128,256 and 151,936 tokens.
+const TOKEN_BYTES: u64 = 300;
 
 /// The guide model, inside the program.
 static GUIDE: &[u8] = include_bytes!("../guide/hub-guide.gguf");
@@ -119,6 +122,8 @@ impl Bundle {
             groups,
             executor,
             loaded_bytes: executor.weight_bytes(spec, &self.weights),
+            scratch_bytes: executor.scratch_bytes(spec, LoadOptions::default().prefill_tokens, 1),
+            vocabulary_bytes: spec.vocab_size as u64 * TOKEN_BYTES,
             work: Work::of(executor, spec, &self.weights),
             has_chat_template: template.is_some(),
             limits: limits::of(spec, &facts),

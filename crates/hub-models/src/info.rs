@@ -50,6 +50,10 @@ pub struct ModelInfo {
     pub context_bytes: u64,
     /// Bytes of its weights once they are loaded.
     pub loaded_bytes: u64,
+    /// Bytes that its largest steps compute in, by default, about.
+    pub scratch_bytes: u64,
+    /// Bytes of its vocabulary once that is loaded, about.
+    pub vocabulary_bytes: u64,
     /// What computing with them takes.
     #[serde(skip)]
     pub work: Work,
@@ -77,6 +81,14 @@ impl ModelInfo {
     /// Returns how many bytes one sequence of `tokens` keeps between steps at most; exact, windows included.
     pub fn state_bytes(&self, tokens: usize) -> u64 {
         self.groups.iter().map(|group| self.executor.state_bytes(group, tokens)).sum()
+    }
+
+    /// Returns how many bytes a loaded model takes with one sequence of `tokens`: weights, state, what steps compute in,
+    /// and the vocabulary; not what the program takes without a model.
+    pub fn memory_bytes(&self, tokens: usize) -> u64 {
+        [self.loaded_bytes, self.state_bytes(tokens), self.scratch_bytes, self.vocabulary_bytes]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     /// Returns the longest sequence of this model that `bytes` hold beside its weights, in tokens: at least one, at

@@ -117,11 +117,20 @@ fn use_of(details: &ModelDetails) -> Vec<Fact> {
 /// What the model takes, and how fast it is.
 fn cost(details: &ModelDetails) -> Vec<Fact> {
     let mut facts = vec![("context", format!("{} tokens", details.info.context_tokens))];
+    let memory = details.memory.iter();
     facts.extend(
-        details.memory().into_iter().map(|(tokens, bytes)| {
-            ("memory", format!("{} with one sequence of {tokens} tokens", Size(bytes)))
-        }),
+        memory.map(|at| ("memory", format!("{} with one sequence of {} tokens", fine(at.bytes), at.tokens))),
     );
+    let info = &details.info;
+    facts.push((
+        "memory",
+        format!(
+            "of which weights {}, work {} and vocabulary {}",
+            Size(info.loaded_bytes),
+            Size(info.scratch_bytes),
+            Size(info.vocabulary_bytes)
+        ),
+    ));
     let Some(speed) = &details.speed else {
         facts.push(("speed", format!("not measured: `hub bench {} --save`", details.installed.name)));
         return facts;
@@ -136,4 +145,10 @@ fn cost(details: &ModelDetails) -> Vec<Fact> {
     facts.push(("speed", rates.collect::<Vec<_>>().join(", ")));
     facts.push(("measured", format!("{} on {}", age(speed.measured_at_ms, now_ms), speed.device)));
     facts
+}
+
+/// Writes a size to within a hundredth: `1.52 GiB`.
+fn fine(bytes: u64) -> String {
+    const GIB: u64 = 1 << 30;
+    if bytes < GIB { Size(bytes).to_string() } else { format!("{:.2} GiB", bytes as f64 / GIB as f64) }
 }

@@ -7,6 +7,7 @@ mod rope;
 mod rounding;
 mod routing;
 mod saved;
+mod scratch;
 mod store;
 mod work;
 
@@ -155,6 +156,11 @@ impl ExecutorOptions {
             ExecutorKind::Candle => candle::weight_bytes(spec, weights),
             ExecutorKind::Auto | ExecutorKind::Cpu => cpu::weight_bytes(self, spec, weights),
         }
+    }
+
+    /// Estimates how many bytes a step of `rows` rows computes in, of which `outputs` have logits.
+    pub fn scratch_bytes(self, spec: &ModelSpec, rows: usize, outputs: usize) -> u64 {
+        scratch::bytes(spec, rows, outputs)
     }
 
     /// Returns how many bytes a sequence of `tokens` takes at most in layers that cache alike. `Auto` counts as the

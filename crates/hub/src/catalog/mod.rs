@@ -103,6 +103,8 @@ pub struct ModelDetails {
     pub installed: Installed,
     /// What its files say now.
     pub info: ModelInfo,
+    /// What it takes with one sequence of a few lengths.
+    pub memory: Vec<MemoryAt>,
     /// How fast it was here, if that was measured and kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed: Option<Speed>,
@@ -157,17 +159,24 @@ impl Installed {
 }
 
 /// Lengths people think in, in tokens.
-const LENGTHS: [usize; 4] = [2_048, 8_192, 32_768, 131_072];
+const LENGTHS: [usize; 4] = [4_096, 8_192, 32_768, 131_072];
 
-impl ModelDetails {
-    /// Returns how many bytes the model takes with one sequence of so many tokens, for a few lengths up to its
-    /// context.
-    pub fn memory(&self) -> Vec<(usize, u64)> {
-        let context = self.info.context_tokens;
+/// What a model takes with one sequence of some length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MemoryAt {
+    /// The length of the sequence, in tokens.
+    pub tokens: usize,
+    /// Everything that is taken then, beside the program itself.
+    pub bytes: u64,
+}
+
+impl MemoryAt {
+    /// Returns what a model takes for a few lengths up to its context.
+    fn all(info: &ModelInfo) -> Vec<Self> {
+        let context = info.context_tokens;
         let lengths = LENGTHS.into_iter().filter(|length| *length < context).chain([context]);
-        lengths
-            .map(|tokens| (tokens, self.info.loaded_bytes.saturating_add(self.info.state_bytes(tokens))))
-            .collect()
+        lengths.map(|tokens| Self { tokens, bytes: info.memory_bytes(tokens) }).collect()
     }
 }
 
@@ -233,7 +242,8 @@ impl Hub {
         let info = blocking(move || hub_models::inspect_for(&source, executor)).await?;
         let info = info.map_err(|error| explained(&installed, error.into()))?;
         let speed = self.speed(&installed.name).await?;
-        Ok(ModelDetails { installed, info, speed })
+        let memory = MemoryAt::all(&info);
+        Ok(ModelDetails { installed, info, memory, speed })
     }
 
     /// Reads a model's chat template: as its authors wrote it, else the one it was installed with; `None` if it has
