@@ -82,6 +82,28 @@ fn planned(spec: &ModelSpec, divisors: &Divisors) -> BTreeMap<String, usize> {
     {
         names.insert("output.weight".to_owned(), spec.vocab_size);
     }
+    if let Some(per_layer) = &spec.embedding.per_layer {
+        names.insert("per_layer_token_embd.weight".to_owned(), per_layer.vocab_size);
+    }
+    for (at, layer) in spec.layers.iter().enumerate() {
+        let attention = layer.mixer.attention();
+        if let Some(KvSpec::Own(own)) = attention.map(|attention| &attention.kv)
+            && own.value.weight != own.key.weight
+        {
+            names.insert(format!("blk.{at}.attn_v.weight"), own.value.outputs);
+        }
+        if layer.output_scale.is_some() {
+            names.insert(format!("blk.{at}.layer_output_scale.weight"), 1);
+        }
+        if let Some(laurel) = &layer.laurel {
+            names.insert(format!("blk.{at}.laurel_l.weight"), laurel.left.outputs);
+        }
+        if let Mixer::ShortConv(conv) = &layer.mixer
+            && conv.conv.bias.is_some()
+        {
+            names.insert(format!("blk.{at}.shortconv.conv.bias"), conv.conv.channels);
+        }
+    }
     let Some(layer) = spec.layers.first() else { return names };
     let mut bias = |part: &str, linear: Option<&LinearSpec>| {
         if let Some(linear) = linear.filter(|linear| linear.bias.is_some()) {

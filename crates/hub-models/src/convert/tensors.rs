@@ -118,7 +118,11 @@ fn join(
         pairs.first().filter(|first| pairs.iter().all(|pair| is_same(pair) && pair.0.name == first.0.name));
     if let Some((from, _)) = whole {
         let source = SourceRows { name: from.name.clone(), start: 0 };
-        let shape = info(&from.name)?.shape.clone();
+        let mut shape = info(&from.name)?.shape.clone();
+        // Convolutions of single channels have an axis for the others there.
+        if let [_, 1, _] = shape[..] {
+            shape.remove(1);
+        }
         return Ok(tensor(name, shape, vec![source]));
     }
     if pairs.iter().any(|(from, to)| from.axis != Axis::Rows || to.axis != Axis::Rows) {
@@ -149,8 +153,14 @@ fn join(
     Ok(tensor(name, shape, sources))
 }
 
+/// Parts of the names of matrices that stay `f32` even where others become F16, as llama.cpp's converter has them.
+const FULL: [&str; 5] =
+    ["ffn_gate_inp", "shortconv.conv", "ssm_conv1d", "altup_correct_coef", "altup_predict_coef"];
+
 fn tensor(name: &str, shape: Vec<usize>, sources: Vec<SourceRows>) -> ContentTensor {
-    ContentTensor::new(name, shape, WeightKind::F32, MadeOf::Rows(sources))
+    let is_full = shape.len() < 2 || FULL.iter().any(|part| name.contains(part));
+    let plain = if is_full { WeightKind::F32 } else { WeightKind::F16 };
+    ContentTensor::new(name, shape, plain, MadeOf::Rows(sources))
 }
 
 /// Returns the stored tensors whose rows are put in another order: those of queries and keys, if files rotate other pairs.

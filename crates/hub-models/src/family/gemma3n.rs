@@ -15,6 +15,7 @@ use super::{
     names::Names,
     per_layer::{Small, share, shared_layers},
     rope::{self, RopeShape},
+    written::{self, Written},
 };
 
 /// One layer in so many sees everything, where the files do not say.
@@ -46,7 +47,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("vocab_size_per_layer_input", DefaultValue::Whole(262_144)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "gemma3n", read: Some(from_gguf), write: None }),
+    gguf: Some(Gguf { architecture: "gemma3n", read: Some(from_gguf), write: Some(write) }),
 };
 
 /// What the layers are like.
@@ -199,6 +200,17 @@ fn normal_quantile(part: f32) -> f32 {
         x += (part - 0.5 - sum * density) / density;
     }
     x as f32
+}
+
+fn write(spec: &ModelSpec, out: &mut Written<'_>) {
+    written::shared(spec, out);
+    out.size("altup.active_idx", 0);
+    out.size("altup.num_inputs", spec.streams.as_ref().map_or(1, StreamsSpec::count));
+    let sparsity = spec.layers.iter().map(|layer| match &layer.mlp {
+        Mlp::Gated { sparsity: Some(sparsity), .. } => *sparsity,
+        _ => f32::NEG_INFINITY,
+    });
+    out.set("activation_sparsity_scale", sparsity.collect::<Vec<_>>());
 }
 
 impl Layers {

@@ -16,6 +16,7 @@ use super::{
     names::Names,
     per_layer::{Small, share, shared_layers},
     rope::{self, RopeShape},
+    written::{self, Written},
 };
 
 /// One layer in so many sees everything, where the files do not say.
@@ -37,7 +38,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("vocab_size_per_layer_input", DefaultValue::Whole(262_144)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "gemma4", read: Some(from_gguf), write: None }),
+    gguf: Some(Gguf { architecture: "gemma4", read: Some(from_gguf), write: Some(write) }),
 };
 
 /// What the layers are like.
@@ -194,6 +195,16 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         })
     };
     Ok(layers.spec(decoder(narrow, window, local)?, decoder(wide, None, global)?, files))
+}
+
+fn write(spec: &ModelSpec, out: &mut Written<'_>) {
+    written::shared(spec, out);
+    let narrow = spec.layers.iter().filter_map(|layer| layer.mixer.attention());
+    if let Some(narrow) = narrow.filter(|attention| attention.window.is_some()).next() {
+        out.size("attention.key_length_swa", narrow.head_dim);
+        out.size("attention.value_length_swa", narrow.head_dim);
+        out.size("rope.dimension_count_swa", narrow.rope.as_ref().map_or(0, |rope| rope.dims));
+    }
 }
 
 impl Layers {

@@ -8,6 +8,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written::{self, Written},
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -23,7 +24,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("num_key_value_heads", DefaultValue::Whole(8)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "lfm2", read: Some(from_gguf), write: None }),
+    gguf: Some(Gguf { architecture: "lfm2", read: Some(from_gguf), write: Some(write) }),
 };
 
 /// What files say twice, or of how the first weights were drawn.
@@ -91,6 +92,15 @@ fn attention_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>, FamilyE
         _ => Err(keys.unsupported("layer_types", "full_attention and conv")),
     };
     types.iter().map(read).collect()
+}
+
+fn write(spec: &ModelSpec, out: &mut Written<'_>) {
+    written::plain(spec, out);
+    let kernel = spec.layers.iter().find_map(|layer| match &layer.mixer {
+        Mixer::ShortConv(conv) => Some(conv.conv.kernel),
+        _ => None,
+    });
+    out.size("shortconv.l_cache", kernel.unwrap_or(0));
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -1,7 +1,7 @@
 //! What GGUF metadata says of a model: the keys that families read there, from a specification.
 
 use hub_nn::{
-    spec::{AttentionSpec, Head, Mixer, Mlp, ModelSpec, NormKind, RopeScaling, RopeSpec},
+    spec::{AttentionSpec, Head, KvSpec, LayerSpec, Mixer, Mlp, ModelSpec, NormKind, RopeScaling, RopeSpec},
     weights::{Metadata, Value},
 };
 
@@ -13,12 +13,24 @@ pub(super) struct Written<'a> {
 }
 
 impl Written<'_> {
-    fn set(&mut self, key: &str, value: impl Into<Value>) {
+    pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.metadata.insert(format!("{}.{key}", self.architecture), value);
     }
 
-    fn size(&mut self, key: &str, value: usize) {
+    pub(super) fn size(&mut self, key: &str, value: usize) {
         self.set(key, u32::try_from(value).unwrap_or(u32::MAX));
+    }
+
+    /// Writes a number for each layer, or one for all where they are the same.
+    fn sizes(&mut self, key: &str, values: impl Iterator<Item = usize>) {
+        let values: Vec<usize> = values.collect();
+        match values.as_slice() {
+            [first, rest @ ..] if rest.iter().all(|value| value == first) => self.size(key, *first),
+            values => {
+                let values = values.iter().map(|value| i32::try_from(*value).unwrap_or(i32::MAX));
+                self.set(key, values.collect::<Vec<_>>());
+            }
+        }
     }
 }
 
@@ -41,9 +53,11 @@ pub(super) fn plain(spec: &ModelSpec, out: &mut Written<'_>) {
     let attentions: Vec<_> = attentions(spec).collect();
     if let Some(first) = attentions.first() {
         out.size("attention.head_count", first.heads);
-        out.size("attention.head_count_kv", first.kv_heads);
-        out.size("attention.key_length", first.head_dim);
-        out.size("attention.value_length", first.head_dim);
+        // Layers with a window may have narrower heads, and layers without attention have none.
+        let full = attentions.iter().find(|attention| attention.window.is_none()).unwrap_or(first);
+        out.sizes("attention.head_count_kv", spec.layers.iter().map(kv_heads));
+        out.size("attention.key_length", full.head_dim);
+        out.size("attention.value_length", full.head_dim);
         if let Some(cap) = first.soft_cap {
             out.set("attn_logit_softcapping", cap);
         }
@@ -101,6 +115,21 @@ pub(super) fn parallel(spec: &ModelSpec, out: &mut Written<'_>) {
     out.set("use_parallel_residual", spec.layers.first().is_some_and(|layer| layer.is_parallel));
 }
 
+/// The same as [`patterned`], with how many layers read the keys and values of others, and the width of a layer's part
+/// of a second embedding.
+pub(super) fn shared(spec: &ModelSpec, out: &mut Written<'_>) {
+    patterned(spec, out);
+    let is_shared = |attention: &&AttentionSpec| matches!(attention.kv, KvSpec::Of(_));
+    out.size("attention.shared_kv_layers", attentions(spec).filter(is_shared).count());
+    let part = spec.embedding.per_layer.as_ref().map_or(0, |part| part.width);
+    out.size("embedding_length_per_layer_input", part);
+    if let Some(rope) =
+        attentions(spec).find_map(|attention| attention.rope.as_ref().filter(|_| attention.window.is_some()))
+    {
+        out.set("rope.freq_base_swa", rope.base);
+    }
+}
+
 /// The same as [`plain`], with what queries at later positions are multiplied with.
 pub(super) fn tempered(spec: &ModelSpec, out: &mut Written<'_>) {
     plain(spec, out);
@@ -123,23 +152,31 @@ fn attentions(spec: &ModelSpec) -> impl Iterator<Item = &AttentionSpec> {
     })
 }
 
+fn kv_heads(layer: &LayerSpec) -> usize {
+    layer.mixer.attention().map_or(0, |attention| attention.kv_heads)
+}
+
 fn mlps(spec: &ModelSpec, out: &mut Written<'_>) {
-    let mut dense = None;
+    let mut all = Vec::new();
     for layer in &spec.layers {
-        match &layer.mlp {
-            Mlp::Gated { down, .. } | Mlp::Plain { down, .. } => dense = dense.or(Some(down.inputs)),
-            Mlp::Experts(experts) => {
-                let inner = experts.experts.first().map_or(0, |expert| expert.down.inputs);
-                out.size("expert_count", experts.experts.len());
-                out.size("expert_used_count", experts.routing.chosen);
-                out.size("expert_feed_forward_length", inner);
-                out.size("feed_forward_length", inner);
+        let experts = match &layer.mlp {
+            Mlp::Gated { down, .. } | Mlp::Plain { down, .. } => {
+                all.push(down.inputs);
+                continue;
             }
-        }
+            Mlp::Experts(experts) => experts,
+        };
+        let inner = experts.experts.first().map_or(0, |expert| expert.down.inputs);
+        out.size("expert_count", experts.experts.len());
+        out.size("expert_used_count", experts.routing.chosen);
+        out.size("expert_feed_forward_length", inner);
+        all.push(match experts.shared.as_ref().map(|shared| &*shared.mlp) {
+            // Beside the experts, and not among them.
+            Some(Mlp::Gated { down, .. }) if experts.apart.is_some() => down.inputs,
+            _ => inner,
+        });
     }
-    if let Some(inner) = dense {
-        out.size("feed_forward_length", inner);
-    }
+    out.sizes("feed_forward_length", all.into_iter());
 }
 
 /// Writes the rotation of layers that see all, and the base of those that do not.
