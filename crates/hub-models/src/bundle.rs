@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{
     Card, Error, LeftOutTensor, LoadOptions, ModelInfo, Source, card,
-    chat::{HarmonyTokens, Template, TemplateTokens, Thinking},
+    chat::{HarmonyTokens, Template, TemplateTokens, Thinking, mistral_template},
     family,
     generation::GenerationConfig,
     layers, limits,
@@ -162,7 +162,7 @@ impl Bundle {
 
     /// Returns the source of the chat template; `None` if there is none that can be read.
     fn chat_template(&self) -> Option<String> {
-        self.special_tokens().ok()?.chat_template
+        template_of(self.special_tokens().ok()?)
     }
 
     /// Returns the longest sequence the model was made for: what its files say of texts counts, where they do.
@@ -191,7 +191,7 @@ impl Bundle {
 
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, Error> {
         Ok(match &self.folder {
-            Some(folder) => Tokenizer::open(&folder.join("tokenizer.json"))?,
+            Some(folder) => Tokenizer::from_folder(folder)?,
             None => Tokenizer::from_gguf(self.weights.metadata())?,
         })
     }
@@ -219,7 +219,7 @@ impl Bundle {
     pub(crate) fn template(&self, preset: Option<&str>) -> Result<Option<(String, Template)>, Error> {
         let special = self.special_tokens()?;
         let tokens = TemplateTokens::new(special.named());
-        let Some(source) = special.chat_template.or_else(|| preset.map(str::to_owned)) else {
+        let Some(source) = template_of(special).or_else(|| preset.map(str::to_owned)) else {
             return Ok(None);
         };
         let template = Template::compile(&source, tokens)?;
@@ -245,6 +245,12 @@ impl Bundle {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Returns the template that a model's files hold, or that they name by its version.
+fn template_of(special: SpecialTokens) -> Option<String> {
+    let named = special.conversation_version.and_then(mistral_template);
+    special.chat_template.or_else(|| named.map(str::to_owned))
 }
 
 /// Returns what llama.cpp calls a mix of kinds (`llama_ftype` in its `llama.h`).

@@ -100,6 +100,7 @@ impl TextModel {
         let settings = Settings {
             tokenizer: tokenizer.clone(),
             end_tokens,
+            spelled: thinking.as_ref().map(|thinking| thinking.controls(&tokenizer)).unwrap_or_default(),
             context_tokens,
             max_sequences: options.max_sequences,
             prefill_tokens: options.prefill_tokens.clamp(1, hub_nn::state::MAX_STEP_TOKENS),

@@ -52,9 +52,26 @@ pub fn known_template(foreign: &str) -> Option<&'static str> {
     KNOWN.iter().find(is_it).map(|known| known.jinja)
 }
 
+/// Returns the Jinja template of a version of Mistral's form of conversation, which its own files name and do not hold.
+///
+/// Source: `tokens/tokenizers/instruct.py` of <https://github.com/mistralai/mistral-common>. Checked against its 1.13.1:
+/// `fixtures/tokens/tekken.py`.
+pub(crate) fn mistral_template(version: u32) -> Option<&'static str> {
+    match version {
+        3 => Some(include_str!("known/mistral_v3.jinja")),
+        7 | 11 => Some(include_str!("known/mistral_v7.jinja")),
+        13 => Some(include_str!("known/mistral_v13.jinja")),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
+
+    use hub_nn::tokens::{AddSpecial, Tokenizer};
+    use serde::Deserialize;
+    use serde_json::{Map, Value};
 
     use super::*;
     use crate::chat::{Message, RenderOptions, Template, TemplateTokens};
@@ -120,6 +137,46 @@ mod tests {
             "Be brief.\n\n### Instruction:\nXin chào\n\n### Response:\nChào bạn</s>\n\n### Instruction:\nHm?\n\n\
              ### Response:\n",
         );
+    }
+
+    /// What `fixtures/tokens/tekken.py` wrote.
+    #[derive(Deserialize)]
+    struct Mistral {
+        files: Map<String, Value>,
+        vocab: Value,
+        conversations: Vec<Conversation>,
+    }
+
+    #[derive(Deserialize)]
+    struct Conversation {
+        version: String,
+        /// Role, content, and for some what was thought.
+        messages: Vec<Vec<String>>,
+        ids: Vec<u32>,
+    }
+
+    #[test]
+    fn mistral_s_conversations_have_the_tokens_of_its_own_library() {
+        let fixture: Mistral =
+            serde_json::from_str(include_str!("../../../../fixtures/tokens/tekken.json")).unwrap();
+        assert_eq!(fixture.conversations.len(), 17);
+        for Conversation { version, messages, ids } in &fixture.conversations {
+            let mut file = fixture.files[version].clone();
+            file["vocab"] = fixture.vocab.clone();
+            let tokenizer = Tokenizer::from_tekken(file.to_string().as_bytes()).unwrap();
+            let source = mistral_template(version[1..].parse().unwrap()).unwrap();
+            let tokens = TemplateTokens::new([("bos_token", "<s>"), ("eos_token", "</s>")]);
+            let message = |turn: &Vec<String>| {
+                let role = serde_json::from_value(turn[0].as_str().into()).unwrap();
+                let message = Message::new(role, turn[1].as_str());
+                turn.get(2).iter().fold(message, |message, thought| message.reasoning(thought.as_str()))
+            };
+            let messages: Vec<Message> = messages.iter().map(message).collect();
+            let template = Template::compile(source, tokens).unwrap();
+            let text = template.render(&messages, &RenderOptions::new(SystemTime::now())).unwrap();
+            assert_eq!(tokenizer.encode(&text, AddSpecial::No).unwrap(), *ids, "{version}: {text}");
+        }
+        assert_eq!(mistral_template(15), None);
     }
 
     #[test]

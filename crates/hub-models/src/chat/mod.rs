@@ -21,6 +21,7 @@ mod typed;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use harmony::{Harmony, HarmonyTokens};
+pub(crate) use known::mistral_template;
 pub(crate) use thinking::{Split, Thinking};
 pub(crate) use typed::{TypedControls, pieces};
 

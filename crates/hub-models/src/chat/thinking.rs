@@ -1,5 +1,7 @@
 use std::mem;
 
+use hub_nn::tokens::Tokenizer;
+
 /// How models set thinking apart from what they answer.
 const MARKS: &[(&str, &str)] = &[
     ("<think>", "</think>"),
@@ -49,6 +51,12 @@ impl Thinking {
     pub(crate) fn of_template(source: &str) -> Option<Self> {
         let (open, close) = MARKS.iter().find(|(_, close)| source.contains(close))?;
         Some(Self { open, close, place: Place::Start, held: String::new() })
+    }
+
+    /// Returns those of the marks that are control tokens, which answers leave out unless they are told otherwise.
+    pub(crate) fn controls(&self, tokenizer: &Tokenizer) -> Vec<u32> {
+        let ids = [self.open, self.close].into_iter().filter_map(|mark| tokenizer.id_of(mark));
+        ids.filter(|id| tokenizer.is_special(*id)).collect()
     }
 
     /// Begins an answer to a rendered prompt, which may have opened the thinking, or closed it.

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
@@ -12,23 +12,33 @@ const BREAK: char = '\u{FDD0}';
 /// broken up in messages before they are rendered, and what is rendered is read piece by piece: none holds one whole.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TypedControls {
-    /// By their first character, longest first.
-    by_first: HashMap<char, Vec<String>>,
+    /// In the order of their bytes: some models have thousands.
+    texts: Vec<String>,
 }
 
 impl TypedControls {
     pub(crate) fn new(texts: impl Iterator<Item = String>) -> Self {
-        let mut by_first: HashMap<char, Vec<String>> = HashMap::new();
-        for text in texts {
-            // A token of one character cannot be broken up.
-            if let Some(first) = text.chars().next()
-                && text.len() > first.len_utf8()
-            {
-                by_first.entry(first).or_default().push(text);
+        // A token of one character cannot be broken up.
+        let mut texts: Vec<String> = texts.filter(|text| text.chars().nth(1).is_some()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        Self { texts }
+    }
+
+    /// Whether a text starts with a control token: looks at each byte once, among those that fit so far.
+    fn starts(&self, text: &str) -> bool {
+        let mut fitting = self.texts.as_slice();
+        for (at, byte) in text.bytes().enumerate() {
+            let from = fitting.partition_point(|control| control.as_bytes().get(at) < Some(&byte));
+            let to = fitting.partition_point(|control| control.as_bytes().get(at) <= Some(&byte));
+            fitting = &fitting[from..to];
+            match fitting.first() {
+                None => return false,
+                Some(control) if control.len() == at + 1 => return true,
+                Some(_) => {}
             }
         }
-        by_first.values_mut().for_each(|texts| texts.sort_by_key(|text| std::cmp::Reverse(text.len())));
-        Self { by_first }
+        false
     }
 
     /// Breaks up every control token in a text.
@@ -36,14 +46,10 @@ impl TypedControls {
         let mut broken = String::new();
         let mut done = 0;
         for (at, first) in text.char_indices() {
-            let rest = &text[at..];
-            let is_typed = || {
-                self.by_first.get(&first).is_some_and(|texts| texts.iter().any(|text| rest.starts_with(text)))
-            };
             if first == BREAK {
                 broken.push_str(&text[done..at]);
                 done = at + first.len_utf8();
-            } else if is_typed() {
+            } else if self.starts(&text[at..]) {
                 let end = at + first.len_utf8();
                 broken.push_str(&text[done..end]);
                 broken.push(BREAK);
@@ -92,9 +98,18 @@ mod tests {
         assert_eq!(read("a<|end|>b[INST]"), ["a<", "|end|>b[", "INST]"]);
         assert_eq!(read("<|endoftext|>"), ["<", "|endoftext|>"]);
         assert_eq!(read("<|<|end|>"), ["<|<", "|end|>"]);
+        assert_eq!(read("<|end"), ["<|end"]);
         assert_eq!(read("x < y, [inst]"), ["x < y, [inst]"]);
         assert_eq!(read("a\u{FDD0}b"), ["ab"]);
         assert!(matches!(controls.break_up("chào"), Cow::Borrowed("chào")));
+    }
+
+    #[test]
+    fn a_text_of_beginnings_takes_time_in_proportion() {
+        let controls = TypedControls::new((0..10_000).map(|id| format!("<unused{id}>")));
+        let text = "<unused".repeat(300_000);
+        assert!(matches!(controls.break_up(&text), Cow::Borrowed(_)));
+        assert_eq!(controls.break_up("<unused9999>").len(), "<unused9999>".len() + BREAK.len_utf8());
     }
 
     #[test]

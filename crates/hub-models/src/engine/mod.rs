@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) tokenizer: Tokenizer,
     /// Tokens that end an answer.
     pub(crate) end_tokens: Vec<u32>,
+    /// Control tokens whose texts are part of an answer.
+    pub(crate) spelled: Vec<u32>,
     /// The longest sequence served.
     pub(crate) context_tokens: usize,
     pub(crate) max_sequences: usize,

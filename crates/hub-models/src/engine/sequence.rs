@@ -26,7 +26,7 @@ pub(super) struct Sequence {
 impl Sequence {
     /// Begins the first choice of a request.
     pub(super) fn first(id: u64, request: &Request, settings: &Settings) -> Self {
-        let text = TextStream::new(&settings.tokenizer, &[]);
+        let text = TextStream::new(&settings.tokenizer, &[]).spelling(&settings.spelled);
         let mut sequence = Self {
             request: id,
             choice: 0,

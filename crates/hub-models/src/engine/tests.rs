@@ -115,6 +115,7 @@ fn start(state_blocks: u64, change: impl FnOnce(&mut Settings)) -> Fixture {
     let mut settings = Settings {
         tokenizer,
         end_tokens: vec![2],
+        spelled: Vec::new(),
         context_tokens: 512,
         max_sequences: 64,
         prefill_tokens: 64,

@@ -68,6 +68,25 @@ fn control_tokens_that_are_typed_stay_text() {
 }
 
 #[test]
+fn a_control_token_may_end_the_thinking() {
+    let (folder, _) =
+        with_template("qwen2", "{{ messages[0].content }}{{ '<think>' }}{# '</think>' ends it #}");
+    let path = folder.path().join("tokenizer.json");
+    let tokenizer = std::fs::read_to_string(&path).unwrap().replace("<|im_start|>", "</think>");
+    std::fs::write(&path, tokenizer).unwrap();
+    let model = TextModel::open(folder.path(), LoadOptions::default()).unwrap();
+    let end = model.tokenizer().id_of("</think>").unwrap();
+    assert!(model.tokenizer().is_special(end));
+    // Nothing but this token is ever drawn.
+    let mut options = GenerateOptions::default().greedy().max_tokens(3);
+    options.sampling.logit_bias = vec![(end, 100.0)];
+    let deltas = model.generate(vec![Message::user("hi")], options).unwrap().blocking();
+    let deltas: Vec<Delta> = deltas.collect::<Result<_, _>>().unwrap();
+    assert!(deltas.iter().all(|delta| delta.reasoning.is_empty()));
+    assert_eq!(deltas.iter().map(|delta| delta.text.as_str()).collect::<String>(), "</think></think>");
+}
+
+#[test]
 fn thinking_is_no_part_of_the_text() {
     let template = "{{ messages[0].content }}{{ '<think>' if not off else '<think></think>' }}";
     let (_folder, model) = with_template("llama", template);

@@ -1,15 +1,17 @@
 //! Text to token ids and back.
 //!
-//! A [`Tokenizer`] comes from a `tokenizer.json` or is rebuilt from the metadata of a GGUF file; both are the same type
-//! and answer alike. A [`TextStream`] turns the tokens of a running answer into text. [`SpecialTokens`] says which
-//! tokens the model's authors gave a meaning.
+//! A [`Tokenizer`] comes from a `tokenizer.json` or a `tekken.json`, or is rebuilt from the metadata of a GGUF file; all
+//! are the same type and answer alike. A [`TextStream`] turns the tokens of a running answer into text.
+//! [`SpecialTokens`] says which tokens the model's authors gave a meaning.
 
 mod error;
+mod frame;
 mod gguf;
 mod special;
 mod spelling;
 mod stop;
 mod stream;
+mod tekken;
 
 use std::{
     collections::HashSet,
@@ -73,6 +75,20 @@ pub struct Typed {
 }
 
 impl Tokenizer {
+    /// Opens the tokenizer in a model's folder: `tokenizer.json`, or else Mistral's `tekken.json`.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::open`] and [`Tokenizer::from_tekken`].
+    pub fn from_folder(folder: &Path) -> Result<Self, Error> {
+        let (usual, tekken) = (folder.join("tokenizer.json"), folder.join("tekken.json"));
+        if usual.exists() || !tekken.exists() {
+            return Self::open(&usual);
+        }
+        let bytes = fs::read(&tekken).map_err(|source| Error::Read { path: tekken.clone(), source })?;
+        let name = tekken.display().to_string();
+        Self::new(&name, || tekken::build(&name, &bytes))
+    }
+
     /// Opens a `tokenizer.json`.
     ///
     /// # Errors
@@ -91,6 +107,14 @@ impl Tokenizer {
     /// [`Error::Corrupt`] if the library does not understand it.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
         Self::named_from_json("tokenizer.json", bytes)
+    }
+
+    /// Reads the text of a `tekken.json`, the format of Mistral's own programs.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is none, or contradicts itself.
+    pub fn from_tekken(bytes: &[u8]) -> Result<Self, Error> {
+        Self::new("tekken.json", || tekken::build("tekken.json", bytes))
     }
 
     /// Rebuilds the tokenizer that a GGUF file describes in its metadata.

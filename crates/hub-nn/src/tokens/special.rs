@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde_json::{Map, Value};
 
-use super::{Error, Tokenizer};
+use super::{Error, Tokenizer, tekken};
 use crate::weights::Metadata;
 
 /// Which tokens the authors of a model gave a meaning, and how a conversation is written with them.
@@ -19,6 +19,8 @@ pub struct SpecialTokens {
     pub add_eos: Option<bool>,
     /// The Jinja source that turns a conversation into text.
     pub chat_template: Option<String>,
+    /// The version of Mistral's form of conversation, which a `tekken.json` names instead: 3, 7, 11, 13.
+    pub conversation_version: Option<u32>,
 }
 
 /// What Hugging Face's files call a token, and under which key GGUF files hold its id.
@@ -78,15 +80,23 @@ static ANSWER_ENDS: &[&str] = &[
 const CONTROL: i64 = 3;
 
 impl SpecialTokens {
-    /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja` of a model's folder, those
-    /// of them that are there. The first wins where two say different things, but a template file wins over both.
+    /// Reads `tokenizer_config.json`, `special_tokens_map.json`, `tekken.json` and the template files of a model's folder,
+    /// those of them that are there. The first wins where two say different things, but a template file wins over all.
+    ///
+    /// Of several templates the one called `default` counts: those beside it are for calls of tools and the like.
     ///
     /// # Errors
     /// [`Error::Read`] and [`Error::Corrupt`].
     pub fn from_folder(folder: &Path) -> Result<Self, Error> {
         let config = read_object(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
         let map = read_object(&folder.join("special_tokens_map.json"))?.unwrap_or_default();
-        let mut tokens = BTreeMap::new();
+        let tekken = read_text(&folder.join("tekken.json"))?;
+        let mut tokens: BTreeMap<_, _> = match &tekken {
+            Some(_) => {
+                tekken::NAMED.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
+            }
+            None => BTreeMap::new(),
+        };
         for (key, value) in map.iter().chain(&config) {
             if key.ends_with("_token")
                 && let Some(text) = token_text(value)
@@ -94,7 +104,7 @@ impl SpecialTokens {
                 tokens.insert(key.clone(), text.to_owned());
             }
         }
-        let chat_template = match read_text(&folder.join("chat_template.jinja"))? {
+        let chat_template = match read_template(folder)? {
             Some(template) => Some(template),
             None => match config.get("chat_template").and_then(choose_template) {
                 Some(template) => Some(template),
@@ -103,13 +113,13 @@ impl SpecialTokens {
             },
         };
         let flag = |key: &str| config.get(key).and_then(Value::as_bool);
-        let ends = Vec::new();
         Ok(Self {
             tokens,
-            ends,
+            ends: Vec::new(),
             add_bos: flag("add_bos_token"),
             add_eos: flag("add_eos_token"),
             chat_template,
+            conversation_version: tekken.as_deref().and_then(tekken::version),
         })
     }
 
@@ -146,6 +156,7 @@ impl SpecialTokens {
             add_bos: metadata.bool("tokenizer.ggml.add_bos_token"),
             add_eos: metadata.bool("tokenizer.ggml.add_eos_token"),
             chat_template: metadata.str("tokenizer.chat_template").map(str::to_owned),
+            conversation_version: None,
         })
     }
 
@@ -175,9 +186,17 @@ fn token_text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
+/// Reads the template that lies in a file of its own.
+fn read_template(folder: &Path) -> Result<Option<String>, Error> {
+    match read_text(&folder.join("chat_template.jinja"))? {
+        Some(template) => Ok(Some(template)),
+        None => read_text(&folder.join("additional_chat_templates/default.jinja")),
+    }
+}
+
 /// Reads a template, or of several named ones the one called `default`.
 fn choose_template(value: &Value) -> Option<String> {
-    if let Some(template) = value.as_str() {
+    if let Some(template) = value.as_str().or_else(|| value.get("default")?.as_str()) {
         return Some(template.to_owned());
     }
     let named = value.as_array()?;

@@ -154,6 +154,17 @@ fn byte_of_letter(letter: char) -> Option<u8> {
     }
 }
 
+/// Returns the letters of the byte-level alphabet, by byte.
+pub(super) fn letters() -> [char; 256] {
+    let mut letters = ['\0'; 256];
+    for letter in (0..0x200).filter_map(char::from_u32) {
+        if let Some(byte) = byte_of_letter(letter) {
+            letters[usize::from(byte)] = letter;
+        }
+    }
+    letters
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -191,5 +202,6 @@ mod tests {
         let mut bytes: Vec<u8> = letters.filter_map(byte_of_letter).collect();
         bytes.sort_unstable();
         assert!(bytes.into_iter().eq(0..=u8::MAX));
+        assert!((0..=u8::MAX).all(|byte| byte_of_letter(super::letters()[usize::from(byte)]) == Some(byte)));
     }
 }

@@ -17,6 +17,8 @@ pub struct TextStream {
     /// Bytes that may become a character, at most three.
     unfinished: Vec<u8>,
     stops: Stops,
+    /// Special tokens that are spelled out.
+    spelled: Vec<u32>,
 }
 
 /// The text that a token completed.
@@ -36,7 +38,15 @@ impl TextStream {
             tokenizer: tokenizer.clone(),
             unfinished: Vec::new(),
             stops: Stops::new(stop),
+            spelled: Vec::new(),
         }
+    }
+
+    /// Spells out these special tokens, which are left out otherwise.
+    #[must_use]
+    pub fn spelling(mut self, ids: &[u32]) -> Self {
+        self.spelled = ids.to_vec();
+        self
     }
 
     /// Goes on with a text instead: the space that a tokenizer puts before a text is part of this one.
@@ -53,7 +63,7 @@ impl TextStream {
 
     /// Takes the next token. After a stop string nothing more comes out.
     pub fn push(&mut self, id: u32) -> Piece {
-        if self.tokenizer.is_special(id) {
+        if self.tokenizer.is_special(id) && !self.spelled.contains(&id) {
             return Piece { text: String::new(), is_stopped: self.stops.is_stopped() };
         }
         let mut bytes = self.tokenizer.pieces().get(id);

@@ -8,5 +8,6 @@ mod folders;
 mod llama_cpp;
 mod packed;
 mod quantize;
+mod tekken;
 mod tokens;
 mod weights;

@@ -162,6 +162,8 @@ fn special_tokens_are_seen_and_left_out() {
     assert!(tokenizer.is_special(end) && !tokenizer.is_special(ids[0]));
     assert_eq!(tokenizer.decode(&ids, SkipSpecial::Yes), "Hi");
     assert_eq!(tokenizer.decode(&ids, SkipSpecial::No), "Hi<|im_end|>");
+    let mut stream = TextStream::new(&tokenizer, &[]).spelling(&[end]);
+    assert_eq!(ids.iter().map(|id| stream.push(*id).text).collect::<String>(), "Hi<|im_end|>");
     assert_eq!(tokenizer.token_bytes(end), b"<|im_end|>");
     assert_eq!(tokenizer.token(end).unwrap(), "<|im_end|>");
     assert_eq!(tokenizer.vocab_size(), 500);
@@ -227,6 +229,13 @@ fn settings_beside_the_tokenizer_are_read() {
     let special = SpecialTokens::from_folder(path).unwrap();
     assert!(special.named().eq([("bos_token", "<s>"), ("eos_token", "</e>")]));
     assert_eq!((special.add_bos, special.chat_template.as_deref()), (Some(true), Some("yes")));
+    write("tokenizer_config.json", &json!({ "chat_template": { "tool_use": "no", "default": "named" } }));
+    assert_eq!(SpecialTokens::from_folder(path).unwrap().chat_template.as_deref(), Some("named"));
+    fs::create_dir(path.join("additional_chat_templates")).unwrap();
+    for (name, text) in [("tool_use", "no"), ("default", "folder")] {
+        fs::write(path.join(format!("additional_chat_templates/{name}.jinja")), text).unwrap();
+    }
+    assert_eq!(SpecialTokens::from_folder(path).unwrap().chat_template.as_deref(), Some("folder"));
     fs::write(path.join("chat_template.jinja"), "file").unwrap();
     assert_eq!(SpecialTokens::from_folder(path).unwrap().chat_template.as_deref(), Some("file"));
     fs::write(path.join("tokenizer_config.json"), "[]").unwrap();

@@ -37,6 +37,7 @@ fn settings() -> Settings {
     Settings {
         tokenizer: Tokenizer::from_json(json.to_string().as_bytes()).unwrap(),
         end_tokens: vec![4],
+        spelled: Vec::new(),
         context_tokens: 100,
         max_sequences: 1,
         prefill_tokens: 1,

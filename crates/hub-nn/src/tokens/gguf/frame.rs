@@ -1,9 +1,12 @@
 //! The tokens that a text is framed with.
 
-use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
+use tokenizers::processors::template::TemplateProcessing;
 
-use super::{Vocab, corrupt};
-use crate::{tokens::Error, weights::Metadata};
+use super::Vocab;
+use crate::{
+    tokens::{Error, frame::template},
+    weights::Metadata,
+};
 
 /// Whether a frame has its parts where the file does not say.
 #[derive(Clone, Copy)]
@@ -39,23 +42,4 @@ pub(super) fn build(
         _ => (&["bos", "$A", "eos"], &["bos", "$A", "eos", "eos", "$B", "eos"]),
     };
     template(single, pair, &tokens).map(Some)
-}
-
-/// Makes a template of the names of tokens and of `$A` and `$B`.
-pub(super) fn template(
-    single: &[&str],
-    pair: &[&str],
-    tokens: &[(&str, (u32, &str))],
-) -> Result<TemplateProcessing, Error> {
-    let special = |&(name, (id, text)): &(&str, (u32, &str))| {
-        SpecialToken::new(name.to_owned(), vec![id], vec![text.to_owned()]).map_err(corrupt)
-    };
-    let special = tokens.iter().map(special).collect::<Result<Vec<_>, _>>()?;
-    TemplateProcessing::builder()
-        .try_single(single.to_vec())
-        .and_then(|builder| builder.try_pair(pair.to_vec()))
-        .map_err(corrupt)?
-        .special_tokens(special)
-        .build()
-        .map_err(corrupt)
 }

@@ -6,8 +6,11 @@ use tokenizers::{
     pre_tokenizers::bert::BertPreTokenizer,
 };
 
-use super::{Vocab, corrupt, frame, spm::SPACE, vocab::TokenKind};
-use crate::{tokens::Error, weights::Metadata};
+use super::{Vocab, corrupt, spm::SPACE, vocab::TokenKind};
+use crate::{
+    tokens::{Error, frame},
+    weights::Metadata,
+};
 
 /// What marks a token that continues a word.
 const CONTINUES: &str = "##";
