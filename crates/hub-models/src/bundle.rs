@@ -55,7 +55,7 @@ impl Bundle {
         // A GGUF file says all of itself; what lies beside it belongs to other files.
         let folder = folder.filter(|_| weights.format() == Format::Safetensors);
         let config: Option<Value> = match &folder {
-            Some(folder) => Some(read_json(&folder.join("config.json"))?),
+            Some(folder) => Some(read_json(&folder.join(family::config_file(&weights)))?),
             None => None,
         };
         let family::Reading { mut spec, unknown_name } = family::read(&weights, config.as_ref())?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
-    /// A Hugging Face folder, or a single GGUF file.
+    /// A Hugging Face folder, one of Mistral's own, or a single GGUF file.
     Path(PathBuf),
     /// The guide model inside this program.
     Guide,

@@ -45,6 +45,8 @@ pub(super) enum ExpertNames {
     Gemma,
     /// As Mixtral names those: `block_sparse_moe.experts.7.w3`.
     Mixtral,
+    /// As Mistral's own programs name them: `feed_forward.experts.7.w3`.
+    Mistral,
     /// As Granite has them: a tensor for gate and up of all experts, and one for down.
     Granite,
     /// As gpt-oss has them: the same with rows of gate and up in turn, and turned over unless they are packed.
@@ -74,6 +76,7 @@ impl ExpertNames {
             }
             Self::Mixtral | Self::Granite => format!("model.layers.{layer}.block_sparse_moe"),
             Self::Gemma => format!("model.layers.{layer}"),
+            Self::Mistral => format!("layers.{layer}.feed_forward"),
             Self::Gguf | Self::GgufFused => format!("blk.{layer}"),
         }
     }
@@ -87,7 +90,7 @@ impl ExpertNames {
                 let name = choose(["gate_proj", "up_proj", "down_proj"]);
                 TensorRef::new(format!("{folder}.experts.{expert}.{name}.weight"))
             }
-            Self::Mixtral => {
+            Self::Mixtral | Self::Mistral => {
                 TensorRef::new(format!("{folder}.experts.{expert}.{}.weight", choose(["w1", "w3", "w2"])))
             }
             Self::Granite | Self::Fused | Self::Gemma | Self::GgufFused => {
@@ -133,7 +136,7 @@ impl ExpertNames {
             Self::Gguf | Self::GgufFused => "ffn_gate_inp",
             Self::Gemma => "router.proj",
             Self::Granite => "router.layer",
-            Self::Each | Self::Deepseek | Self::Fused | Self::Mixtral => "gate",
+            Self::Each | Self::Deepseek | Self::Fused | Self::Mixtral | Self::Mistral => "gate",
             Self::GptOss { .. } => "router",
         };
         format!("{}.{name}.{kind}", self.layer(layer))

@@ -259,6 +259,20 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Reads a list of whole numbers, some of which may be missing; one entry where the key holds no list.
+    pub(crate) fn maybe_sizes(&self, key: &str) -> Result<Vec<Option<usize>>, FamilyError> {
+        let values = match self.find(key) {
+            Some(Found::Json(Value::Array(values))) if values.len() <= MAX_NUMBERS => values,
+            _ => return Ok(vec![self.maybe_size(key)?]),
+        };
+        let size = |value: &Value| match value {
+            Value::Null => Some(None),
+            value => value.as_u64().filter(|number| *number <= MAX_SIZE).map(|number| Some(number as usize)),
+        };
+        let sizes = values.iter().map(size).collect::<Option<Vec<_>>>();
+        sizes.ok_or_else(|| self.bad(key, "a list of whole numbers up to 2^30"))
+    }
+
     /// Returns a whole number for each layer: files hold one for all, or a list.
     pub(crate) fn layered(&self, key: &str, layers: usize) -> Result<Option<Vec<usize>>, FamilyError> {
         let numbers: Vec<Option<i64>> = match (self.find(key), &self.source) {

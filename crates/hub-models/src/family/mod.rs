@@ -26,6 +26,7 @@ mod llama;
 mod lookup;
 mod ministral3;
 mod mistral;
+mod mistral_own;
 mod mixtral;
 mod names;
 mod olmo2;
@@ -183,7 +184,8 @@ impl Files<'_> {
 
 /// Reads what a model is from its configuration and the names of its tensors.
 ///
-/// `config` is what `config.json` holds; a GGUF file says all of itself and needs none.
+/// `config` is what `config.json` holds, or the `params.json` of Mistral's own folders; a GGUF file says all of itself
+/// and needs none.
 ///
 /// # Errors
 /// [`FamilyError::UnknownArchitecture`] if no family knows it; the other variants, naming the key, if the configuration
@@ -210,6 +212,9 @@ pub(crate) fn read(weights: &Weights, config: Option<&Value>) -> Result<Reading,
 fn from_config(weights: &Weights, config: Option<&Value>) -> Result<Reading, FamilyError> {
     let missing = FamilyError::NoArchitecture { key: "architectures" };
     let config = config.and_then(Value::as_object).ok_or_else(|| missing.clone())?;
+    if mistral_own::is_configuration(config) {
+        return mistral_own::spec(config, weights);
+    }
     let half = text::half(config, weights)?;
     let (config, layout) =
         half.as_ref().map_or((config, Layout::plain(weights)), |(config, layout)| (config, *layout));
@@ -249,6 +254,11 @@ fn read_as(
     let left_out = quantization::left_out(&config, &spec, weights);
     spec.left_out.extend(left_out);
     Ok(spec)
+}
+
+/// Returns the name of the file beside safetensors that says what a model is.
+pub(crate) fn config_file(weights: &Weights) -> &'static str {
+    if mistral_own::names_tensors_of(weights) { "params.json" } else { "config.json" }
 }
 
 /// Makes a model of language one whose hidden states are the result, for vectors.

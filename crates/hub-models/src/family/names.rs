@@ -40,6 +40,8 @@ pub(super) enum Names {
     GraniteDense,
     /// `transformers`, for LFM2.
     Lfm2,
+    /// Mistral's own programs.
+    Mistral,
     /// llama.cpp.
     Gguf,
     /// llama.cpp, where the norm before the MLP is named as if it came after attention.
@@ -54,7 +56,11 @@ impl Names {
     }
 
     pub(super) fn table(self) -> &'static str {
-        if self.is_gguf() { "token_embd.weight" } else { "model.embed_tokens.weight" }
+        match self {
+            Self::Mistral => "tok_embeddings.weight",
+            _ if self.is_gguf() => "token_embd.weight",
+            _ => "model.embed_tokens.weight",
+        }
     }
 
     /// Returns the name of the last norm's tensor: `kind` is `weight` or `bias`.
@@ -62,6 +68,7 @@ impl Names {
         let name = match self {
             Self::GgufLfm2 => "token_embd_norm",
             Self::Lfm2 => "model.embedding_norm",
+            Self::Mistral => "norm",
             _ if self.is_gguf() => "output_norm",
             _ => "model.norm",
         };
@@ -69,7 +76,7 @@ impl Names {
     }
 
     pub(super) fn head(self) -> &'static str {
-        if self.is_gguf() { "output.weight" } else { "lm_head.weight" }
+        if self.is_gguf() || self == Self::Mistral { "output.weight" } else { "lm_head.weight" }
     }
 
     /// Returns the name of the scores beside those of a layer's keys.
@@ -85,6 +92,7 @@ impl Names {
     pub(super) fn layer(self, layer: usize, part: Part, kind: &str) -> String {
         match self {
             Self::Gguf | Self::GgufLfm2 => format!("blk.{layer}.{}.{kind}", gguf(part)),
+            Self::Mistral => format!("layers.{layer}.{}.{kind}", mistral(part)),
             Self::GraniteDense => {
                 let part = match part {
                     Part::GateUp => "shared_mlp.input_linear",
@@ -151,6 +159,21 @@ fn hugging_face(part: Part) -> &'static str {
         Part::Down => "mlp.down_proj",
         Part::PlainUp => "mlp.c_fc",
         Part::PlainDown => "mlp.c_proj",
+    }
+}
+
+fn mistral(part: Part) -> &'static str {
+    match part {
+        Part::MixerNorm => "attention_norm",
+        Part::Query => "attention.wq",
+        Part::Key => "attention.wk",
+        Part::Value => "attention.wv",
+        Part::Output => "attention.wo",
+        Part::MlpNorm => "ffn_norm",
+        Part::Gate => "feed_forward.w1",
+        Part::Up => "feed_forward.w3",
+        Part::Down => "feed_forward.w2",
+        part => hugging_face(part),
     }
 }
 

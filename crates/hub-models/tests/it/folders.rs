@@ -15,14 +15,14 @@ const E2M1: [f32; 16] =
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
 /// A tensor as a folder stores it.
-struct Stored {
+pub(crate) struct Stored {
     dtype: &'static str,
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
 
 impl Stored {
-    fn f32(shape: Vec<usize>, numbers: &[f32]) -> Self {
+    pub(crate) fn f32(shape: Vec<usize>, numbers: &[f32]) -> Self {
         Self { dtype: "F32", shape, bytes: numbers.iter().flat_map(|number| number.to_le_bytes()).collect() }
     }
 }
@@ -33,6 +33,11 @@ fn write(folder: &Path, model: &Path, tensors: &BTreeMap<String, Stored>, quanti
     let mut config: Value = serde_json::from_slice(&text).unwrap();
     config["quantization_config"] = quantization;
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    write_safetensors(&folder.join("model.safetensors"), tensors);
+}
+
+/// Writes a file of tensors.
+pub(crate) fn write_safetensors(path: &Path, tensors: &BTreeMap<String, Stored>) {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, Stored { dtype, shape, bytes }) in tensors {
         let place = [data.len(), data.len() + bytes.len()];
@@ -41,7 +46,7 @@ fn write(folder: &Path, model: &Path, tensors: &BTreeMap<String, Stored>, quanti
     }
     let header = Value::Object(header).to_string();
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
-    std::fs::write(folder.join("model.safetensors"), file).unwrap();
+    std::fs::write(path, file).unwrap();
 }
 
 /// Loads both folders into every executor, and compares the logits of a prompt.

@@ -5,6 +5,7 @@ mod convert;
 mod encoders;
 mod folders;
 mod gguf;
+mod mistral_own;
 mod packed;
 mod parity;
 mod templates;

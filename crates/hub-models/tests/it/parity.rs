@@ -135,7 +135,7 @@ pub(crate) fn load_with(path: &Path, options: ExecutorOptions) -> Box<dyn Execut
 
 fn load_on(path: &Path, options: ExecutorOptions, device: &Device) -> Box<dyn Executor> {
     let weights = Weights::open(path).unwrap();
-    let config = std::fs::read(path.join("config.json")).ok();
+    let config = ["config.json", "params.json"].iter().find_map(|name| std::fs::read(path.join(name)).ok());
     let config = config.map(|bytes| serde_json::from_slice(&bytes).unwrap());
     let spec = spec_of(&weights, config.as_ref()).unwrap();
     options.load(spec, &weights, device, &ProgressSink::default(), &CancelToken::new()).unwrap()

@@ -7,7 +7,7 @@ use hub_base::ErrorKind;
 #[non_exhaustive]
 pub enum Error {
     /// The file is not there.
-    #[error("no tokenizer at {}; a model needs the tokenizer.json it came with", path.display())]
+    #[error("no tokenizer at {}; a model needs the tokenizer.json or tekken.json it came with", path.display())]
     NotFound {
         /// Where it was looked for.
         path: PathBuf,

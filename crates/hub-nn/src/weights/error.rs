@@ -15,7 +15,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The folder is there and holds nothing that can be read.
-    #[error("folder {} holds neither model.safetensors, model.safetensors.index.json nor one .gguf file", path.display())]
+    #[error("folder {} holds neither model.safetensors, consolidated.safetensors, the index of either in parts nor one .gguf file", path.display())]
     Empty {
         /// The folder.
         path: PathBuf,

@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::Error;
 
-/// What a folder holds, in the order in which transformers looks for it, GGUF last.
+/// What a folder holds, in the order in which transformers looks for it; then the files of Mistral's own programs, which
+/// often lie beside the others, GGUF last.
 pub(super) enum Found {
     Safetensors(PathBuf),
     Sharded(Shards),
@@ -27,13 +28,15 @@ pub(super) struct Shards {
 
 /// Looks into `folder`.
 pub(super) fn look(folder: &Path) -> Result<Found, Error> {
-    let single = folder.join("model.safetensors");
-    if single.is_file() {
-        return Ok(Found::Safetensors(single));
-    }
-    let index = folder.join("model.safetensors.index.json");
-    if index.is_file() {
-        return read_index(index).map(Found::Sharded);
+    for stem in ["model", "consolidated"] {
+        let single = folder.join(format!("{stem}.safetensors"));
+        if single.is_file() {
+            return Ok(Found::Safetensors(single));
+        }
+        let index = folder.join(format!("{stem}.safetensors.index.json"));
+        if index.is_file() {
+            return read_index(index).map(Found::Sharded);
+        }
     }
     let names = file_names(folder)?;
     let ggufs: Vec<&String> = names.iter().filter(|name| has_extension(name, "gguf")).collect();

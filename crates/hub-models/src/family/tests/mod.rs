@@ -207,7 +207,7 @@ fn metadata_may_say_which_layers_are_windowed() {
 fn every_file_here_is_registered() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/family");
     let shared =
-        "mod decoder delta-net error experts keys lookup names per-layer quantization rope shape tests text written"
+        "mod decoder delta-net error experts keys lookup mistral-own names per-layer quantization rope shape tests text written"
             .split(' ')
             .collect::<Vec<_>>();
     let mut files: Vec<String> = std::fs::read_dir(folder)
