@@ -87,6 +87,12 @@ impl Summary {
             }
             Err(error) => self.skipped.push(format!("the real MiniLM ({error})")),
         }
+        match tools::tekken() {
+            Ok(file) => {
+                cargo.env("HUB_TEST_TEKKEN", file);
+            }
+            Err(error) => self.skipped.push(format!("the real tekken.json ({error})")),
+        }
         match tools::strace() {
             Ok(strace) => {
                 cargo.env("HUB_TEST_STRACE", strace);

@@ -11,6 +11,8 @@ const LLAMA_CPP: &str = "llama_cpp_python-0.3.36";
 /// What the outside clients are.
 const PYTHON_CLIENTS: &[&str] = &["openai==3.54.0", "ollama==0.6.3", "httpx==0.28.1"];
 const NODE_CLIENTS: &[&str] = &["openai@6.49.0", "ollama@0.6.4", "playwright-core@1.65.1", "node@22.23.3"];
+/// The package that carries a real `tekken.json` in its wheel, and the file.
+const TEKKEN: (&str, &str) = ("mistral-common==1.13.1", "tekken_240911.json");
 /// What makes requests from a description of an API.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const CARGO_DENY: &str = "0.20.2";
@@ -49,6 +51,23 @@ pub(crate) fn clients() -> Result<(PathBuf, PathBuf), Error> {
     let (found, _) = output(command(&python, &["-c", &format!("import importlib.metadata\n{find}")]))?;
     let folder = found.lines().last().map(PathBuf::from).filter(|folder| folder.is_dir());
     Ok((python, folder.ok_or("the MiniLM package holds no model")?))
+}
+
+/// Returns a real `tekken.json`.
+///
+/// # Errors
+/// As [`python`].
+pub(crate) fn tekken() -> Result<PathBuf, Error> {
+    let (package, file) = TEKKEN;
+    let python = python("tekken", &[&["--no-deps", package]])?;
+    let find = format!(
+        "import importlib.metadata\n\
+        for name in importlib.metadata.files('mistral-common'):\n\
+        \x20   if name.name == '{file}': print(name.locate())"
+    );
+    let (found, _) = output(command(&python, &["-c", &find]))?;
+    let path = found.lines().last().map(PathBuf::from).filter(|path| path.is_file());
+    Ok(path.ok_or("the package of Mistral's tokenizers holds none")?)
 }
 
 /// Returns schemathesis.

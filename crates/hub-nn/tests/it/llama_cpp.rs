@@ -11,6 +11,9 @@ use serde::Deserialize;
 /// Names the folder of llama.cpp's source. `cargo xtask test` sets it; the vocabularies are 40 MB and not ours.
 const VARIABLE: &str = "HUB_TEST_LLAMA_CPP";
 
+/// Names the file `tekken_240911.json` of mistral-common. `cargo xtask test` sets it, too.
+const TEKKEN: &str = "HUB_TEST_TEKKEN";
+
 /// What stands between two texts of an `.inp` file.
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
 
@@ -109,6 +112,78 @@ fn every_way_of_cutting_texts_leads_to_the_same_tokens_as_the_reference() {
             }
         }
     }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+/// What `fixtures/tokens/vocabularies.py` wrote.
+#[derive(Deserialize)]
+struct Vocabularies {
+    texts: Vec<String>,
+    /// Four digits for each text of `ways.json`, for each of these, and for those with control tokens.
+    vocabularies: BTreeMap<String, String>,
+}
+
+impl Vocabularies {
+    fn read() -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tokens");
+        let ways: Ways = serde_json::from_slice(&fs::read(folder.join("ways.json")).unwrap()).unwrap();
+        let file = fs::read(folder.join("vocabularies.json")).unwrap();
+        let mut read: Self = serde_json::from_slice(&file).unwrap();
+        read.texts.splice(0..0, ways.texts);
+        assert!(read.texts.len() >= 600 && read.vocabularies.len() == 20);
+        read
+    }
+
+    /// Returns the texts that a tokenizer cuts otherwise than it should.
+    fn differing(&self, name: &str, tokenizer: &Tokenizer, controls: &[String]) -> Vec<String> {
+        let checksums = &self.vocabularies[name];
+        let typed = controls.iter().take(20);
+        let typed =
+            typed.flat_map(|token| [token.clone(), format!("a {token}b{token}{token} c\n{token}\nd")]);
+        let texts: Vec<String> = self.texts.iter().cloned().chain(typed).collect();
+        assert_eq!(checksums.len(), 4 * texts.len(), "{name}");
+        let is_other = |(idx, text): &(usize, &String)| {
+            let ids = tokenizer.encode(text, AddSpecial::No).unwrap();
+            check_stream(tokenizer, &ids).unwrap();
+            checksum(&ids) != checksums[4 * idx..4 * idx + 4]
+        };
+        let differing = texts.iter().enumerate().filter(is_other);
+        differing.map(|(_, text)| format!("{name}: {text:?}")).collect()
+    }
+}
+
+#[test]
+fn real_vocabularies_read_texts_as_their_own_tokenizers_do() {
+    let Some(folder) = env::var_os(VARIABLE) else {
+        eprintln!("skipped: {VARIABLE} does not name a folder with the source of llama.cpp");
+        return;
+    };
+    let vocabularies = Vocabularies::read();
+    let mut differing = Vec::new();
+    for name in vocabularies.vocabularies.keys().filter(|name| *name != "tekken") {
+        let path = Path::new(&folder).join(format!("models/ggml-vocab-{name}.gguf"));
+        let weights = Weights::open(&path).unwrap();
+        let metadata = weights.metadata();
+        let kinds = metadata.i64s("tokenizer.ggml.token_type").unwrap();
+        let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap().iter().zip(kinds);
+        let controls: Vec<String> =
+            tokens.filter(|(_, kind)| *kind == 3).map(|(token, _)| token.clone()).collect();
+        let tokenizer = Tokenizer::from_gguf(metadata).unwrap();
+        differing.extend(vocabularies.differing(name, &tokenizer, &controls));
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[test]
+fn the_real_tekken_reads_texts_as_its_own_library_does() {
+    let Some(path) = env::var_os(TEKKEN) else {
+        eprintln!("skipped: {TEKKEN} does not name a tekken.json");
+        return;
+    };
+    let tokenizer = Tokenizer::from_tekken(&fs::read(path).unwrap()).unwrap();
+    assert_eq!(tokenizer.vocab_size(), 131_072);
+    let controls: Vec<String> = (0..1_000).map(|id| tokenizer.token(id).unwrap()).collect();
+    let differing = Vocabularies::read().differing("tekken", &tokenizer, &controls);
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
