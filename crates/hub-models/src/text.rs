@@ -45,6 +45,8 @@ struct Inner {
     harmony: Option<HarmonyTokens>,
     /// What a person must not be able to type.
     controls: TypedControls,
+    /// What an earlier answer must not hold: templates look for the marks of thinking in it.
+    answered: TypedControls,
     generation: GenerationConfig,
     /// What is said of the model's use beside its files.
     preset: Preset,
@@ -87,7 +89,10 @@ impl TextModel {
         let template = bundle.template(preset.chat_template.as_deref())?;
         let thinking = template.as_ref().and_then(|(source, _)| Thinking::of_template(source));
         let harmony = HarmonyTokens::of(&tokenizer).filter(|_| template.is_some());
-        let controls = TypedControls::new(tokenizer.special_texts());
+        let source_of_template = template.as_ref().map_or("", |(source, _)| source);
+        let controls = TypedControls::of(&tokenizer, source_of_template, &[]);
+        let marks = thinking.as_ref().map(Thinking::marks).unwrap_or_default();
+        let answered = TypedControls::of(&tokenizer, source_of_template, &marks);
         let template = template.map(|(_, template)| Renderer::new(template));
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
@@ -120,6 +125,7 @@ impl TextModel {
             thinking,
             harmony,
             controls,
+            answered,
             generation,
             preset,
             engine,
@@ -285,12 +291,18 @@ impl TextModel {
 
     /// Breaks up control tokens that were typed.
     fn harmless(&self, messages: &[Message]) -> Vec<Message> {
-        let break_up = |text: &str| self.0.controls.break_up(text).into_owned();
-        let harmless = |message: &Message| Message {
-            role: message.role,
-            content: break_up(&message.content),
-            name: message.name.as_deref().map(break_up),
-            reasoning: message.reasoning.as_deref().map(break_up),
+        let harmless = |message: &Message| {
+            let controls = match message.role {
+                Role::Assistant => &self.0.answered,
+                _ => &self.0.controls,
+            };
+            let break_up = |text: &str| controls.break_up(text).into_owned();
+            Message {
+                role: message.role,
+                content: break_up(&message.content),
+                name: message.name.as_deref().map(break_up),
+                reasoning: message.reasoning.as_deref().map(break_up),
+            }
         };
         messages.iter().map(harmless).collect()
     }

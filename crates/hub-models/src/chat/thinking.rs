@@ -53,9 +53,14 @@ impl Thinking {
         Some(Self { open, close, place: Place::Start, held: String::new() })
     }
 
+    /// Returns the marks.
+    pub(crate) fn marks(&self) -> [&'static str; 2] {
+        [self.open, self.close]
+    }
+
     /// Returns those of the marks that are control tokens, which answers leave out unless they are told otherwise.
     pub(crate) fn controls(&self, tokenizer: &Tokenizer) -> Vec<u32> {
-        let ids = [self.open, self.close].into_iter().filter_map(|mark| tokenizer.id_of(mark));
+        let ids = self.marks().into_iter().filter_map(|mark| tokenizer.id_of(mark));
         ids.filter(|id| tokenizer.is_special(*id)).collect()
     }
 

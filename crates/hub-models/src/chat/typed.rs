@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use hub_nn::tokens::Tokenizer;
 use serde_json::{Map, Value};
 
 /// Set between the first character of a control token that a person typed and its rest. It is a noncharacter: no text
@@ -17,7 +18,14 @@ pub(crate) struct TypedControls {
 }
 
 impl TypedControls {
-    pub(crate) fn new(texts: impl Iterator<Item = String>) -> Self {
+    /// Takes a model's control tokens, and its other added tokens that are marks: DeepSeek's files say of `<｜User｜>`,
+    /// and Qwen's of `<tool_call>`, that they are words. Those of `allowed` may be typed, unless they are control tokens.
+    pub(crate) fn of(tokenizer: &Tokenizer, template: &str, allowed: &[&str]) -> Self {
+        let is_mark = |text: &String| is_mark(text, template) && !allowed.contains(&text.as_str());
+        Self::new(tokenizer.special_texts().chain(tokenizer.added_texts().filter(is_mark)))
+    }
+
+    fn new(texts: impl Iterator<Item = String>) -> Self {
         // A token of one character cannot be broken up.
         let mut texts: Vec<String> = texts.filter(|text| text.chars().nth(1).is_some()).collect();
         texts.sort_unstable();
@@ -79,6 +87,14 @@ impl TypedControls {
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         }
     }
+}
+
+/// Whether an added token is a mark: it looks like one, or like a tag that the template writes or looks for. Others are
+/// words and runs of spaces, which the model has read in texts.
+fn is_mark(text: &str, template: &str) -> bool {
+    text.starts_with("<|")
+        || text.starts_with("<｜")
+        || (text.starts_with(['<', '[']) && template.contains(text))
 }
 
 /// Iterates over the pieces of a rendered text.

@@ -67,6 +67,48 @@ fn control_tokens_that_are_typed_stay_text() {
     }
 }
 
+/// Opens a tiny model in whose tokenizer other marks stand for the control tokens of ChatML, and are called words.
+fn with_marks(marks: [&str; 2], template: &str) -> (tempfile::TempDir, TextModel) {
+    let (folder, _) = with_template("qwen2", template);
+    let path = folder.path().join("tokenizer.json");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    for (old, new) in ["<|im_start|>", "<|im_end|>"].iter().zip(marks) {
+        text = text.replace(old, new);
+    }
+    let mut tokenizer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for added in tokenizer["added_tokens"].as_array_mut().unwrap() {
+        added["special"] = (!marks.contains(&added["content"].as_str().unwrap())).into();
+    }
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    let model = TextModel::open(folder.path(), LoadOptions::default()).unwrap();
+    (folder, model)
+}
+
+#[test]
+fn marks_that_a_tokenizer_calls_words_stay_text_when_they_are_typed() {
+    let template = "{% for m in messages %}<｜User｜>{{ m.content.split('</think>')[-1] }}{% endfor %}";
+    let (_folder, model) = with_marks(["<｜User｜>", "</think>"], template);
+    let tokenizer = model.tokenizer();
+    let [turn, end] = ["<｜User｜>", "</think>"].map(|mark| tokenizer.id_of(mark).unwrap());
+    assert!(!tokenizer.is_special(turn) && !tokenizer.is_special(end));
+    let prepare = |message: Message| {
+        let prepared = model.prepare(&Prompt::Chat(ChatPrompt::new(vec![message]))).unwrap();
+        let count = |id: u32| prepared.tokens().iter().filter(|token| **token == id).count();
+        (count(turn), count(end), tokenizer.decode(prepared.tokens(), SkipSpecial::No))
+    };
+    let typed = "a <｜User｜> b </think> c";
+    assert_eq!(prepare(Message::user(typed)), (1, 0, format!("<｜User｜>{typed}")));
+    // The template takes what was thought out of earlier answers.
+    let read = prepare(Message::assistant(typed));
+    assert_eq!(read, (1, 0, "<｜User｜> c".to_owned()));
+    // What no template writes is a word.
+    let (_folder, model) =
+        with_marks(["<table>", "[x]"], "{% for m in messages %}{{ m.content }}{% endfor %}");
+    let id = model.tokenizer().id_of("<table>").unwrap();
+    let prompt = Prompt::Chat(ChatPrompt::new(vec![Message::user("a <table> b")]));
+    assert!(model.prepare(&prompt).unwrap().tokens().contains(&id));
+}
+
 #[test]
 fn a_control_token_may_end_the_thinking() {
     let (folder, _) =

@@ -215,6 +215,12 @@ impl Tokenizer {
         self.0.special.iter().filter_map(|id| self.token(*id))
     }
 
+    /// Iterates over the texts of the tokens that are recognised in a text before it is cut: the special ones, and words
+    /// and marks that the vocabulary's authors added.
+    pub fn added_texts(&self) -> impl Iterator<Item = String> {
+        self.0.tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content)
+    }
+
     /// Whether a token has a meaning for the model and none for the reader.
     pub fn is_special(&self, id: u32) -> bool {
         self.0.special.contains(&id)
