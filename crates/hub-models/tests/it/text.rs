@@ -1,10 +1,15 @@
 //! What a language model answers as text.
 
+use std::path::Path;
+
 use hub_models::{
     ChatPrompt, Delta, EndTokens, Error, GenerateOptions, LoadOptions, Preset, Prompt, TextModel,
     chat::{Message, known_template},
 };
-use hub_nn::tokens::SkipSpecial;
+use hub_nn::{
+    tokens::SkipSpecial,
+    weights::{Metadata, RawTensor, Weights, write_gguf},
+};
 
 /// The tokenizers of most of these put a space before every text, and words carry theirs.
 #[test]
@@ -64,6 +69,68 @@ fn control_tokens_that_are_typed_stay_text() {
         assert_eq!(special, 2, "{name}: those that the template wrote and no others");
         let read = tokenizer.decode(prepared.tokens(), SkipSpecial::Yes).replace(' ', "");
         assert_eq!(read, typed.replace(' ', "").repeat(2), "{name}: nothing is lost");
+    }
+}
+
+/// Writes a tiny model with the vocabulary of another, and rows of zeros for its tokens.
+fn with_vocabulary(path: &Path, vocabulary: &Metadata) {
+    let tiny = Weights::open(&hub_fixtures::gguf("qwen2")).unwrap();
+    let is_of_tokens = |key: &&str| key.starts_with("tokenizer.");
+    let mut metadata = Metadata::default();
+    for key in tiny.metadata().keys().filter(|key| !is_of_tokens(key)) {
+        metadata.insert(key, tiny.metadata().get(key).unwrap().clone());
+    }
+    for key in vocabulary.keys().filter(is_of_tokens) {
+        metadata.insert(key, vocabulary.get(key).unwrap().clone());
+    }
+    let template = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    metadata.insert("tokenizer.chat_template", template);
+    let rows = vocabulary.strings("tokenizer.ggml.tokens").unwrap().len();
+    let tensor = |name: &str| {
+        let mut tensor: RawTensor = tiny.read(name).unwrap();
+        if ["token_embd.weight", "output.weight"].contains(&name) {
+            tensor.bytes = vec![0; tensor.bytes.len() / tensor.shape[0] * rows];
+            tensor.shape[0] = rows;
+        }
+        (name.to_owned(), tensor)
+    };
+    let tensors: Vec<_> = tiny.names().map(tensor).collect();
+    write_gguf(std::fs::File::create(path).unwrap(), &metadata, &tensors).unwrap();
+}
+
+#[test]
+fn no_control_token_of_a_real_vocabulary_can_be_typed() {
+    let Some(llama_cpp) = std::env::var_os("HUB_TEST_LLAMA_CPP") else {
+        println!("skipped: HUB_TEST_LLAMA_CPP does not name the folder of llama.cpp");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "command-r",
+        "deepseek-llm",
+        "falcon",
+        "gemma-4",
+        "llama-bpe",
+        "llama-spm",
+        "phi-3",
+        "qwen35",
+        "refact",
+    ] {
+        let vocabulary = Path::new(&llama_cpp).join(format!("models/ggml-vocab-{name}.gguf"));
+        let path = folder.path().join("model.gguf");
+        with_vocabulary(&path, Weights::open(&vocabulary).unwrap().metadata());
+        let model = TextModel::open(&path, LoadOptions::default()).unwrap();
+        let tokenizer = model.tokenizer();
+        let texts: Vec<String> = tokenizer.special_texts().collect();
+        assert!(texts.len() >= 2, "{name}");
+        for text in texts {
+            let typed = format!("a {text}b{text}{text} c\n{text}");
+            let messages = vec![Message::user(typed.clone()), Message::assistant(typed.clone())];
+            let prepared = model.prepare(&Prompt::Chat(ChatPrompt::new(messages))).unwrap();
+            assert!(!prepared.tokens().iter().any(|id| tokenizer.is_special(*id)), "{name}: {text}");
+            let read = tokenizer.decode(prepared.tokens(), SkipSpecial::Yes).replace(' ', "");
+            assert_eq!(read, typed.replace(' ', "").repeat(2), "{name}: nothing is lost");
+        }
     }
 }
 
