@@ -80,10 +80,10 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`Tokenizer::open`] and [`Tokenizer::from_tekken`].
     pub fn from_folder(folder: &Path) -> Result<Self, Error> {
-        let (usual, tekken) = (folder.join("tokenizer.json"), folder.join("tekken.json"));
-        if usual.exists() || !tekken.exists() {
-            return Self::open(&usual);
+        if !tekken::counts(folder) {
+            return Self::open(&folder.join("tokenizer.json"));
         }
+        let tekken = folder.join(tekken::NAME);
         let bytes = fs::read(&tekken).map_err(|source| Error::Read { path: tekken.clone(), source })?;
         let name = tekken.display().to_string();
         Self::new(&name, || tekken::build(&name, &bytes))
@@ -114,7 +114,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Corrupt`] if it is none, or contradicts itself.
     pub fn from_tekken(bytes: &[u8]) -> Result<Self, Error> {
-        Self::new("tekken.json", || tekken::build("tekken.json", bytes))
+        Self::new(tekken::NAME, || tekken::build(tekken::NAME, bytes))
     }
 
     /// Rebuilds the tokenizer that a GGUF file describes in its metadata.

@@ -83,14 +83,18 @@ impl SpecialTokens {
     /// Reads `tokenizer_config.json`, `special_tokens_map.json`, `tekken.json` and the template files of a model's folder,
     /// those of them that are there. The first wins where two say different things, but a template file wins over all.
     ///
-    /// Of several templates the one called `default` counts: those beside it are for calls of tools and the like.
+    /// Of several templates the one called `default` counts: those beside it are for calls of tools and the like. A
+    /// `tekken.json` beside a `tokenizer.json` says nothing: folders of models that hold no conversations have both.
     ///
     /// # Errors
     /// [`Error::Read`] and [`Error::Corrupt`].
     pub fn from_folder(folder: &Path) -> Result<Self, Error> {
         let config = read_object(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
         let map = read_object(&folder.join("special_tokens_map.json"))?.unwrap_or_default();
-        let tekken = read_text(&folder.join("tekken.json"))?;
+        let tekken = match tekken::counts(folder) {
+            true => read_text(&folder.join(tekken::NAME))?,
+            false => None,
+        };
         let mut tokens: BTreeMap<_, _> = match &tekken {
             Some(_) => {
                 tekken::NAMED.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()

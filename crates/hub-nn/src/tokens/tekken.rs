@@ -1,9 +1,9 @@
 //! Tokenizers of Mistral's own format, `tekken.json`.
 //!
-//! Source: `Tekkenizer` of <https://github.com/mistralai/mistral-common>. Checked against its 1.13.1 with the vocabularies
-//! that it comes with, see `tests/it/tekken.rs`.
+//! Source: `Tekkenizer` of <https://github.com/mistralai/mistral-common>. Checked against its 1.13.1 with tiny
+//! files of each version (`tests/it/tekken.rs`) and with the real one that it comes with (`tests/it/llama_cpp.rs`).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
@@ -19,6 +19,14 @@ use tokenizers::{
 };
 
 use super::{Error, frame, spelling::letters};
+
+/// What the file is called.
+pub(super) const NAME: &str = "tekken.json";
+
+/// Whether a folder's tokenizer is of this format: where there is a `tokenizer.json`, that counts.
+pub(super) fn counts(folder: &Path) -> bool {
+    !folder.join("tokenizer.json").exists() && folder.join(NAME).exists()
+}
 
 /// Parts of the file; whatever else it says is of images and sound.
 #[derive(Deserialize)]

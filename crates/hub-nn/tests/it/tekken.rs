@@ -79,6 +79,8 @@ fn a_folder_with_nothing_else_says_how_it_is_used() {
     assert_eq!((special.get("eos_token"), special.get("bos_token")), (Some("[/INST]"), Some("<s>")));
     fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
     assert!(Tokenizer::from_folder(folder.path()).is_err(), "the usual file wins");
+    let special = SpecialTokens::from_folder(folder.path()).unwrap();
+    assert_eq!((special.get("bos_token"), special.conversation_version), (None, None));
 }
 
 #[test]
