@@ -215,8 +215,8 @@ impl Tokenizer {
         self.0.special.iter().filter_map(|id| self.token(*id))
     }
 
-    /// Iterates over the texts of the tokens that are recognised in a text before it is cut: the special ones, and words
-    /// and marks that the vocabulary's authors added.
+    /// Iterates over the texts of the tokens that are recognised in a text before it is cut: the special ones, and
+    /// words and marks that the vocabulary's authors added.
     pub fn added_texts(&self) -> impl Iterator<Item = String> {
         self.0.tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content)
     }

@@ -80,8 +80,9 @@ static ANSWER_ENDS: &[&str] = &[
 const CONTROL: i64 = 3;
 
 impl SpecialTokens {
-    /// Reads `tokenizer_config.json`, `special_tokens_map.json`, `tekken.json` and the template files of a model's folder,
-    /// those of them that are there. The first wins where two say different things, but a template file wins over all.
+    /// Reads `tokenizer_config.json`, `special_tokens_map.json`, `tekken.json` and the template files of a model's
+    /// folder, those of them that are there. The first wins where two say different things, but a template file wins
+    /// over all.
     ///
     /// Of several templates the one called `default` counts: those beside it are for calls of tools and the like. A
     /// `tekken.json` beside a `tokenizer.json` says nothing: folders of models that hold no conversations have both.

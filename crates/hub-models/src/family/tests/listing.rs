@@ -20,7 +20,8 @@ What `hub-models` reads, by family: written by a test from the registry in `src/
 `fixtures/models`, whose logits and greedy tokens are those of transformers 5.24.0 (and of 4.57.6 where that knows the
 family) on both executors. `cargo test -p hub-models --lib -- --ignored write_families` writes it again. Where
 GGUF's name is followed by \"written\", `hub quantize` makes such files of folders. A new family:
-[docs/add-a-family.md](../../docs/add-a-family.md).
+[docs/add-a-family.md](../../docs/add-a-family.md). Folders of Mistral's own programs (`params.json`) hold models of mistral,
+mixtral and ministral3.
 
 | family | `architectures` in a Hugging Face folder | GGUF's `general.architecture` | what its layers do beside Llama's | tiny models |
 | --- | --- | --- | --- | --- |
