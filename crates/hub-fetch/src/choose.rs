@@ -300,6 +300,13 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_mistral_s_own_programs_is_whole() {
+        let names = ["params.json", "tekken.json", "consolidated.safetensors", "README.md"];
+        let list = [(names[0], 1), (names[1], 19 << 20), (names[2], GIB), (names[3], 1)];
+        check(&list, Pick::Fitting, GIB, &names);
+    }
+
+    #[test]
     fn pickle_is_refused_with_the_reason() {
         let pickle = files(&[("config.json", 1), ("pytorch_model.bin", GIB)]);
         let refused = choose("a/b", &pickle, &Pick::Fitting, None).unwrap_err();
