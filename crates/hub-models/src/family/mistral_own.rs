@@ -62,7 +62,7 @@ pub(super) fn spec(config: &Map<String, Value>, weights: &Weights) -> Result<Mod
         ..Decoder::new(Names::Mistral, sizes, None, rope.clone())
     };
     keys.finish()?;
-    let files = Files { weights, architecture: family, layout: Layout::PLAIN };
+    let files = Files { known: super::Known::Stored(weights), architecture: family, layout: Layout::PLAIN };
     let mut spec = decoder.spec(family, &files);
     let is_other = |name: &str| OTHERS.iter().any(|prefix| name.starts_with(prefix));
     spec.left_out.extend(files.left_out("belongs to what is not text", is_other));

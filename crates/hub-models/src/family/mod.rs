@@ -213,7 +213,7 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<Reading, Fam
     let missing = FamilyError::NoArchitecture { key: "architectures" };
     let config = config.and_then(Value::as_object).ok_or_else(|| missing.clone())?;
     if mistral_own::is_configuration(config) {
-        return mistral_own::spec(config, weights);
+        return mistral_own::spec(config, weights).map(|spec| Reading { spec, unknown_name: None });
     }
     let half = text::half(config, weights)?;
     let (config, layout) =
