@@ -199,8 +199,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
 
 fn write(spec: &ModelSpec, out: &mut Written<'_>) {
     written::shared(spec, out);
-    let narrow = spec.layers.iter().filter_map(|layer| layer.mixer.attention());
-    if let Some(narrow) = narrow.filter(|attention| attention.window.is_some()).next() {
+    let mut attentions = spec.layers.iter().filter_map(|layer| layer.mixer.attention());
+    if let Some(narrow) = attentions.find(|attention| attention.window.is_some()) {
         out.size("attention.key_length_swa", narrow.head_dim);
         out.size("attention.value_length_swa", narrow.head_dim);
         out.size("rope.dimension_count_swa", narrow.rope.as_ref().map_or(0, |rope| rope.dims));
