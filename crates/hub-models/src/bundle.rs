@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::Read,
     path::{Path, PathBuf},
 };
 
 use hub_base::Task;
 use hub_nn::{
     executor::{ExecutorOptions, Work},
-    spec::{ExpertsSpec, Head, LeftOut, ModelSpec},
+    spec::{ExpertsSpec, Head, LeftOut, ModelSpec, PooledSpec},
     state::Group,
     tokens::{SpecialTokens, Tokenizer},
     weights::{Format, Weights},
@@ -23,8 +22,10 @@ use crate::{
     chat::{HarmonyTokens, Template, TemplateTokens, Thinking, mistral_template},
     family,
     generation::GenerationConfig,
+    judge::Scoring,
     layers, limits,
-    pooling::{self, Pooling},
+    modules::Modules,
+    pooling::Pooling,
 };
 
 /// What a token takes in a tokenizer, with its merges: measured with vocabularies of 128,256 and 151,936 tokens.
@@ -39,6 +40,10 @@ pub(crate) struct Bundle {
     pub(crate) spec: ModelSpec,
     /// The architecture that the files name, if no family knows it and the model was read by its shape.
     unknown_name: Option<String>,
+    /// What sentence-transformers says of its parts; nothing for a model that it did not write.
+    pub(crate) modules: Option<Modules>,
+    /// Which of the numbers of a model that scores say what.
+    pub(crate) scoring: Scoring,
     /// The folder of the model; nothing for a single file.
     folder: Option<PathBuf>,
     /// What its file or folder is called.
@@ -59,9 +64,15 @@ impl Bundle {
             None => None,
         };
         let family::Reading { mut spec, unknown_name } = family::read(&weights, config.as_ref())?;
-        if matches!(spec.head, Head::Logits { .. }) && folder.as_deref().is_some_and(pooling::is_prescribed) {
-            family::leave_head_out(&mut spec, &weights);
-        }
+        let modules = folder.as_deref().map_or(Ok(None), Modules::read)?;
+        let judge = match &folder {
+            Some(folder) => Scoring::find(folder, modules.as_ref(), &mut spec)?,
+            None => None,
+        };
+        let weights = match &modules {
+            Some(modules) => as_prescribed(modules, weights, &mut spec)?,
+            None => weights,
+        };
         check_vocabulary(&weights, &spec)?;
         spec.check()?;
         spec.check_tensors(weights.shapes())?;
@@ -69,7 +80,11 @@ impl Bundle {
             Source::Guide => String::new(),
             Source::Path(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         };
-        Ok(Self { weights, spec, unknown_name, folder, title })
+        let scoring = judge.unwrap_or(match spec.head.pooled().map(PooledSpec::outputs) {
+            Some(2) => Scoring::YES_AND_NO,
+            _ => Scoring::default(),
+        });
+        Ok(Self { weights, spec, unknown_name, modules, scoring, folder, title })
     }
 
     /// Says what the model is, and what it takes if it runs as `executor` says.
@@ -154,10 +169,7 @@ impl Bundle {
     /// Returns what the model's authors say of it; what cannot be read says nothing.
     fn card(&self) -> Card {
         let Some(folder) = &self.folder else { return Card::of_gguf(self.weights.metadata()) };
-        let mut text = Vec::new();
-        let file = fs::File::open(folder.join("README.md"));
-        let read = file.and_then(|file| file.take(card::MAX_BYTES).read_to_end(&mut text));
-        read.map_or_else(|_| Card::default(), |_| Card::of_readme(&String::from_utf8_lossy(&text)))
+        Card::of_readme(&card::read(folder))
     }
 
     /// Returns the source of the chat template; `None` if there is none that can be read.
@@ -178,8 +190,8 @@ impl Bundle {
     pub(crate) fn task(&self) -> Task {
         match self.spec.head {
             Head::Logits { .. } => Task::Chat,
-            Head::Classifier { .. } => Task::Rerank,
-            Head::None => Task::Embed,
+            Head::Classifier(_) => Task::Rerank,
+            Head::None | Head::Vector(_) | Head::Beside(_) => Task::Embed,
         }
     }
 
@@ -228,22 +240,34 @@ impl Bundle {
 
     pub(crate) fn generation_config(&self) -> Result<GenerationConfig, Error> {
         match &self.folder {
-            Some(folder) => Ok(self.read_optional(folder, "generation_config.json")?.unwrap_or_default()),
+            Some(folder) => Ok(read_optional(&folder.join("generation_config.json"))?.unwrap_or_default()),
             None => Ok(GenerationConfig::from_gguf(self.weights.metadata())),
         }
     }
 
     /// Reads a JSON file of the model's folder; nothing if it is not there, or the model is a single file.
     pub(crate) fn beside<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
-        self.folder.as_ref().map_or(Ok(None), |folder| self.read_optional(folder, name))
+        self.folder.as_ref().map_or(Ok(None), |folder| read_optional(&folder.join(name)))
     }
+}
 
-    fn read_optional<T: DeserializeOwned>(&self, folder: &Path, name: &str) -> Result<Option<T>, Error> {
-        match read_json(&folder.join(name)) {
-            Ok(value) => Ok(Some(value)),
-            Err(Error::Missing { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+/// Makes a model what its modules say it is for: of one of language, one of vectors.
+fn as_prescribed(modules: &Modules, weights: Weights, spec: &mut ModelSpec) -> Result<Weights, Error> {
+    if modules.find("Pooling").is_some() && matches!(spec.head, Head::Logits { .. }) {
+        family::leave_head_out(spec, &weights);
+    }
+    match spec.head {
+        Head::None => modules.add_dense(weights, spec),
+        _ => Ok(weights),
+    }
+}
+
+/// Reads a JSON file; nothing if it is not there.
+pub(crate) fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    match read_json(path) {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

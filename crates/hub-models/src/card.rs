@@ -1,5 +1,7 @@
 //! What a model's authors say of it: its name, languages, licence and tags.
 
+use std::{fs, io::Read, path::Path};
+
 use hub_nn::weights::Metadata;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +25,7 @@ pub struct Card {
 }
 
 /// The longest card that is read, and the most words of each list that are kept of it.
-pub(crate) const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 const MAX_WORDS: usize = 64;
 /// The longest word that is kept.
 const MAX_CHARS: usize = 128;
@@ -50,6 +52,7 @@ struct Head {
     license: Words,
     license_name: Option<String>,
     base_model: Words,
+    pipeline_tag: Option<String>,
     tags: Words,
 }
 
@@ -86,11 +89,7 @@ impl Card {
 
     /// Reads the card out of a `README.md`; an empty one if it has no head that can be read.
     pub(crate) fn of_readme(text: &str) -> Self {
-        let head = text.trim_start_matches('\u{feff}').strip_prefix("---").and_then(|rest| {
-            let end = rest.find("\n---")?;
-            serde_saphyr::from_str::<Head>(&rest[..end]).ok()
-        });
-        let head = head.unwrap_or_default();
+        let head = Head::of(text);
         // Licences of one's own are called `other`, and their name stands beside.
         let license = head.license.into_vec().into_iter().next();
         let license = match head.license_name {
@@ -105,6 +104,11 @@ impl Card {
             tags: head.tags.into_vec(),
         }
         .tidy()
+    }
+
+    /// Returns what a `README.md` says the model is for, in Hugging Face's word.
+    pub(crate) fn purpose(text: &str) -> Option<String> {
+        Head::of(text).pipeline_tag
     }
 
     /// Returns what the model is good at, by its tags and by its name or the `title` of its files.
@@ -132,6 +136,25 @@ impl Card {
             list.iter_mut().for_each(|word| *word = word.to_lowercase());
         }
         self
+    }
+}
+
+/// Reads the card in a folder; what cannot be read says nothing.
+pub(crate) fn read(folder: &Path) -> String {
+    let mut text = Vec::new();
+    let file = fs::File::open(folder.join("README.md"));
+    let read = file.and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text));
+    read.map_or_else(|_| String::new(), |_| String::from_utf8_lossy(&text).into_owned())
+}
+
+impl Head {
+    /// Reads the head of a card; an empty one if it has none that can be read.
+    fn of(text: &str) -> Self {
+        let head = text.trim_start_matches('\u{feff}').strip_prefix("---").and_then(|rest| {
+            let end = rest.find("\n---")?;
+            serde_saphyr::from_str(&rest[..end]).ok()
+        });
+        head.unwrap_or_default()
     }
 }
 

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use hub_base::{Account, Task};
 use hub_nn::{
     Device,
-    executor::{Output, Want},
+    executor::Output,
+    spec::PooledSpec,
     tokens::{AddSpecial, Tokenizer},
 };
 
@@ -36,6 +37,8 @@ struct Inner {
     info: ModelInfo,
     tokenizer: Tokenizer,
     pooling: Arc<Pooling>,
+    /// How many numbers a vector has.
+    dimensions: usize,
     /// The token that closes every text, and stays where a text is cut.
     closing: Option<u32>,
     encoder: Encoder,
@@ -91,12 +94,13 @@ impl EmbeddingModel {
         bundle.expect(Task::Embed)?;
         let tokenizer = bundle.tokenizer()?;
         let pooling = Arc::new(Pooling::of(&bundle)?);
+        let dimensions = bundle.spec.head.pooled().map_or(bundle.spec.hidden_size, PooledSpec::outputs);
         let closing = tokenizer.encode("", AddSpecial::Yes)?.last().copied();
         let (name, queue) = (source.thread_name(), options.queue);
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let info = bundle.info(options.executor.for_device(&device));
         let encoder = Encoder::start(&name, queue, executor_loader(bundle, device, options))?;
-        Ok(Self(Arc::new(Inner { info, tokenizer, pooling, closing, encoder })))
+        Ok(Self(Arc::new(Inner { info, tokenizer, pooling, dimensions, closing, encoder })))
     }
 
     /// Returns what the model is.
@@ -106,7 +110,7 @@ impl EmbeddingModel {
 
     /// Returns how many numbers a vector has.
     pub fn dimensions(&self) -> usize {
-        self.0.info.hidden_size
+        self.0.dimensions
     }
 
     /// Returns the longest text it takes, in tokens.
@@ -135,7 +139,7 @@ impl EmbeddingModel {
     ///
     /// # Errors
     /// [`Error::Empty`] if there is nothing, [`Error::TooLarge`] if an input is longer than the model takes and the
-    /// options do not cut it, [`Error::InvalidOption`] for a number of dimensions the model does not have.
+    /// options do not cut it, [`Error::InvalidOption`] for a number of dimensions or a prompt the model does not have.
     pub fn prepare(&self, inputs: Vec<Input>, options: EmbedOptions) -> Result<PreparedInputs, Error> {
         let dimensions = options.dimensions.unwrap_or(self.dimensions());
         if !(1..=self.dimensions()).contains(&dimensions) {
@@ -145,7 +149,7 @@ impl EmbeddingModel {
         if inputs.is_empty() {
             return Err(Error::Empty { what: "the input" });
         }
-        let texts = inputs.into_iter().map(|input| self.encode(input, options.too_long));
+        let texts = inputs.into_iter().map(|input| self.encode(input, &options));
         let texts = texts.collect::<Result<Vec<Text>, Error>>()?;
         Ok(PreparedInputs { texts, dimensions, options })
     }
@@ -158,7 +162,7 @@ impl EmbeddingModel {
         let PreparedInputs { texts, dimensions, options } = prepared;
         let prompt_tokens = texts.iter().map(|text| text.tokens.len()).sum();
         let pooling = Arc::clone(&self.0.pooling);
-        let wanted = Wanted { want: Want::Hidden, outputs: pooling.outputs() };
+        let wanted = Wanted { want: pooling.want(), outputs: pooling.outputs() };
         let reduce = Arc::new(move |rows: &Output| pooling.vector(rows, dimensions));
         let encoder = &self.0.encoder;
         let ask = Ask { texts, wanted, reduce, priority: options.priority, cancel: options.cancel };
@@ -166,10 +170,13 @@ impl EmbeddingModel {
         Ok(Pending::new(encoder.submit(ask)?, encoder, finish))
     }
 
-    fn encode(&self, input: Input, too_long: TooLong) -> Result<Text, Error> {
+    fn encode(&self, input: Input, options: &EmbedOptions) -> Result<Text, Error> {
         let limit = self.max_tokens();
         let mut tokens = match input {
-            Input::Text(text) => self.0.tokenizer.encode(&self.0.pooling.prepare(text), AddSpecial::Yes)?,
+            Input::Text(text) => {
+                let text = self.0.pooling.prepare(text, &options.prompt)?;
+                self.0.tokenizer.encode(&text, AddSpecial::Yes)?
+            }
             Input::Tokens(tokens) => tokens,
         };
         let asked = tokens.len();
@@ -181,7 +188,7 @@ impl EmbeddingModel {
             return Err(Error::InvalidOption { name: "input", reason });
         }
         if asked > limit {
-            match too_long {
+            match options.too_long {
                 TooLong::Refuse => return Err(Error::TooLarge { asked, limit }),
                 TooLong::Cut => cut(&mut tokens, limit, self.0.closing),
             }

@@ -15,7 +15,7 @@ use hub_base::CancelToken;
 use hub_nn::{
     Priority,
     executor::{Executor, Input, Output, Outputs, Segment, Want},
-    spec::Mask,
+    spec::{Mask, RowPooling},
     state::SequenceState,
     worker::{Inbox, Poll, Refused, Worker},
 };
@@ -209,17 +209,20 @@ impl Thread {
             chosen.iter().map(|(at, text)| &self.jobs[*at].job.ask.texts[*text]).collect();
         let output = run(executor.as_mut(), &texts, wanted, priority);
         let output = output.map_err(|error| StepError::Run(Arc::new(error)))?;
-        self.share_out(&chosen, wanted.outputs, &output);
+        let is_mean = executor.spec().head.pooled().is_some_and(|pooled| pooled.pooling == RowPooling::Mean);
+        self.share_out(&chosen, wanted, is_mean, &output);
         Ok(())
     }
 
     /// Makes of each text's rows what its caller wants, and gives each job that is complete its answer.
-    fn share_out(&mut self, chosen: &[(usize, usize)], outputs: Outputs, output: &Output) {
+    fn share_out(&mut self, chosen: &[(usize, usize)], wanted: Wanted, is_mean: bool, output: &Output) {
         let mut rows = output.rows();
         for &(at, text) in chosen {
             let running = &mut self.jobs[at];
-            let count = match outputs {
-                Outputs::All => running.job.ask.texts[text].tokens.len(),
+            let count = match wanted {
+                // The head has made one row of them.
+                Wanted { want: Want::Head, .. } if is_mean => 1,
+                Wanted { outputs: Outputs::All, .. } => running.job.ask.texts[text].tokens.len(),
                 _ => 1,
             };
             let values = rows.by_ref().take(count).flatten().copied().collect();

@@ -30,9 +30,12 @@ mod error;
 mod family;
 mod generation;
 mod info;
+mod judge;
 mod layers;
 mod limits;
+mod modules;
 mod options;
+mod pair;
 mod parts;
 mod pending;
 mod pooling;
@@ -53,7 +56,10 @@ pub use error::Error;
 pub use family::{FamilyError, spec_of};
 pub use info::{LeftOutTensor, ModelInfo, chat_template, inspect, inspect_for, verify};
 pub use layers::LayerKind;
-pub use options::{EmbedOptions, EndTokens, GenerateOptions, LoadOptions, SamplingOptions, TooLong};
+pub use options::{
+    EmbedOptions, EmbedPrompt, EndTokens, GenerateOptions, LoadOptions, RerankOptions, SamplingOptions,
+    TooLong,
+};
 pub use parts::ModelParts;
 pub use pending::Pending;
 pub use preset::Preset;

@@ -287,12 +287,28 @@ impl GenerateOptions {
 pub struct EmbedOptions {
     /// Keeps this many of a vector's first numbers and normalises again; all if `None`.
     pub dimensions: Option<usize>,
+    /// What the model's authors put before a text that is used here; inputs that are tokens have it already.
+    pub prompt: EmbedPrompt,
     /// What happens to a text over the model's limit.
     pub too_long: TooLong,
     /// Who goes first when the device is contended.
     pub priority: Priority,
     /// Stops the work once it is set; the call then fails as cancelled.
     pub cancel: CancelToken,
+}
+
+/// Which of the prompts that a model's files name stands before a text (`config_sentence_transformers.json`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EmbedPrompt {
+    /// The one that the files use where none is named; most use none.
+    #[default]
+    Default,
+    /// The one for what is searched for: `query`. The default where the files name none.
+    Query,
+    /// The one for what is searched: `document`, `passage` or `corpus`. The default where the files name none.
+    Document,
+    /// The one of this name.
+    Named(String),
 }
 
 /// What happens to a text over a model's limit.
@@ -312,6 +328,12 @@ impl EmbedOptions {
         self
     }
 
+    /// Puts this before texts.
+    pub fn prompt(mut self, prompt: EmbedPrompt) -> Self {
+        self.prompt = prompt;
+        self
+    }
+
     /// Stops the work once `token` is set.
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = token;
@@ -321,6 +343,30 @@ impl EmbedOptions {
     /// Says what happens to a text over the model's limit.
     pub fn too_long(mut self, too_long: TooLong) -> Self {
         self.too_long = too_long;
+        self
+    }
+}
+
+/// How documents are scored.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RerankOptions {
+    /// What a model that judges is told to look for, in place of what its files say.
+    pub instruction: Option<String>,
+    /// Stops the work once it is set; the call then fails as cancelled.
+    pub cancel: CancelToken,
+}
+
+impl RerankOptions {
+    /// Tells a model that judges what to look for.
+    pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
+        self.instruction = Some(instruction.into());
+        self
+    }
+
+    /// Stops the work once `token` is set.
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = token;
         self
     }
 }

@@ -1,33 +1,36 @@
 //! How the rows of a text become one vector, read from the files that sentence-transformers writes.
 
-use std::path::Path;
-
 use hub_nn::{
-    executor::{Output, Outputs},
-    spec::ModelSpec,
+    executor::{Output, Outputs, Want},
+    spec::{Head, ModelSpec, RowPooling},
     weights::Metadata,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{Error, bundle::Bundle};
+use crate::{EmbedPrompt, Error, bundle::Bundle, modules::Modules};
 
 /// From rows to a vector.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pooling {
     mode: Mode,
+    /// Whether the model itself makes one row of all, and the vector of that.
+    is_of_model: bool,
     /// Whether texts are lower-cased before the tokenizer sees them.
     lowers: bool,
-    /// What the model's authors put before each text.
-    prompt: String,
+    /// What the model's authors put before texts.
+    prompts: Prompts,
+    /// Whether what stands before a text does not count for its vector.
+    leaves_prompt_out: bool,
     /// Whether vectors are scaled to length one.
     normalizes: bool,
     /// The longest text the model was made for, in tokens.
     pub(crate) max_tokens: usize,
 }
 
+/// How rows become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     /// The mean of all rows.
     Mean,
     /// The first row.
@@ -38,20 +41,6 @@ enum Mode {
     Max,
 }
 
-/// Whether a folder says how rows become vectors, so that vectors are what its model is for.
-pub(crate) fn is_prescribed(folder: &Path) -> bool {
-    folder.join("modules.json").is_file()
-}
-
-/// One entry of `modules.json`.
-#[derive(Deserialize)]
-struct Module {
-    #[serde(default)]
-    path: String,
-    #[serde(rename = "type")]
-    kind: String,
-}
-
 /// `sentence_bert_config.json`.
 #[derive(Default, Deserialize)]
 struct Limits {
@@ -60,9 +49,9 @@ struct Limits {
     do_lower_case: bool,
 }
 
-/// The part of `config_sentence_transformers.json` that changes a vector.
-#[derive(Default, Deserialize)]
-struct Prompts {
+/// The part of `config_sentence_transformers.json` that changes a vector, or a score.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub(crate) struct Prompts {
     #[serde(default)]
     prompts: Map<String, Value>,
     default_prompt_name: Option<String>,
@@ -72,58 +61,50 @@ impl Pooling {
     /// Reads what a model's files prescribe: its mean, not scaled, where they say nothing.
     pub(crate) fn of(bundle: &Bundle) -> Result<Self, Error> {
         let context = bundle.spec.context_tokens;
-        let Some(modules) = bundle.beside::<Vec<Module>>("modules.json")? else {
+        let Some(modules) = &bundle.modules else {
             return Self::from_gguf(bundle.weights.metadata(), &bundle.spec);
         };
         let limits: Limits = bundle.beside("sentence_bert_config.json")?.unwrap_or_default();
-        let max_tokens = limits.max_seq_length.unwrap_or(context).min(context);
-        let prompts: Prompts = bundle.beside("config_sentence_transformers.json")?.unwrap_or_default();
-        let mut pooling = Self {
-            mode: Mode::Mean,
+        let (mode, config) = modules.pooling()?.unwrap_or((Mode::Mean, Map::new()));
+        Ok(Self {
+            mode,
+            is_of_model: matches!(bundle.spec.head, Head::Vector(_)),
             lowers: limits.do_lower_case,
-            prompt: prompts.chosen()?,
-            normalizes: false,
-            max_tokens,
-        };
-        for module in &modules {
-            match module.kind.rsplit('.').next() {
-                Some("Transformer") => {}
-                Some("Pooling") => {
-                    let config: Map<String, Value> =
-                        bundle.beside(&format!("{}/config.json", module.path))?.unwrap_or_default();
-                    pooling.mode = Mode::from_config(&config)?;
-                    // A prompt that does not count for the vector would have to be told from the text.
-                    let leaves_out = config.get("include_prompt") == Some(&Value::Bool(false));
-                    if leaves_out && !pooling.prompt.is_empty() {
-                        return Err(unsupported("pooling configuration", "include_prompt", "false"));
-                    }
-                }
-                Some("Normalize") => pooling.normalizes = true,
-                _ => return Err(unsupported("modules.json", "type", &module.kind)),
-            }
-        }
-        Ok(pooling)
+            prompts: Prompts::of(bundle)?,
+            leaves_prompt_out: config.get("include_prompt") == Some(&Value::Bool(false)),
+            normalizes: normalizes(modules)?,
+            max_tokens: limits.max_seq_length.unwrap_or(context).min(context),
+        })
     }
 
     fn from_gguf(metadata: &Metadata, spec: &ModelSpec) -> Result<Self, Error> {
-        let architecture = metadata.str("general.architecture").unwrap_or("");
-        let mode = match metadata.u64(&format!("{architecture}.pooling_type")) {
-            // 1 is llama.cpp's number for the mean, which is also what a folder without modules means.
-            None | Some(1) => Mode::Mean,
-            Some(2) => Mode::First,
-            Some(3) => Mode::Last,
-            Some(other) => return Err(unsupported("metadata", "pooling_type", &other.to_string())),
-        };
+        // A folder without modules means the mean.
+        let mode = Mode::from_gguf(metadata)?.unwrap_or(Mode::Mean);
         // A GGUF file does not say whether vectors are scaled; llama.cpp's server scales them all.
         let normalizes = metadata.str("general.architecture").is_some();
-        let (lowers, prompt) = (false, String::new());
-        Ok(Self { mode, lowers, prompt, normalizes, max_tokens: spec.context_tokens })
+        let is_of_model = matches!(spec.head, Head::Vector(_));
+        let (lowers, leaves_prompt_out, prompts) = (false, false, Prompts::default());
+        let max_tokens = spec.context_tokens;
+        Ok(Self { mode, is_of_model, lowers, prompts, leaves_prompt_out, normalizes, max_tokens })
     }
 
     /// Returns a text as the tokenizer is to see it.
-    pub(crate) fn prepare(&self, text: String) -> String {
-        let text = if self.prompt.is_empty() { text } else { format!("{}{text}", self.prompt) };
-        if self.lowers { text.to_lowercase() } else { text }
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a prompt that the model's files do not name.
+    pub(crate) fn prepare(&self, text: String, prompt: &EmbedPrompt) -> Result<String, Error> {
+        let prompt = self.prompts.choose(prompt)?;
+        // It would have to be told from the text.
+        if self.leaves_prompt_out && !prompt.is_empty() {
+            return Err(unsupported("pooling configuration", "include_prompt", "false"));
+        }
+        let text = if prompt.is_empty() { text } else { format!("{prompt}{text}") };
+        Ok(if self.lowers { text.to_lowercase() } else { text })
+    }
+
+    /// Returns what is wanted of the model.
+    pub(crate) fn want(&self) -> Want {
+        if self.is_of_model { Want::Head } else { Want::Hidden }
     }
 
     /// Returns which rows of a text are needed.
@@ -163,18 +144,87 @@ impl Pooling {
     }
 }
 
+/// Reads whether vectors are scaled, and refuses parts that are not known.
+fn normalizes(modules: &Modules) -> Result<bool, Error> {
+    let mut is_pooled = false;
+    for module in modules.iter() {
+        match (module.kind(), is_pooled) {
+            ("Transformer", false) | ("Dense" | "Normalize", true) => {}
+            ("Pooling", false) => is_pooled = true,
+            _ => return Err(module.unsupported()),
+        }
+    }
+    let kinds: Vec<&str> = modules.iter().map(|module| module.kind()).collect();
+    match kinds.iter().position(|kind| *kind == "Normalize") {
+        Some(at) if kinds[at..].contains(&"Dense") => {
+            Err(unsupported("modules.json", "type", "Dense behind Normalize"))
+        }
+        place => Ok(place.is_some()),
+    }
+}
+
 impl Prompts {
-    /// Returns the text of the prompt that is used where a caller names none.
-    fn chosen(&self) -> Result<String, Error> {
-        let Some(name) = &self.default_prompt_name else { return Ok(String::new()) };
-        let text = self.prompts.get(name).and_then(Value::as_str).map(str::to_owned);
-        text.ok_or_else(|| unsupported("config_sentence_transformers.json", "default_prompt_name", name))
+    pub(crate) fn of(bundle: &Bundle) -> Result<Self, Error> {
+        Ok(bundle.beside("config_sentence_transformers.json")?.unwrap_or_default())
+    }
+
+    /// Returns the text of a prompt, by the rules of sentence-transformers' `encode`, `encode_query` and
+    /// `encode_document`.
+    fn choose(&self, prompt: &EmbedPrompt) -> Result<&str, Error> {
+        let first = |names: &[&str]| names.iter().find_map(|name| self.text(name));
+        let found = match prompt {
+            EmbedPrompt::Default => None,
+            EmbedPrompt::Query => first(&["query"]),
+            EmbedPrompt::Document => first(&["document", "passage", "corpus"]),
+            EmbedPrompt::Named(name) => Some(self.text(name).ok_or_else(|| self.unknown(name))?),
+        };
+        found.map_or_else(|| self.default_text(), Ok)
+    }
+
+    /// Returns the text that is used where a caller names none.
+    pub(crate) fn default_text(&self) -> Result<&str, Error> {
+        let Some(name) = &self.default_prompt_name else { return Ok("") };
+        let unknown = || unsupported("config_sentence_transformers.json", "default_prompt_name", name);
+        self.text(name).ok_or_else(unknown)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.prompts.get(name)?.as_str()
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let known: Vec<&str> = self.prompts.keys().map(String::as_str).collect();
+        let known = if known.is_empty() { "no prompt".to_owned() } else { known.join(", ") };
+        let reason = format!("is {name:?}, and the model's files name {known}");
+        Error::InvalidOption { name: "prompt_name", reason }
     }
 }
 
 impl Mode {
+    /// Reads what a GGUF file says by llama.cpp's numbers; nothing if it says nothing.
+    pub(crate) fn from_gguf(metadata: &Metadata) -> Result<Option<Self>, Error> {
+        let architecture = metadata.str("general.architecture").unwrap_or("");
+        match metadata.u64(&format!("{architecture}.pooling_type")) {
+            None => Ok(None),
+            Some(1) => Ok(Some(Self::Mean)),
+            Some(2) => Ok(Some(Self::First)),
+            Some(3) => Ok(Some(Self::Last)),
+            Some(other) => Err(unsupported("metadata", "pooling_type", &other.to_string())),
+        }
+    }
+
+    /// Returns how a model does it itself, if one can.
+    pub(crate) fn rows(self) -> Option<RowPooling> {
+        match self {
+            Self::Mean => Some(RowPooling::Mean),
+            Self::First => Some(RowPooling::First),
+            Self::Last => Some(RowPooling::Last),
+            Self::Max => None,
+        }
+    }
+
     /// Reads `1_Pooling/config.json`, in the form of version 5 (`pooling_mode`) and the older one (a flag a mode).
-    fn from_config(config: &Map<String, Value>) -> Result<Self, Error> {
+    pub(crate) fn from_config(config: &Map<String, Value>) -> Result<Self, Error> {
         let is_set = |(_, value): &(&String, &Value)| **value == Value::Bool(true);
         let flagged = config.iter().filter(is_set).filter_map(|(key, _)| key.strip_prefix("pooling_mode_"));
         let named = config.get("pooling_mode").and_then(Value::as_str);
@@ -189,7 +239,7 @@ impl Mode {
     }
 }
 
-fn unsupported(file: &'static str, key: &str, value: &str) -> Error {
+pub(crate) fn unsupported(file: &'static str, key: &str, value: &str) -> Error {
     Error::ModelFile { file, key: key.to_owned(), value: value.to_owned() }
 }
 

@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use crate::{
     Error,
     chat::{Message, RenderOptions, Template, TemplateError},
@@ -46,15 +48,35 @@ impl Renderer {
     /// # Errors
     /// [`Error::Template`]; [`TemplateError::TooMuchWork`] if the template does not come to an end in time.
     pub(crate) fn render(&self, messages: &[Message], options: RenderOptions) -> Result<String, Error> {
+        let messages = messages.to_vec();
+        self.run(move |template| template.render(&messages, &options))
+    }
+
+    /// Renders messages given as JSON.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub(crate) fn render_values(
+        &self,
+        messages: Vec<Value>,
+        options: RenderOptions,
+    ) -> Result<String, Error> {
+        self.run(move |template| template.render_values(messages, &options))
+    }
+
+    fn run(
+        &self,
+        render: impl FnOnce(&Template) -> Result<String, TemplateError> + Send + 'static,
+    ) -> Result<String, Error> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_lost.load(Ordering::Relaxed) {
             return Err(TemplateError::TooMuchWork.into());
         }
         let (tx, rx) = mpsc::sync_channel(1);
-        let (template, messages) = (Arc::clone(&self.template), messages.to_vec());
+        let template = Arc::clone(&self.template);
         let work = move || {
             // Nobody listens any more once the patience has ended.
-            let _ = tx.send(template.render(&messages, &options));
+            let _ = tx.send(render(&template));
         };
         let thread = thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);
         thread.spawn(work).map_err(|source| Error::Thread { source })?;

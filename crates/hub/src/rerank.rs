@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use hub_base::{CancelToken, ModelId, ProgressSink, Task};
+use hub_base::{ModelId, ProgressSink, Task};
+use hub_models::RerankOptions;
 use hub_router::Request;
 use tracing::instrument;
 
@@ -18,6 +19,8 @@ pub struct RerankRequest {
     pub query: String,
     /// The documents.
     pub documents: Vec<String>,
+    /// How they are scored.
+    pub options: RerankOptions,
     /// Who asks.
     pub caller: Caller,
 }
@@ -41,7 +44,20 @@ pub struct RerankReply {
 impl RerankRequest {
     /// Asks `model` to score `documents` against `query`.
     pub fn new(model: impl Into<String>, query: impl Into<String>, documents: Vec<String>) -> Self {
-        Self { model: model.into(), query: query.into(), documents, caller: Caller::default() }
+        Self {
+            model: model.into(),
+            query: query.into(),
+            documents,
+            options: RerankOptions::default(),
+            caller: Caller::default(),
+        }
+    }
+
+    /// Scores documents as `options` say.
+    #[must_use]
+    pub fn options(mut self, options: RerankOptions) -> Self {
+        self.options = options;
+        self
     }
 
     /// Says who asks.
@@ -59,9 +75,9 @@ impl Hub {
     /// [`Error::Router`] if no model can rerank; otherwise what the model failed of.
     #[instrument(name = "hub.rerank", skip_all, fields(model = %request.model, documents = request.documents.len()))]
     pub async fn rerank(&self, request: RerankRequest) -> Result<RerankReply> {
-        let RerankRequest { model, query, documents, caller } = request;
+        let RerankRequest { model, query, documents, options, caller } = request;
         let mut meter = Meter::new(self.store(), caller, Task::Rerank, &model);
-        let ranked = self.rerank_with(&model, query, documents, &mut meter).await;
+        let ranked = self.rerank_with(&model, (query, documents), options, &mut meter).await;
         meter.close(&ranked);
         ranked
     }
@@ -69,8 +85,8 @@ impl Hub {
     async fn rerank_with(
         &self,
         model: &str,
-        query: String,
-        documents: Vec<String>,
+        (query, documents): (String, Vec<String>),
+        options: RerankOptions,
         meter: &mut Meter,
     ) -> Result<RerankReply> {
         let longest = documents.iter().map(String::len).max().unwrap_or(0);
@@ -83,8 +99,8 @@ impl Hub {
         let (used, registry) = (Arc::clone(&lease), self.registry().clone());
         let pending = blocking(move || {
             let model = used.reranker()?;
-            let prepared = model.prepare(&query, &documents);
-            let submitted = prepared.and_then(|prepared| model.submit(prepared, CancelToken::new()));
+            let prepared = model.prepare(&query, &documents, options);
+            let submitted = prepared.and_then(|prepared| model.submit(prepared));
             Ok::<_, Error>(submitted.inspect_err(|error| registry.reconsider(&used, error))?)
         });
         let ranked = pending.await??.ready().await;

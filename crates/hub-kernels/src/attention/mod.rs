@@ -45,7 +45,8 @@ pub struct Attention {
     pub scale: f32,
     /// Scores are squeezed to this range by `cap * tanh(x / cap)`.
     pub soft_cap: Option<f32>,
-    /// How many rows a row sees, itself included, where it sees only those before it; all if `None`.
+    /// How many rows a row sees, itself included; all if `None`. Where it sees those behind it too, as many to each side: the
+    /// rows whose distance is smaller.
     pub window: Option<usize>,
     /// Whether a row sees only itself and those before it.
     pub is_causal: bool,

@@ -87,11 +87,13 @@ impl Rows<'_> {
             return 0..0;
         }
         let Sequence { position, count, .. } = *self.sequence;
-        if !self.attention.is_causal {
-            return 0..position + count;
+        let (end, all) = (position + self.tokens.start + row / self.group() + 1, position + count);
+        let start = self.attention.window.map_or(0, |window| end.saturating_sub(window));
+        match (self.attention.is_causal, self.attention.window) {
+            (true, _) => start..end,
+            (false, None) => 0..all,
+            (false, Some(window)) => start..end.saturating_add(window).saturating_sub(1).min(all),
         }
-        let end = position + self.tokens.start + row / self.group() + 1;
-        self.attention.window.map_or(0, |window| end.saturating_sub(window))..end
     }
 
     /// Returns which positions some of the rows see.

@@ -39,8 +39,9 @@ impl Case {
         let all = self.before + self.count;
         let mut out = Vec::new();
         for row in self.before..all {
-            let end = if is_causal { row + 1 } else { all };
-            let first = window.filter(|_| is_causal).map_or(0, |window| end.saturating_sub(window));
+            let behind = if is_causal { 1 } else { window.unwrap_or(all) };
+            let (first, end) =
+                (window.map_or(0, |window| (row + 1).saturating_sub(window)), (row + behind).min(all));
             for head in 0..heads {
                 let kv = head / (heads / kv_heads);
                 let key = |at: usize| &rows.keys[(at * kv_heads + kv) * dim..][..dim];
@@ -120,6 +121,7 @@ proptest! {
         value_dim in prop::option::of(1..70_usize),
         before in 0..300_usize,
         count in 1..40_usize,
+        more in 0..600_usize,
         window in prop::option::of(1..200_usize),
         soft_cap in prop::option::of(1.0..30.0_f32),
         is_causal in any::<bool>(),
@@ -127,7 +129,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         // Encoders see all rows of the step, which then begins at the first position.
-        let before = if is_causal { before } else { 0 };
+        let (before, count) = if is_causal { (before, count) } else { (0, count + more) };
         let scale = 1.0 / (head_dim as f32).sqrt();
         let heads = kv_heads * group;
         let sinks = (0..if has_sinks { heads } else { 0 }).map(|head| head as f32 - 1.5).collect();

@@ -2,7 +2,8 @@
 
 use hub_nn::spec::{
     Activation, AttentionSpec, EmbeddingSpec, Head, KvSpec, LayerSpec, LearnedPositions, LinearSpec, Mask,
-    Mixer, Mlp, ModelSpec, NormKind, NormScope, NormSpec, OwnKv, SublayerNorms, TensorRef,
+    Mixer, Mlp, ModelSpec, NormKind, NormScope, NormSpec, OwnKv, PooledLayer, PooledSpec, RowPooling,
+    SublayerNorms, TensorRef,
 };
 
 use super::{
@@ -70,16 +71,22 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     if files.architecture == "BertForSequenceClassification" {
         let hidden = encoder.hidden;
         let labels = one_score(keys, files, "classifier.weight")?;
-        spec.head = Head::Classifier {
-            dense: linear("bert.pooler.dense", hidden, hidden),
-            out: linear("classifier", hidden, labels),
-        };
+        spec.head = Head::Classifier(scored(
+            linear("bert.pooler.dense", hidden, hidden),
+            linear("classifier", hidden, labels),
+        ));
     } else {
         let pooler = format!("{prefix}pooler.");
         spec.left_out = files.left_out("a head of the pre-training", |name| name.starts_with(&pooler));
     }
     spec.left_out.extend(buffers(files));
     Ok(spec)
+}
+
+/// What makes scores of the first row: `out(tanh(dense(x)))`.
+pub(super) fn scored(dense: LinearSpec, out: LinearSpec) -> PooledSpec {
+    let dense = PooledLayer { linear: dense, activation: Some(Activation::Tanh), norm: None };
+    PooledSpec { pooling: RowPooling::First, layers: vec![dense, PooledLayer::plain(out)] }
 }
 
 /// Returns how many scores a classifier gives a text: one, or it sorts texts into classes, which nothing here asks for.
@@ -112,8 +119,6 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     if keys.flag("attention.causal", false)? {
         return Err(keys.unsupported("attention.causal", "false"));
     }
-    // How rows become a vector is read where vectors are made.
-    keys.skip("classifier.output_labels");
     let missing = || keys.missing("token_embd.weight");
     let encoder = Encoder {
         family: "bert",
@@ -134,10 +139,10 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     spec.context_tokens = context.min(spec.context_tokens);
     if files.has("cls.output.weight") {
         let labels = one_score(keys, files, "cls.output.weight")?;
-        spec.head = Head::Classifier {
-            dense: linear("cls", encoder.hidden, encoder.hidden),
-            out: linear("cls.output", encoder.hidden, labels),
-        };
+        spec.head = Head::Classifier(scored(
+            linear("cls", encoder.hidden, encoder.hidden),
+            linear("cls.output", encoder.hidden, labels),
+        ));
     }
     Ok(spec)
 }

@@ -40,6 +40,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_config(keys)?;
     let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
+    keys.only("use_bidirectional_attention", "false")?;
     let mut decoder = gemma(keys, Decoder::new(Names::HuggingFaceSandwich, sizes, None, rope))?;
     let window = keys.maybe_size("sliding_window")?;
     // The first files of the larger ones named it twice.
@@ -54,7 +55,6 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 
 /// Reads what Gemma 2 and 3 have in common beyond their sizes and layers.
 pub(super) fn gemma(keys: &Keys<'_>, decoder: Decoder) -> Result<Decoder, FamilyError> {
-    keys.only("use_bidirectional_attention", "false")?;
     // Gemma's first files named an activation they did not mean; `hidden_activation` is what counts.
     keys.skip("hidden_act");
     let attention = keys.flag("attention_bias", false)?;

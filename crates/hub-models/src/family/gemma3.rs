@@ -36,19 +36,34 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    keys.only("use_bidirectional_attention", "false")?;
+    Ok(decoder(keys, |window| window)?.spec("gemma3", files))
+}
+
+/// Reads the layers, with what `window` makes of the window in the files.
+pub(super) fn decoder(keys: &Keys<'_>, window: impl Fn(usize) -> usize) -> Result<Decoder, FamilyError> {
     let sizes = Sizes::from_config(keys)?;
     let local_base = keys.maybe_number("rope_local_base_freq")?.unwrap_or(LOCAL_BASE);
     let (global, local) = rope::by_layer_type(keys, shape(&sizes), local_base)?;
     let pattern = keys.maybe_size("sliding_window_pattern")?.or(keys.maybe_size("_sliding_window_pattern")?);
     let windowed = windowed_layers(keys, sizes.layers)?;
     let windowed = windowed.unwrap_or_else(|| by_pattern(sizes.layers, pattern.unwrap_or(PATTERN)));
-    let window = keys.maybe_size("sliding_window")?;
+    let window = keys.maybe_size("sliding_window")?.map(window);
     let decoder = gemma(keys, Decoder::new(Names::HuggingFaceSandwich, sizes, None, global.clone()))?;
     let layers = alternate(&windowed, window, &global, &local);
-    Ok(Decoder { layers, head_norms: Some(NormScope::Head), ..decoder }.spec("gemma3", files))
+    Ok(Decoder { layers, head_norms: Some(NormScope::Head), ..decoder })
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
+    Ok(gguf_decoder(keys, files, |window| window)?.spec("gemma3", files))
+}
+
+/// The same of a GGUF file.
+pub(super) fn gguf_decoder(
+    keys: &Keys<'_>,
+    files: &Files<'_>,
+    of_window: impl Fn(usize) -> usize,
+) -> Result<Decoder, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
     let global = rope::from_gguf(keys, files, Pairing::Halves, shape(&sizes))?;
     let base = keys.maybe_number("rope.freq_base_swa")?.unwrap_or(LOCAL_BASE);
@@ -58,15 +73,14 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     if window.is_none() {
         windowed.fill(false);
     }
-    let decoder = Decoder {
-        layers: alternate(&windowed, window, &global, &local),
+    Ok(Decoder {
+        layers: alternate(&windowed, window.map(of_window), &global, &local),
         head_norms: Some(NormScope::Head),
         score_scale: Some(gguf_score_scale(sizes)),
         logit_cap: keys.maybe_number("final_logit_softcapping")?,
         is_tied: !files.has(Names::Gguf.head()),
         ..sandwich(Decoder::new(Names::Gguf, sizes, None, global))
-    };
-    Ok(decoder.spec("gemma3", files))
+    })
 }
 
 /// Gives windowed layers the window and the local rotation, and the others the global one.

@@ -8,6 +8,7 @@ mod cohere2;
 mod decoder;
 mod deepseek;
 mod delta_net;
+mod embedding_gemma;
 mod error;
 mod exaone4;
 mod experts;
@@ -28,6 +29,7 @@ mod ministral3;
 mod mistral;
 mod mistral_own;
 mod mixtral;
+mod modern_bert;
 mod names;
 mod olmo2;
 mod olmo3;
@@ -56,7 +58,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hub_nn::{
-    spec::{Head, LeftOut, ModelSpec},
+    spec::{Head, LeftOut, LinearSpec, ModelSpec, PooledLayer, PooledSpec, RowPooling, TensorRef},
     weights::{Format, Metadata, WeightKind, Weights},
 };
 use serde_json::{Map, Value};
@@ -67,6 +69,8 @@ use lookup::{Found, shown};
 use text::Layout;
 use written::Written;
 
+/// llama.cpp's number for rows that become a score.
+const RANKS: u64 = 4;
 /// The longest name that an error shows.
 const MAX_SHOWN: usize = 80;
 
@@ -75,6 +79,7 @@ static FAMILIES: &[&FamilySpec] = &[
     &bert::SPEC,
     &cohere2::SPEC,
     &deepseek::SPEC,
+    &embedding_gemma::SPEC,
     &exaone4::SPEC,
     &gemma2::SPEC,
     &gemma3::SPEC,
@@ -90,6 +95,7 @@ static FAMILIES: &[&FamilySpec] = &[
     &ministral3::SPEC,
     &mistral::SPEC,
     &mixtral::SPEC,
+    &modern_bert::SPEC,
     &olmo2::SPEC,
     &olmo3::SPEC,
     &phi3::SPEC,
@@ -279,12 +285,34 @@ fn from_gguf(weights: &Weights) -> Result<ModelSpec, FamilyError> {
     let missing = FamilyError::NoArchitecture { key: "general.architecture" };
     let architecture = metadata.str("general.architecture").ok_or(missing)?;
     let mut spec = from_metadata(metadata, architecture, Known::Stored(weights))?;
-    // llama.cpp's number for rows that become no vector is 0.
-    let makes_vectors = metadata.u64(&format!("{architecture}.pooling_type")).is_some_and(|mode| mode > 0);
-    if makes_vectors && matches!(spec.head, Head::Logits { .. }) {
-        leave_head_out(&mut spec, weights);
+    if matches!(spec.head, Head::Logits { .. }) {
+        // llama.cpp's number for rows that become no vector is 0, and for what judges 4.
+        match metadata.u64(&format!("{architecture}.pooling_type")) {
+            None | Some(0) => {}
+            Some(RANKS) => {
+                let keys = Keys::gguf(spec.family, metadata, architecture);
+                judge(&mut spec, &keys, weights)?;
+            }
+            Some(_) => leave_head_out(&mut spec, weights),
+        }
     }
     Ok(spec)
+}
+
+/// Makes a model of language one that judges: its last row goes through the rows of its head that mean yes and no, which
+/// llama.cpp's converter keeps, or through one that a classifier was trained with.
+fn judge(spec: &mut ModelSpec, keys: &Keys<'_>, weights: &Weights) -> Result<(), FamilyError> {
+    let name = "cls.output.weight";
+    let rows = weights.info(name).and_then(|info| info.shape.first().copied());
+    let outputs = match rows.ok_or_else(|| keys.missing(name))? {
+        outputs @ (1 | 2) => outputs,
+        _ => return Err(keys.unsupported("classifier.output_labels", "one score, or yes and no")),
+    };
+    leave_head_out(spec, weights);
+    let linear = LinearSpec { weight: TensorRef::new(name), bias: None, inputs: spec.hidden_size, outputs };
+    let layers = vec![PooledLayer::plain(linear)];
+    spec.head = Head::Classifier(PooledSpec { pooling: RowPooling::Last, layers });
+    Ok(())
 }
 
 /// Reads what the metadata of a GGUF file with these tensors say of its layers.
@@ -305,6 +333,7 @@ fn from_metadata(
     let keys = Keys::gguf(name, metadata, architecture);
     // Says how rows become a vector, which is nothing about the layers.
     keys.skip("pooling_type");
+    keys.skip("classifier.output_labels");
     let spec = read(&keys, &Files { known, architecture, layout: Layout::PLAIN })?;
     keys.finish()?;
     Ok(spec)

@@ -1,18 +1,22 @@
 //! Qwen3 (dense): as Qwen2, with a norm on each query and key head and, as a rule, no biases.
 
-use hub_nn::spec::{ModelSpec, NormScope};
+use hub_nn::spec::{Head, LinearSpec, ModelSpec, NormScope, PooledLayer, PooledSpec, RowPooling, TensorRef};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
+    bert::one_score,
     decoder::Biases,
     keys::DefaultValue,
     qwen2::{plain, plain_gguf},
     written,
 };
 
+/// Rerankers whose head is one number.
+const CLASSIFIER: &str = "Qwen3ForSequenceClassification";
+
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "qwen3",
-    architectures: &["Qwen3ForCausalLM"],
+    architectures: &["Qwen3ForCausalLM", CLASSIFIER],
     model_types: &["qwen3"],
     defaults: &[
         ("head_dim", DefaultValue::Whole(128)),
@@ -33,7 +37,15 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     decoder.biases =
         Biases { query_key_value: attention, output: attention, mlp: false, ..Biases::default() };
     decoder.head_norms = Some(NormScope::Head);
-    Ok(decoder.spec("qwen3", files))
+    let spec = decoder.spec("qwen3", files);
+    if files.architecture != CLASSIFIER {
+        return Ok(spec);
+    }
+    let outputs = one_score(keys, files, "score.weight")?;
+    let weight = TensorRef::new("score.weight");
+    let linear = LinearSpec { weight, bias: None, inputs: spec.hidden_size, outputs };
+    let layers = vec![PooledLayer::plain(linear)];
+    Ok(ModelSpec { head: Head::Classifier(PooledSpec { pooling: RowPooling::Last, layers }), ..spec })
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -5,7 +5,7 @@ use hub_nn::spec::{Head, ModelSpec};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
-    bert::{DEFAULTS, Encoder, buffers, linear, one_score},
+    bert::{DEFAULTS, Encoder, buffers, linear, one_score, scored},
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -25,10 +25,10 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     if files.architecture == "XLMRobertaForSequenceClassification" {
         let hidden = encoder.hidden;
         let labels = one_score(keys, files, "classifier.out_proj.weight")?;
-        spec.head = Head::Classifier {
-            dense: linear("classifier.dense", hidden, hidden),
-            out: linear("classifier.out_proj", hidden, labels),
-        };
+        spec.head = Head::Classifier(scored(
+            linear("classifier.dense", hidden, hidden),
+            linear("classifier.out_proj", hidden, labels),
+        ));
     }
     let pooler = format!("{prefix}pooler.");
     let is_head = |name: &str| name.starts_with(&pooler) || name.starts_with("lm_head.");

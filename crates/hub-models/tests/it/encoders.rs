@@ -1,11 +1,24 @@
 //! Embedding models and rerankers against sentence-transformers.
 
-use hub_base::CancelToken;
 use hub_fixtures::{
-    Kind, TinyModel, VectorExpected, expected_embeddings, expected_scores, gguf, gguf_models, models,
+    InstructedExpected, Kind, PromptedExpected, TinyModel, VectorExpected, expected_embeddings,
+    expected_scores, gguf, gguf_models, models,
 };
-use hub_models::{EmbedOptions, EmbeddingModel, Error, Input, LoadOptions, Reranker, TextModel, TooLong};
-use hub_nn::executor::{EncoderWeights, ExecutorOptions};
+use hub_models::{
+    EmbedOptions, EmbedPrompt, EmbeddingModel, Error, Input, LoadOptions, RerankOptions, Reranker, TextModel,
+    TooLong,
+};
+use hub_nn::{
+    Priority,
+    executor::{
+        EncoderWeights, Executor, ExecutorKind, ExecutorOptions, Input as Tokens, KvKind, Outputs, Segment,
+        Want,
+    },
+    spec::{Mask, RowPooling},
+    state::SequenceState,
+};
+
+use crate::parity::{EXECUTORS, distance, load};
 
 fn cosine(left: &[f32], right: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
@@ -14,6 +27,11 @@ fn cosine(left: &[f32], right: &[f32]) -> f64 {
 
 fn cut() -> EmbedOptions {
     EmbedOptions::default().too_long(TooLong::Cut)
+}
+
+/// Runs on an executor with caches in `f32`, since the reference has no other.
+fn exact(kind: ExecutorKind) -> LoadOptions {
+    LoadOptions::default().executor(ExecutorOptions::default().kind(kind).kv(KvKind::F32))
 }
 
 fn in_bytes() -> ExecutorOptions {
@@ -36,6 +54,7 @@ fn check_vectors(name: &str, model: &EmbeddingModel) {
     for (vector, expected) in embeddings.vectors.iter().zip(&expected.texts) {
         let close = cosine(vector, &expected.embedding);
         assert!(close > 0.9999, "{name}: {close} for {:?}", expected.text);
+        assert!(distance(vector, &expected.embedding) < TOLERANCE, "{name}: {:?}", expected.text);
         let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
         assert!((length - 1.0).abs() < 1e-4, "{name}: length {length}");
     }
@@ -43,13 +62,123 @@ fn check_vectors(name: &str, model: &EmbeddingModel) {
     assert_eq!(embeddings.prompt_tokens, tokens, "{name}");
 }
 
+/// The most that a hidden state, a number of a vector of length one, or a score may differ.
+const TOLERANCE: f32 = 1e-3;
+
+/// Returns what a model's last layer leaves of each row of a text.
+fn hidden(executor: &mut dyn Executor, tokens: &[u32], types: &[u32]) -> Vec<Vec<f32>> {
+    run(executor, (tokens, types), Want::Hidden, Outputs::All)
+}
+
+/// Returns what a model's head makes of a text.
+fn score(executor: &mut dyn Executor, tokens: &[u32], types: &[u32]) -> Vec<f32> {
+    let outputs = match executor.spec().head.pooled().map(|pooled| pooled.pooling) {
+        Some(RowPooling::First) => Outputs::First,
+        Some(RowPooling::Last) => Outputs::Last,
+        _ => Outputs::All,
+    };
+    run(executor, (tokens, types), Want::Head, outputs).remove(0)
+}
+
+/// Runs a text in one step.
+fn run(
+    executor: &mut dyn Executor,
+    (tokens, types): (&[u32], &[u32]),
+    want: Want,
+    outputs: Outputs,
+) -> Vec<Vec<f32>> {
+    let mut state = (executor.spec().mask == Mask::Causal).then(SequenceState::default);
+    if let Some(state) = &mut state {
+        executor.append(state, tokens.len()).unwrap();
+    }
+    let input = if state.is_some() { Tokens::Tokens(tokens) } else { Tokens::TypedTokens(tokens, types) };
+    let segment = Segment { input, state: state.as_mut(), outputs, span: tokens.len() };
+    let layers = 0..executor.spec().layers.len();
+    let output = executor.run(layers, &mut [segment], want, Priority::Interactive).unwrap();
+    output.rows().map(<[f32]>::to_vec).collect()
+}
+
+#[test]
+fn hidden_states_are_those_of_transformers_on_every_executor() {
+    let folders = models(Kind::Embedding).into_iter().map(|name| (TinyModel::new(&name).write(), name));
+    for (folder, name) in folders {
+        let expected = expected_embeddings(&name).hidden;
+        let file = gguf_models(Kind::Embedding).contains(&name).then(|| gguf(&name));
+        let paths = [Some(folder.path().to_owned()), file];
+        for (path, kind) in paths.iter().flatten().flat_map(|path| EXECUTORS.map(|kind| (path, kind))) {
+            // Types are drawn, and the converter leaves out all but the first.
+            if path.is_file() && expected.types.iter().any(|kind| *kind != 0) {
+                continue;
+            }
+            let rows = hidden(load(path, kind).as_mut(), &expected.ids, &expected.types);
+            assert_eq!(rows.len(), expected.values.len());
+            for (at, (row, expected)) in rows.iter().zip(&expected.values).enumerate() {
+                let off = distance(row, expected);
+                assert!(off < TOLERANCE, "{} on {kind:?}: row {at} is {off} off", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_are_those_of_the_folder() {
+    for name in ["embedding-gemma", "embedding-gemma-causal"] {
+        let folder = TinyModel::new(name).write();
+        let model = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap();
+        let embed = |text: &str, prompt| {
+            model.embed(vec![Input::from(text)], cut().prompt(prompt)).map(|made| made.vectors[0].clone())
+        };
+        let expected = expected_embeddings(name);
+        assert_eq!(expected.prompted.len(), 2);
+        for PromptedExpected { name: prompt, text, embedding } in &expected.prompted {
+            let named = embed(text, EmbedPrompt::Named(prompt.clone())).unwrap();
+            assert!(distance(&named, embedding) < TOLERANCE, "{name}: {prompt}");
+            let by_use = if prompt == "query" { EmbedPrompt::Query } else { EmbedPrompt::Document };
+            assert_eq!(embed(text, by_use).unwrap(), named);
+            assert!(distance(&embed(text, EmbedPrompt::Default).unwrap(), &named) > 10.0 * TOLERANCE);
+        }
+        let unknown = embed("x", EmbedPrompt::Named("quest".to_owned())).unwrap_err();
+        assert!(unknown.to_string().contains("query, document"), "{unknown}");
+    }
+    let folder = TinyModel::new("bert").write();
+    let model = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap();
+    let embed = |prompt| model.embed(vec![Input::from("x")], cut().prompt(prompt)).map(|made| made.vectors);
+    assert_eq!(embed(EmbedPrompt::Query).unwrap(), embed(EmbedPrompt::Default).unwrap());
+    assert!(matches!(
+        embed(EmbedPrompt::Named("query".to_owned())),
+        Err(Error::InvalidOption { name: "prompt_name", .. })
+    ));
+}
+
+#[test]
+fn a_matrix_behind_the_pooling_says_how_long_vectors_are() {
+    let folder = TinyModel::new("embedding-gemma-causal").write();
+    let model = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap();
+    assert_eq!((model.dimensions(), model.info().hidden_size), (40, 64));
+    std::fs::remove_file(folder.path().join("2_Dense/model.safetensors")).unwrap();
+    let error = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("2_Dense"), "{error}");
+}
+
+#[test]
+fn parts_of_a_folder_lie_in_it() {
+    let folder = TinyModel::new("embedding-gemma").write();
+    let path = folder.path().join("modules.json");
+    let modules = std::fs::read_to_string(&path).unwrap();
+    for outside in ["../2_Dense", "/2_Dense", "2_Dense/../../x"] {
+        std::fs::write(&path, modules.replace("\"2_Dense\"", &format!("\"{outside}\""))).unwrap();
+        let error = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap_err();
+        assert!(matches!(error, Error::ModelFile { file: "modules.json", .. }), "{error}");
+    }
+}
+
 #[test]
 fn vectors_are_those_of_sentence_transformers() {
     let names = models(Kind::Embedding);
-    assert!(names.len() >= 3, "{names:?}");
-    for name in names {
+    assert!(names.len() >= 8, "{names:?}");
+    for (name, kind) in names.into_iter().flat_map(|name| EXECUTORS.map(|kind| (name.clone(), kind))) {
         let folder = TinyModel::new(&name).write();
-        check_vectors(&name, &EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap());
+        check_vectors(&name, &EmbeddingModel::open(folder.path(), exact(kind)).unwrap());
     }
 }
 
@@ -103,17 +232,110 @@ fn gguf_files_make_the_same_vectors() {
 #[test]
 fn scores_are_those_of_the_cross_encoders() {
     let names = models(Kind::Rerank);
-    assert!(names.len() >= 2, "{names:?}");
-    for name in names {
+    assert!(names.len() >= 7, "{names:?}");
+    for (name, kind) in names.into_iter().flat_map(|name| EXECUTORS.map(|kind| (name.clone(), kind))) {
         let folder = TinyModel::new(&name).write();
-        let model = Reranker::open(folder.path(), LoadOptions::default()).unwrap();
+        let model = Reranker::open(folder.path(), exact(kind)).unwrap();
         let expected = expected_scores(&name);
         for pair in expected.pairs.iter().filter(|pair| pair.ids.len() < expected.max_tokens) {
-            let ranking =
-                model.rerank(&pair.query, std::slice::from_ref(&pair.document), CancelToken::new()).unwrap();
+            let ranking = model
+                .rerank(&pair.query, std::slice::from_ref(&pair.document), RerankOptions::default())
+                .unwrap();
             let sigmoid = 1.0 / (1.0 + (-pair.logit).exp());
-            assert!((ranking.scores[0] - sigmoid).abs() < 1e-4, "{name}: {:?}", pair.query);
-            assert_eq!(ranking.prompt_tokens, pair.ids.len());
+            assert!((ranking.scores[0] - sigmoid).abs() < 1e-4, "{name} on {kind:?}: {:?}", pair.query);
+            assert_eq!(ranking.prompt_tokens, pair.ids.len(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn documents_together_get_the_scores_they_get_alone() {
+    for name in ["modern-bert-reranker", "qwen3-reranker"] {
+        let folder = TinyModel::new(name).write();
+        let model = Reranker::open(folder.path(), LoadOptions::default()).unwrap();
+        let documents: Vec<String> = (1..9).map(|count| "xin chào hub ".repeat(count % 5 + 1)).collect();
+        let together = model.rerank("hub", &documents, RerankOptions::default()).unwrap().scores;
+        for (document, together) in documents.into_iter().zip(together) {
+            let alone = model.rerank("hub", &[document], RerankOptions::default()).unwrap().scores;
+            assert_eq!(alone, [together], "{name}");
+        }
+    }
+}
+
+#[test]
+fn judges_look_for_what_they_are_told_to() {
+    for name in ["qwen3-reranker", "qwen3-reranker-untied"] {
+        let folder = TinyModel::new(name).write();
+        let model = Reranker::open(folder.path(), LoadOptions::default()).unwrap();
+        let expected = expected_scores(name);
+        let InstructedExpected { instruction, score } = expected.instructed.unwrap();
+        let pair = &expected.pairs[0];
+        let options = RerankOptions::default().instruction(instruction);
+        let scores = model.rerank(&pair.query, std::slice::from_ref(&pair.document), options).unwrap().scores;
+        assert!((scores[0] - score).abs() < TOLERANCE && (score - pair.score).abs() > 0.01, "{name}");
+        // What a document says of control tokens stays text.
+        let typed = vec!["<|im_end|>".to_owned(), "<|im_end >".to_owned()];
+        let asked = model.rerank("x", &typed, RerankOptions::default()).unwrap();
+        let whole = model.rerank("x", &typed[..1], RerankOptions::default()).unwrap();
+        assert!(whole.prompt_tokens > asked.prompt_tokens - whole.prompt_tokens - 4, "{name}");
+    }
+    let folder = TinyModel::new("bert-reranker").write();
+    let model = Reranker::open(folder.path(), LoadOptions::default()).unwrap();
+    let refused = model.rerank("x", &["y".to_owned()], RerankOptions::default().instruction("z"));
+    assert!(matches!(refused, Err(Error::InvalidOption { name: "instruction", .. })));
+}
+
+/// Writes the words for yes and no into a tokenizer that has none.
+fn add_answers(folder: &std::path::Path) {
+    let path = folder.join("tokenizer.json");
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    for (id, word) in [(301, "yes"), (97, "no")] {
+        vocabulary.retain(|_, known| *known != id);
+        vocabulary.insert(word.to_owned(), id.into());
+    }
+    tokenizer["model"]["merges"] = serde_json::json!([]);
+    std::fs::write(path, tokenizer.to_string()).unwrap();
+}
+
+#[test]
+fn the_card_says_that_the_first_files_of_qwen3_reranker_judge() {
+    let folder = TinyModel::new("qwen3-reranker").write();
+    add_answers(folder.path());
+    let judge = Reranker::open(folder.path(), exact(ExecutorKind::Cpu)).unwrap();
+    for file in ["modules.json", "chat_template.jinja"] {
+        std::fs::remove_file(folder.path().join(file)).unwrap();
+    }
+    assert!(TextModel::open(folder.path(), LoadOptions::default()).is_ok());
+    std::fs::write(folder.path().join("README.md"), "---\npipeline_tag: text-ranking\n---\n").unwrap();
+    let model = Reranker::open(folder.path(), exact(ExecutorKind::Cpu)).unwrap();
+    // As the card has it, written out as a template.
+    let card = "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct \
+                provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n<Instruct>: \
+                Given a web search query, retrieve relevant passages that answer the query\n<Query>: {{ \
+                messages[0].content }}\n<Document>: {{ messages[1].content }}<|im_end|>\n<|im_start|>assistant\n\
+                <think>\n\n</think>\n\n{# document #}{{ '' }}";
+    drop(judge);
+    let other = TinyModel::new("qwen3-reranker").write();
+    add_answers(other.path());
+    std::fs::write(other.path().join("chat_template.jinja"), card).unwrap();
+    let by_template = Reranker::open(other.path(), exact(ExecutorKind::Cpu)).unwrap();
+    let documents = ["Hà Nội".to_owned(), "the hub".to_owned()];
+    let scores = |model: &Reranker| model.rerank("where?", &documents, RerankOptions::default()).unwrap();
+    assert_eq!(scores(&model), scores(&by_template));
+}
+
+#[test]
+fn gguf_files_score_as_their_folders() {
+    let names = gguf_models(Kind::Rerank);
+    assert!(names.len() >= 4, "{names:?}");
+    for (name, kind) in names.into_iter().flat_map(|name| EXECUTORS.map(|kind| (name.clone(), kind))) {
+        let mut executor = load(&gguf(&name), kind);
+        let expected = expected_scores(&name);
+        for pair in &expected.pairs {
+            let numbers = score(executor.as_mut(), &pair.ids, &pair.types);
+            let logit = numbers[0] - numbers.get(1).copied().unwrap_or(0.0);
+            assert!((logit - pair.logit).abs() < TOLERANCE, "{name} on {kind:?}: {logit} for {}", pair.logit);
         }
     }
 }

@@ -312,8 +312,8 @@ pub enum Outputs {
 /// What is wanted of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// What the head makes of it, after the final normalisation: logits, or scores of a classifier. Needs the last
-    /// layer in the call.
+    /// What the head makes of it, after the final normalisation: logits, scores of a classifier, a vector. Needs the last
+    /// layer in the call. A head that takes the mean of rows makes one row of all that are wanted of a segment.
     Head,
     /// The hidden state, after the final normalisation if the last layer is in the call.
     Hidden,

@@ -29,7 +29,7 @@ pub(super) fn bytes(spec: &ModelSpec, rows: usize, outputs: usize) -> u64 {
     let inputs = (widest.inputs + widest.inner) as f64 * ROUNDED;
     let logits = match &spec.head {
         Head::Logits { linear, .. } => outputs as f64 * linear.outputs as f64 * 4.0,
-        Head::None | Head::Classifier { .. } => 0.0,
+        Head::None | Head::Classifier(_) | Head::Vector(_) | Head::Beside(_) => 0.0,
     };
     (rows as f64 * (numbers as f64 * 4.0 + inputs) + logits + padding(spec)) as u64
 }

@@ -86,6 +86,9 @@ fn head(spec: &ModelSpec) -> Vec<&TensorRef> {
     match &spec.head {
         Head::None => Vec::new(),
         Head::Logits { linear, .. } => vec![&linear.weight],
-        Head::Classifier { dense, out } => vec![&dense.weight, &out.weight],
+        Head::Classifier(pooled) | Head::Vector(pooled) => {
+            pooled.layers.iter().map(|layer| &layer.linear.weight).collect()
+        }
+        Head::Beside(linears) => linears.iter().map(|linear| &linear.weight).collect(),
     }
 }

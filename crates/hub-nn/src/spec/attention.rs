@@ -28,7 +28,8 @@ pub struct AttentionSpec {
     pub scale: f32,
     /// What else queries are multiplied with, by their position (Ministral 3).
     pub temperature: Option<QueryTemperature>,
-    /// How many rows a row sees, itself included; all if `None`.
+    /// How many rows a row sees, itself included; all if `None`. Where rows see both ways: as many to each side, so that a
+    /// row sees those whose distance is smaller.
     pub window: Option<usize>,
     /// Scores are squeezed to this range by `cap * tanh(x / cap)` (Gemma 2).
     pub soft_cap: Option<f32>,

@@ -127,10 +127,10 @@ impl ModelSpec {
         match &self.head {
             Head::None => Ok(()),
             Head::Logits { linear, .. } => width("head", linear, self.hidden_size, self.vocab_size),
-            Head::Classifier { dense, out } => {
-                width("classifier", dense, self.hidden_size, self.hidden_size)?;
-                width("classifier", out, self.hidden_size, out.outputs)
-            }
+            Head::Classifier(pooled) | Head::Vector(pooled) => pooled.check(self.hidden_size, layers),
+            Head::Beside(linears) => linears
+                .iter()
+                .try_for_each(|linear| width("matrix beside rows", linear, self.hidden_size, linear.outputs)),
         }
     }
 
@@ -410,7 +410,7 @@ impl ConvSpec {
 }
 
 impl Activation {
-    fn check(self, is_gated: bool, layer: usize) -> Result<(), SpecError> {
+    pub(super) fn check(self, is_gated: bool, layer: usize) -> Result<(), SpecError> {
         let Self::ClampedSwish { slope, limit } = self else { return Ok(()) };
         let fits = is_gated && slope.is_finite() && limit.is_finite() && limit > 0.0;
         rule("limits of a gate are positive numbers", fits, || format!("layer {layer}: {slope}, {limit}"))
@@ -467,7 +467,12 @@ impl RopeSpec {
     }
 }
 
-fn width(what: &'static str, linear: &LinearSpec, inputs: usize, outputs: usize) -> Result<(), SpecError> {
+pub(super) fn width(
+    what: &'static str,
+    linear: &LinearSpec,
+    inputs: usize,
+    outputs: usize,
+) -> Result<(), SpecError> {
     let fits = linear.inputs == inputs && linear.outputs == outputs && sane(&[inputs, outputs]);
     rule("matrices fit the widths around them", fits, || {
         format!(
@@ -481,6 +486,10 @@ fn sane(widths: &[usize]) -> bool {
     widths.iter().all(|width| (1..=MAX_WIDTH).contains(width))
 }
 
-fn rule(what: &'static str, holds: bool, details: impl FnOnce() -> String) -> Result<(), SpecError> {
+pub(super) fn rule(
+    what: &'static str,
+    holds: bool,
+    details: impl FnOnce() -> String,
+) -> Result<(), SpecError> {
     if holds { Ok(()) } else { Err(SpecError::Inconsistent { what, details: details() }) }
 }

@@ -41,6 +41,8 @@ pub enum Activation {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
+    /// The hyperbolic tangent.
+    Tanh,
     /// Of a gate `g` and `up`: `g * sigmoid(slope * g) * (up + 1)`, with `g` at most `limit` and `up` within it on both
     /// sides (gpt-oss). MLPs without a gate have none. Source: `transformers`' `GptOssExperts`.
     ClampedSwish {

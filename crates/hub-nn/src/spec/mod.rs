@@ -13,6 +13,7 @@ mod mixer;
 mod mlp;
 mod norm;
 mod per_layer;
+mod pooled;
 mod position;
 mod recurrent;
 mod rename;
@@ -28,6 +29,7 @@ pub use mixer::Mixer;
 pub use mlp::{Activation, Mlp};
 pub use norm::{NormKind, NormSpec, SublayerNorms};
 pub use per_layer::{PerLayerEmbedding, PerLayerSpec};
+pub use pooled::{PooledLayer, PooledSpec, RowPooling};
 pub use position::{
     Factors, LearnedPositions, Llama3Scaling, LongRope, Pairing, RopeScaling, RopeSpec, YarnScaling,
 };
@@ -130,13 +132,12 @@ pub enum Head {
         /// Logits are squeezed to this range by `cap * tanh(x / cap)` (Gemma 2).
         soft_cap: Option<f32>,
     },
-    /// Scores of a whole sequence, from its first row: `out(tanh(dense(x)))`.
-    Classifier {
-        /// `[hidden_size, hidden_size]`, followed by tanh.
-        dense: LinearSpec,
-        /// `[labels, hidden_size]`.
-        out: LinearSpec,
-    },
+    /// Scores of a whole sequence.
+    Classifier(PooledSpec),
+    /// A vector of a whole sequence.
+    Vector(PooledSpec),
+    /// Every row, and behind it what each of these makes of it.
+    Beside(Vec<LinearSpec>),
 }
 
 /// A tensor of the files that no part of the specification uses.
@@ -163,10 +164,8 @@ impl ModelSpec {
         match &self.head {
             Head::None => {}
             Head::Logits { linear, .. } => linear.collect(&mut all),
-            Head::Classifier { dense, out } => {
-                dense.collect(&mut all);
-                out.collect(&mut all);
-            }
+            Head::Classifier(pooled) | Head::Vector(pooled) => pooled.collect(&mut all),
+            Head::Beside(linears) => linears.iter().for_each(|linear| linear.collect(&mut all)),
         }
         all
     }
@@ -217,6 +216,16 @@ impl ModelSpec {
     /// that crosses this length is computed again from its first token (as `transformers` does).
     pub fn restart_tokens(&self) -> Option<usize> {
         self.layers.iter().filter_map(|layer| layer.mixer.rope()?.restart_tokens()).min()
+    }
+}
+
+impl Head {
+    /// Returns what is computed of a whole sequence, if it is that.
+    pub fn pooled(&self) -> Option<&PooledSpec> {
+        match self {
+            Self::Classifier(pooled) | Self::Vector(pooled) => Some(pooled),
+            Self::None | Self::Logits { .. } | Self::Beside(_) => None,
+        }
     }
 }
 

@@ -30,9 +30,8 @@ impl ModelSpec {
         match &mut self.head {
             Head::None => {}
             Head::Logits { linear, .. } => linear.each_tensor(work),
-            Head::Classifier { dense, out } => {
-                [dense, out].into_iter().for_each(|linear| linear.each_tensor(work))
-            }
+            Head::Classifier(pooled) | Head::Vector(pooled) => pooled.each_tensor(work),
+            Head::Beside(linears) => linears.iter_mut().for_each(|linear| linear.each_tensor(work)),
         }
     }
 }
@@ -188,7 +187,7 @@ impl ExpertsSpec {
 }
 
 impl LinearSpec {
-    fn each_tensor(&mut self, work: &mut Work<'_>) {
+    pub(super) fn each_tensor(&mut self, work: &mut Work<'_>) {
         work(&mut self.weight);
         self.bias.iter_mut().for_each(work);
     }
@@ -199,7 +198,7 @@ fn norms<const N: usize>(norms: [&mut Option<NormSpec>; N], work: &mut Work<'_>)
 }
 
 impl NormSpec {
-    fn each_tensor(&mut self, work: &mut Work<'_>) {
+    pub(super) fn each_tensor(&mut self, work: &mut Work<'_>) {
         work(&mut self.weight);
         self.bias.iter_mut().for_each(work);
     }

@@ -63,7 +63,7 @@ struct Opened {
     format: Format,
     /// What errors call the whole: a file or a folder.
     name: String,
-    sources: Vec<Source>,
+    sources: Vec<Arc<Source>>,
     tensors: IndexMap<String, TensorInfo>,
     metadata: Metadata,
     /// The configuration that says how tensors are quantized, if it does.
@@ -110,6 +110,24 @@ impl Weights {
         Ok(Self::from_gguf(vec![source], head))
     }
 
+    /// Adds the tensors of another safetensors file, each under a name that begins with `prefix`: sentence-transformers keeps
+    /// the parts behind a model in files of their own.
+    ///
+    /// # Errors
+    /// As [`Weights::open`]; [`Error::Corrupt`] if there is a tensor of such a name already.
+    pub fn with_file(&self, prefix: &str, path: &Path) -> Result<Self, Error> {
+        let Opened { format, name, sources, tensors, metadata, settings } = &*self.opened;
+        let source = Source::open(path)?;
+        let added = safetensors::read_head(&source, sources.len())?;
+        let added = added.into_iter().map(|(name, info)| (format!("{prefix}{name}"), info)).collect();
+        let mut tensors = tensors.clone();
+        add_shard(&mut tensors, added, &source)?;
+        let sources = sources.iter().cloned().chain([Arc::new(source)]).collect();
+        let (name, metadata, settings) = (name.clone(), metadata.clone(), settings.clone());
+        let opened = Opened { format: *format, name, sources, tensors, metadata, settings };
+        Ok(Self { packed: self.packed.clone(), ..Self::from(opened) })
+    }
+
     /// Keeps what [`CpuExecutor`](crate::executor::CpuExecutor) packs in a file: a load writes it if it is not
     /// there or not of these files, and the next one reads it instead of packing again. Nothing is kept of bytes in
     /// memory.
@@ -131,7 +149,7 @@ impl Weights {
 
     /// Iterates over the paths of the files; bytes in memory are none.
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.opened.sources.iter().filter(|source| source.is_file()).map(Source::name)
+        self.opened.sources.iter().filter(|source| source.is_file()).map(|source| source.name())
     }
 
     /// Iterates over the paths of all files that say what the tensors are.
@@ -281,7 +299,7 @@ impl Weights {
     ) -> Result<Self, Error> {
         let quantization = folder.map(QuantizationConfig::of_folder).transpose()?.unwrap_or_default();
         assembled::assemble(&name, &sources, &quantization, &mut tensors)?;
-        let format = Format::Safetensors;
+        let (format, sources) = (Format::Safetensors, sources.into_iter().map(Arc::new).collect());
         let (metadata, settings) = (Metadata::default(), quantization.file);
         Ok(Self::from(Opened { format, name, sources, tensors, metadata, settings }))
     }
@@ -319,6 +337,7 @@ impl Weights {
     fn from_gguf(sources: Vec<Source>, head: gguf::Head) -> Self {
         let gguf::Head { metadata, tensors } = head;
         let name = sources.first().map(|source| source.name().to_owned()).unwrap_or_default();
+        let sources = sources.into_iter().map(Arc::new).collect();
         Self::from(Opened { format: Format::Gguf, name, sources, tensors, metadata, settings: None })
     }
 
@@ -329,7 +348,7 @@ impl Weights {
 
     fn source(&self, info: &TensorInfo) -> Result<&Source, Error> {
         let missing = || Error::Missing { file: self.opened.name.clone(), name: format!("#{}", info.source) };
-        self.opened.sources.get(info.source).ok_or_else(missing)
+        self.opened.sources.get(info.source).map(|source| &**source).ok_or_else(missing)
     }
 }
 

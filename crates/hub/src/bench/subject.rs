@@ -4,10 +4,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hub_base::{CancelToken, Progress, Task};
+use hub_base::{Progress, Task};
 use hub_models::{
-    EmbedOptions, EmbeddingModel, EndTokens, GenerateOptions, Input, LoadOptions, Prompt, Reply, Reranker,
-    Source, TextModel, TooLong, Usage,
+    EmbedOptions, EmbeddingModel, EndTokens, GenerateOptions, Input, LoadOptions, Prompt, Reply,
+    RerankOptions, Reranker, Source, TextModel, TooLong, Usage,
 };
 use hub_nn::Device;
 
@@ -121,7 +121,7 @@ impl Subject {
             (0..TEXTS).map(|at| ["one", "two", "ten"][at % 3].to_owned() + &" word".repeat(length)).collect();
         let bound = Bound { limits: report.limits, work: model.info().work };
         let (rate, peak) = self.texts(bound.tokens_per_s(TEXTS * 2 * length, TEXTS), |_| {
-            Ok(model.rerank("which words are these", &documents, CancelToken::new())?.prompt_tokens)
+            Ok(model.rerank("which words are these", &documents, RerankOptions::default())?.prompt_tokens)
         })?;
         (report.rerank, report.peak_bytes, report.prompt_tokens) = (Some(rate), peak, length);
         Ok(report)

@@ -42,7 +42,9 @@ pub(super) fn summary(spec: &ModelSpec) -> String {
     }
     match &spec.head {
         Head::None => fact(true, "no head".to_owned()),
-        Head::Classifier { out, .. } => fact(true, format!("{} labels", out.outputs)),
+        Head::Classifier(pooled) => fact(true, format!("{} labels", pooled.outputs())),
+        Head::Vector(pooled) => fact(true, format!("vectors of {}", pooled.outputs())),
+        Head::Beside(linears) => fact(true, format!("{} matrices beside rows", linears.len())),
         Head::Logits { scale, soft_cap, .. } => {
             fact(*scale != 1.0, format!("logits by {scale}"));
             fact(soft_cap.is_some(), format!("logits to {}", soft_cap.unwrap_or(0.0)));

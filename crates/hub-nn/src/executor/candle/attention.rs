@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use candle_core::{D, Device, Result, Tensor};
 
 use super::{
@@ -110,7 +112,9 @@ impl Attention {
             let count = tile.min(segment.count - first);
             let queries = queries.narrow(1, first, count)?.contiguous()?;
             let Some(cache) = &segment.cache else {
-                pieces.push(self.attend(&queries, own.as_slice(), None)?);
+                let window = self.window.filter(|window| *window < segment.count);
+                let mask = window.map(|window| around(first..first + count, segment.count, window, &queries));
+                pieces.push(self.attend(&queries, own.as_slice(), mask.transpose()?.as_ref())?);
                 continue;
             };
             let (from, to) = (segment.position + first, segment.position + first + count);
@@ -174,6 +178,15 @@ pub(super) fn mask(
         .flat_map(|row| positions.clone().map(move |position| position > row || row - position >= window));
     let values = hide.map(|hidden| if hidden { f32::NEG_INFINITY } else { 0.0 }).collect();
     Tensor::from_vec(values, (count, width), device)
+}
+
+/// Returns what hides, of the `all` rows of a sequence that see both ways, those that are as far from `rows` as the
+/// window or farther: 0 or minus infinity, `[rows, all]`.
+fn around(rows: Range<usize>, all: usize, window: usize, like: &Tensor) -> Result<Tensor> {
+    let count = rows.len();
+    let hide = rows.flat_map(|row| (0..all).map(move |position| row.abs_diff(position) >= window));
+    let values = hide.map(|hidden| if hidden { f32::NEG_INFINITY } else { 0.0 }).collect();
+    Tensor::from_vec(values, (count, all), like.device())
 }
 
 /// Sums values by weights `[kv_heads, rows, positions]`, in the order of the positions.

@@ -14,6 +14,7 @@ use super::{
     mlp::Mlp,
     norm::{Norm, Norms},
     per_layer::{PerLayer, PerLayerTable},
+    pooled::{Pooled, PooledLayer},
     recurrent::{self, Conv, Recurrent, ShortConv},
 };
 use crate::{
@@ -21,8 +22,8 @@ use crate::{
     executor::{rope::Ropes, routing::Routing},
     spec::{
         self, AltUpSpec, AttentionSpec, ConvSpec, ExpertSpec, ExpertsSpec, Head, KeyForm, LatentSpec,
-        LaurelSpec, LayerSpec, LinearSpec, ModelSpec, NormSpec, PerLayerEmbedding, PerLayerSpec, RateForm,
-        RecurrentSpec, RopeSpec, SharedSpec, StreamsSpec, TensorRef, TensorUse,
+        LaurelSpec, LayerSpec, LinearSpec, ModelSpec, NormSpec, PerLayerEmbedding, PerLayerSpec, PooledSpec,
+        RateForm, RecurrentSpec, RopeSpec, SharedSpec, StreamsSpec, TensorRef, TensorUse,
     },
     weights::{RawTensor, TensorInfo, WeightKind, Weights},
 };
@@ -71,8 +72,10 @@ impl<'a> Loader<'a> {
             Head::Logits { linear, scale, soft_cap } => {
                 ModelHead::Logits { linear: self.linear(linear)?, scale: *scale, soft_cap: *soft_cap }
             }
-            Head::Classifier { dense, out } => {
-                ModelHead::Classifier { dense: self.linear(dense)?, out: self.linear(out)? }
+            Head::Classifier(pooled) | Head::Vector(pooled) => ModelHead::Pooled(self.pooled(pooled)?),
+            Head::Beside(linears) => {
+                let linears = linears.iter().map(|linear| self.linear(linear));
+                ModelHead::Beside(linears.collect::<Result<_, _>>()?)
             }
         };
         let ropes = self.ropes.into_all();
@@ -143,6 +146,17 @@ impl<'a> Loader<'a> {
             norm: self.norm(&spec.norm)?,
             scale: spec.scale,
         })
+    }
+
+    fn pooled(&mut self, spec: &PooledSpec) -> Result<Pooled, Error> {
+        let layers = spec.layers.iter().map(|layer| {
+            Ok(PooledLayer {
+                linear: self.linear(&layer.linear)?,
+                activation: layer.activation,
+                norm: self.maybe_norm(&layer.norm)?,
+            })
+        });
+        Ok(Pooled { pooling: spec.pooling, layers: layers.collect::<Result<_, Error>>()? })
     }
 
     fn per_layer_table(&mut self, spec: &PerLayerEmbedding) -> Result<PerLayerTable, Error> {

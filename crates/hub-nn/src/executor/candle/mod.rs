@@ -10,6 +10,7 @@ mod mixer;
 mod mlp;
 mod norm;
 mod per_layer;
+mod pooled;
 mod recurrent;
 mod rope;
 mod store;
@@ -28,6 +29,7 @@ use self::{
     mlp::Mlp,
     norm::{Norm, Norms, maybe},
     per_layer::{PerLayer, PerLayerTable},
+    pooled::Pooled,
     rope::Angles,
     store::{LayerCache, TensorBlock},
 };
@@ -94,7 +96,8 @@ struct Layer {
 enum ModelHead {
     None,
     Logits { linear: Linear, scale: f32, soft_cap: Option<f32> },
-    Classifier { dense: Linear, out: Linear },
+    Pooled(Pooled),
+    Beside(Vec<Linear>),
 }
 
 impl CandleExecutor {
@@ -272,7 +275,14 @@ impl CandleExecutor {
         }
     }
 
-    fn finish(&self, x: &Tensor, is_last: bool, want: Want) -> CandleResult<Tensor> {
+    /// Computes what is wanted of the rows that were asked for, of which `counts` says how many each segment has.
+    fn finish(
+        &self,
+        x: &Tensor,
+        counts: impl Iterator<Item = usize>,
+        is_last: bool,
+        want: Want,
+    ) -> CandleResult<Tensor> {
         let x = if is_last { maybe(&self.model.final_norm, x)? } else { x.clone() };
         match (&self.model.head, want) {
             (_, Want::Hidden) | (ModelHead::None, Want::Head) => Ok(x),
@@ -284,7 +294,12 @@ impl CandleExecutor {
                     None => Ok(logits),
                 }
             }
-            (ModelHead::Classifier { dense, out }, Want::Head) => out.forward(&dense.forward(&x)?.tanh()?),
+            (ModelHead::Pooled(pooled), Want::Head) => pooled.forward(&x, counts),
+            (ModelHead::Beside(linears), Want::Head) => {
+                let made = linears.iter().map(|linear| linear.forward(&x));
+                let all = [Ok(x.clone())].into_iter().chain(made).collect::<CandleResult<Vec<_>>>()?;
+                Tensor::cat(&all, 1)
+            }
         }
     }
 
@@ -323,7 +338,9 @@ impl CandleExecutor {
         let Some(x) = self.wanted(&x, segments, places).map_err(failed)? else {
             return Ok(Output::default());
         };
-        let output = self.finish(&x, is_last, want).map_err(failed)?;
+        let counts = segments.iter().zip(places);
+        let counts = counts.map(|(segment, place)| segment.outputs.range(place.count).len());
+        let output = self.finish(&x, counts, is_last, want).map_err(failed)?;
         let width = output.dim(1).map_err(failed)?;
         let values = output.flatten_all().and_then(|flat| flat.to_vec1()).map_err(failed)?;
         Ok(Output::new(values, width))

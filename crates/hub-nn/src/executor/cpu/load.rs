@@ -17,6 +17,7 @@ use super::{
     layer::{self, Attend, Experts, Mixer, Stack},
     packing::{Packing, Packs, turned_kind},
     per_layer::{PerLayer, PerLayerTable},
+    pooled::{Pooled, PooledLayer},
     recurrent::{Convolved, Recurrent, ShortConv},
 };
 use crate::{
@@ -25,8 +26,8 @@ use crate::{
     spec::{
         self, Activation, AltUpSpec, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Head,
         KeyForm, KeyOrder, LatentSpec, LaurelSpec, LayerSpec, LinearSpec, Mask, ModelSpec, NormSpec,
-        PerLayerEmbedding, PerLayerSpec, RateForm, RecurrentSpec, RopeSpec, Rule, SharedSpec, StreamsSpec,
-        TensorRef,
+        PerLayerEmbedding, PerLayerSpec, PooledSpec, RateForm, RecurrentSpec, RopeSpec, Rule, SharedSpec,
+        StreamsSpec, TensorRef,
     },
     weights::{PackedFile, PackedPlace, RawTensor, Stamp, Weights},
 };
@@ -95,8 +96,10 @@ impl<'a> Loader<'a> {
             Head::Logits { linear, scale, soft_cap } => {
                 ModelHead::Logits { linear: self.linear(linear)?, scale: *scale, soft_cap: *soft_cap }
             }
-            Head::Classifier { dense, out } => {
-                ModelHead::Classifier { dense: self.linear(dense)?, out: self.linear(out)? }
+            Head::Classifier(pooled) | Head::Vector(pooled) => ModelHead::Pooled(self.pooled(pooled)?),
+            Head::Beside(linears) => {
+                let linears = linears.iter().map(|linear| self.linear(linear));
+                ModelHead::Beside(linears.collect::<Result<_, _>>()?)
             }
         };
         self.keep()?;
@@ -507,6 +510,17 @@ impl<'a> Loader<'a> {
         Ok(Norm { kind: norm.kind, eps: norm.eps, weight, bias })
     }
 
+    fn pooled(&mut self, spec: &PooledSpec) -> Result<Pooled, Error> {
+        let layers = spec.layers.iter().map(|layer| {
+            Ok(PooledLayer {
+                linear: self.linear(&layer.linear)?,
+                function: layer.activation.map(function),
+                norm: self.maybe_norm(layer.norm.as_ref())?,
+            })
+        });
+        Ok(Pooled { pooling: spec.pooling, layers: layers.collect::<Result<_, Error>>()? })
+    }
+
     fn table(&self, tensor: &TensorRef, width: usize) -> Result<Table, Error> {
         Ok(Table { width, values: self.numbers(tensor)? })
     }
@@ -633,6 +647,7 @@ fn function(activation: Activation) -> Function {
         Activation::Gelu => Function::Gelu,
         Activation::GeluTanh => Function::GeluTanh,
         Activation::Relu => Function::Relu,
+        Activation::Tanh => Function::Tanh,
         Activation::ClampedSwish { slope, limit } => Function::ClampedSwish { slope, limit },
     }
 }

@@ -12,6 +12,7 @@ mod means;
 mod packing;
 mod per_layer;
 mod plan;
+mod pooled;
 mod recurrent;
 mod step;
 
@@ -27,6 +28,7 @@ use self::{
     load::Loader,
     per_layer::PerLayerTable,
     plan::{Scratch, Widths},
+    pooled::Pooled,
     step::Step,
 };
 use super::{
@@ -96,7 +98,8 @@ impl Table {
 enum ModelHead {
     None,
     Logits { linear: Linear, scale: f32, soft_cap: Option<f32> },
-    Classifier { dense: Linear, out: Linear },
+    Pooled(Pooled),
+    Beside(Vec<Linear>),
 }
 
 /// A block of the store.

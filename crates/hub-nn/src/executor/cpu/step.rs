@@ -13,6 +13,7 @@ use super::{
     layer::{Attend, Dense, Mixer, Mlp, Norms, OwnKv, maybe},
     means::cut,
     plan::{Lists, Scratch, emptied},
+    pooled::beside,
 };
 use crate::{
     Error, Pass,
@@ -577,10 +578,8 @@ impl Step<'_> {
         let norm = self.model.final_norm.as_ref().filter(|_| is_last);
         match (&self.model.head, want) {
             (_, Want::Hidden) | (ModelHead::None, Want::Head) => {
-                self.norm_in(scratch, rows, pending, None, Forms::default());
-                let hidden = output.plan(rows, width);
-                hidden.copy_from_slice(&scratch.x[..rows * width]);
-                self.cpu.each_chunk(hidden, width, |_, row| maybe(norm, row, self.cpu.isa()));
+                self.norm_last(scratch, rows, pending, norm);
+                output.plan(rows, width).copy_from_slice(&scratch.x[..rows * width]);
             }
             (ModelHead::Logits { linear, scale, soft_cap }, Want::Head) => {
                 self.norm_in(scratch, rows, pending, norm, Linear::forms([linear]));
@@ -592,15 +591,31 @@ impl Step<'_> {
                     self.cpu.each_chunk(logits, LOGITS, cap);
                 }
             }
-            (ModelHead::Classifier { dense, out }, Want::Head) => {
-                self.norm_in(scratch, rows, pending, norm, Linear::forms([dense]));
-                let mut values = vec![0.0; rows * dense.rows()];
-                multiply(&mut [dense.product(&scratch.inputs, &mut values)], self.cpu);
-                apply(Function::Tanh, &mut values, self.cpu.isa());
-                let inputs = Activations::of(&values, out.matrix.cols(), Linear::forms([out]), self.cpu);
-                multiply(&mut [out.product(&inputs, output.plan(rows, out.rows()))], self.cpu);
+            (ModelHead::Pooled(pooled), Want::Head) => {
+                self.norm_last(scratch, rows, pending, norm);
+                let counts = self.segments.iter().zip(self.places);
+                let counts = counts.map(|(segment, place)| segment.outputs.range(place.count).len());
+                pooled.run(&scratch.x[..rows * width], counts, output, self.cpu);
+            }
+            (ModelHead::Beside(linears), Want::Head) => {
+                self.norm_last(scratch, rows, pending, norm);
+                beside(linears, &scratch.x[..rows * width], width, output, self.cpu);
             }
         }
+    }
+
+    /// Takes in what the last sublayer returned, and normalises rows in place.
+    fn norm_last(
+        &self,
+        scratch: &mut Scratch,
+        rows: usize,
+        pending: Option<Pending<'_>>,
+        norm: Option<&Norm>,
+    ) {
+        let width = self.spec.hidden_size;
+        self.norm_in(scratch, rows, pending, None, Forms::default());
+        let x = &mut scratch.x[..rows * width];
+        self.cpu.each_chunk(x, width, |_, row| maybe(norm, row, self.cpu.isa()));
     }
 }
 
