@@ -23,7 +23,7 @@ use crate::{
     family,
     generation::GenerationConfig,
     judge::Scoring,
-    layers, limits,
+    layers, limits, m3,
     modules::Modules,
     pooling::Pooling,
 };
@@ -71,6 +71,10 @@ impl Bundle {
         };
         let weights = match &modules {
             Some(modules) => as_prescribed(modules, weights, &mut spec)?,
+            None => weights,
+        };
+        let weights = match &folder {
+            Some(folder) => m3::add(folder, weights, &mut spec)?,
             None => weights,
         };
         check_vocabulary(&weights, &spec)?;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use hub_base::{Account, Task};
 use hub_nn::{
     Device,
-    executor::Output,
+    executor::{Output, Outputs, Want},
     spec::PooledSpec,
     tokens::{AddSpecial, Tokenizer},
 };
@@ -13,6 +13,7 @@ use crate::{
     bundle::Bundle,
     encoder::{Ask, Encoder, Text, Wanted},
     engine::executor_loader,
+    m3::{M3, TextForms},
     pooling::Pooling,
 };
 
@@ -37,6 +38,8 @@ struct Inner {
     info: ModelInfo,
     tokenizer: Tokenizer,
     pooling: Arc<Pooling>,
+    /// What rows hold beside the hidden state, of a model that says more of a text than one vector.
+    m3: Option<Arc<M3>>,
     /// How many numbers a vector has.
     dimensions: usize,
     /// The token that closes every text, and stays where a text is cut.
@@ -70,6 +73,8 @@ impl From<String> for Input {
 pub struct Embeddings {
     /// One vector an input, in their order.
     pub vectors: Vec<Vec<f32>>,
+    /// What else was asked for of each input; empty if nothing was.
+    pub forms: Vec<TextForms>,
     /// Tokens of all inputs.
     pub prompt_tokens: usize,
 }
@@ -96,11 +101,12 @@ impl EmbeddingModel {
         let pooling = Arc::new(Pooling::of(&bundle)?);
         let dimensions = bundle.spec.head.pooled().map_or(bundle.spec.hidden_size, PooledSpec::outputs);
         let closing = tokenizer.encode("", AddSpecial::Yes)?.last().copied();
+        let m3 = M3::of(&bundle.spec, &tokenizer, &bundle.special_tokens()?).map(Arc::new);
         let (name, queue) = (source.thread_name(), options.queue);
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let info = bundle.info(options.executor.for_device(&device));
         let encoder = Encoder::start(&name, queue, executor_loader(bundle, device, options))?;
-        Ok(Self(Arc::new(Inner { info, tokenizer, pooling, dimensions, closing, encoder })))
+        Ok(Self(Arc::new(Inner { info, tokenizer, pooling, m3, dimensions, closing, encoder })))
     }
 
     /// Returns what the model is.
@@ -146,6 +152,12 @@ impl EmbeddingModel {
             let reason = format!("must be 1 to {}", self.dimensions());
             return Err(Error::InvalidOption { name: "dimensions", reason });
         }
+        for (name, is_asked) in [("sparse", options.sparse), ("multi_vector", options.multi_vector)] {
+            if is_asked && self.0.m3.is_none() {
+                let reason = "is set, and this model makes one vector of a text and nothing else".to_owned();
+                return Err(Error::InvalidOption { name, reason });
+            }
+        }
         if inputs.is_empty() {
             return Err(Error::Empty { what: "the input" });
         }
@@ -162,12 +174,39 @@ impl EmbeddingModel {
         let PreparedInputs { texts, dimensions, options } = prepared;
         let prompt_tokens = texts.iter().map(|text| text.tokens.len()).sum();
         let pooling = Arc::clone(&self.0.pooling);
-        let wanted = Wanted { want: pooling.want(), outputs: pooling.outputs() };
-        let reduce = Arc::new(move |rows: &Output| pooling.vector(rows, dimensions));
-        let encoder = &self.0.encoder;
-        let ask = Ask { texts, wanted, reduce, priority: options.priority, cancel: options.cancel };
-        let finish = move |vectors| Embeddings { vectors, prompt_tokens };
-        Ok(Pending::new(encoder.submit(ask)?, encoder, finish))
+        let (width, encoder) = (self.dimensions(), &self.0.encoder);
+        let EmbedOptions { sparse, multi_vector, priority, cancel, .. } = options;
+        let Some(m3) = self.0.m3.clone().filter(|_| sparse || multi_vector) else {
+            let wanted = Wanted { want: pooling.want(), outputs: pooling.outputs() };
+            let reduce = Arc::new(move |rows: &Output| pooling.vector(rows, width, dimensions));
+            let finish = move |vectors| Embeddings { vectors, forms: Vec::new(), prompt_tokens };
+            return Ok(Pending::new(
+                encoder.submit(Ask { texts, wanted, reduce, priority, cancel })?,
+                encoder,
+                finish,
+            ));
+        };
+        let tokens: Vec<Vec<u32>> = texts.iter().map(|text| text.tokens.clone()).collect();
+        let wanted = Wanted { want: Want::Head, outputs: Outputs::All };
+        let of_rows = Arc::clone(&m3);
+        let reduce = Arc::new(move |rows: &Output| {
+            let mut all = pooling.vector(rows, width, dimensions);
+            of_rows.flatten(rows, &mut all);
+            all
+        });
+        let finish = move |mut vectors: Vec<Vec<f32>>| {
+            let pairs = vectors.iter_mut().zip(&tokens);
+            let forms = pairs.map(|(vector, tokens)| {
+                let forms = m3.split(vector, dimensions, tokens);
+                TextForms {
+                    sparse: if sparse { forms.sparse } else { Vec::new() },
+                    multi_vector: if multi_vector { forms.multi_vector } else { Vec::new() },
+                }
+            });
+            let forms = forms.collect();
+            Embeddings { vectors, forms, prompt_tokens }
+        };
+        Ok(Pending::new(encoder.submit(Ask { texts, wanted, reduce, priority, cancel })?, encoder, finish))
     }
 
     fn encode(&self, input: Input, options: &EmbedOptions) -> Result<Text, Error> {

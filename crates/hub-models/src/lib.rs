@@ -33,6 +33,7 @@ mod info;
 mod judge;
 mod layers;
 mod limits;
+mod m3;
 mod modules;
 mod options;
 mod pair;
@@ -56,6 +57,7 @@ pub use error::Error;
 pub use family::{FamilyError, spec_of};
 pub use info::{LeftOutTensor, ModelInfo, chat_template, inspect, inspect_for, verify};
 pub use layers::LayerKind;
+pub use m3::TextForms;
 pub use options::{
     EmbedOptions, EmbedPrompt, EndTokens, GenerateOptions, LoadOptions, RerankOptions, SamplingOptions,
     TooLong,

@@ -289,6 +289,10 @@ pub struct EmbedOptions {
     pub dimensions: Option<usize>,
     /// What the model's authors put before a text that is used here; inputs that are tokens have it already.
     pub prompt: EmbedPrompt,
+    /// Also returns the weight of each token (bge-m3).
+    pub sparse: bool,
+    /// Also returns a vector for each token (bge-m3).
+    pub multi_vector: bool,
     /// What happens to a text over the model's limit.
     pub too_long: TooLong,
     /// Who goes first when the device is contended.
@@ -309,6 +313,17 @@ pub enum EmbedPrompt {
     Document,
     /// The one of this name.
     Named(String),
+}
+
+impl From<String> for EmbedPrompt {
+    /// Reads a name: `query` and `document` mean what stands for them in the files, and may be named otherwise there.
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "query" => Self::Query,
+            "document" => Self::Document,
+            _ => Self::Named(name),
+        }
+    }
 }
 
 /// What happens to a text over a model's limit.

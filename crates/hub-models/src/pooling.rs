@@ -116,12 +116,12 @@ impl Pooling {
         }
     }
 
-    /// Makes one vector of the rows of a text, and keeps its first `dimensions` numbers.
-    pub(crate) fn vector(&self, rows: &Output, dimensions: usize) -> Vec<f32> {
+    /// Makes one vector of the rows of a text, of which the first `width` numbers count, and keeps its first `dimensions`.
+    pub(crate) fn vector(&self, rows: &Output, width: usize, dimensions: usize) -> Vec<f32> {
         let mut vector = self.pool(rows);
         vector.truncate(dimensions);
         // A shortened vector has lost its length, so it is scaled whatever the files say.
-        if self.normalizes || dimensions < rows.width() {
+        if self.normalizes || dimensions < width {
             normalize(&mut vector);
         }
         vector
@@ -129,9 +129,10 @@ impl Pooling {
 
     fn pool(&self, rows: &Output) -> Vec<f32> {
         let mut all = rows.rows();
-        let mut vector = all.next().map(<[f32]>::to_vec).unwrap_or_default();
+        let first = if self.mode == Mode::Last { all.by_ref().last() } else { all.next() };
+        let mut vector = first.map(<[f32]>::to_vec).unwrap_or_default();
         let mut count = 1.0;
-        for row in all {
+        for row in all.filter(|_| self.mode != Mode::First) {
             count += 1.0;
             for (sum, number) in vector.iter_mut().zip(row) {
                 *sum = if self.mode == Mode::Max { sum.max(*number) } else { *sum + number };
@@ -243,7 +244,7 @@ pub(crate) fn unsupported(file: &'static str, key: &str, value: &str) -> Error {
     Error::ModelFile { file, key: key.to_owned(), value: value.to_owned() }
 }
 
-fn normalize(vector: &mut [f32]) {
+pub(crate) fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
     // The least length is sentence-transformers' own guard against a division by zero.
     let length = length.max(1e-12);

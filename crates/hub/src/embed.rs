@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hub_base::{ModelId, ProgressSink, Task};
-use hub_models::{EmbedOptions, Input};
+use hub_models::{EmbedOptions, Input, TextForms};
 use hub_router::Request;
 use tracing::instrument;
 
@@ -37,6 +37,8 @@ pub struct EmbedReply {
     pub route: String,
     /// One vector an input, in the order of the inputs.
     pub vectors: Vec<Vec<f32>>,
+    /// What else was asked for of each input; empty if nothing was.
+    pub forms: Vec<TextForms>,
     /// Tokens read.
     pub prompt_tokens: usize,
 }
@@ -120,6 +122,7 @@ impl Hub {
             model: planned.candidate.model,
             route: planned.candidate.reason,
             vectors: embedded.vectors,
+            forms: embedded.forms,
             prompt_tokens: embedded.prompt_tokens,
         })
     }

@@ -13,6 +13,7 @@ static MEANINGS: &[(&str, &str)] = &[
     ("ignore_eos", "Whether the answer goes on where the model would end it."),
     ("include_usage", "Whether the last event tells the usage."),
     ("input", "What is turned into vectors: one text or several, or token ids."),
+    ("instruction", "What a model that judges looks for, in place of what its files say."),
     (
         "keep_alive",
         "How long the model stays in memory after the answer: `30m`, or seconds; 0 is not at all, a negative number \
@@ -29,6 +30,7 @@ static MEANINGS: &[(&str, &str)] = &[
     ("min_p", "Tokens less likely than this share of the likeliest one's probability are left out."),
     ("min_tokens", "The shortest answer, in tokens."),
     ("model", "The name of an installed model or of an alias."),
+    ("multi_vector", "Whether a vector for each token comes as well, from models that make them (bge-m3)."),
     ("n", "The number of answers to each prompt."),
     ("n_predict", "Another name of `max_tokens`; -1 is no limit."),
     ("name", "A name."),
@@ -36,6 +38,10 @@ static MEANINGS: &[(&str, &str)] = &[
     ("options", "How the answer is generated."),
     ("presence_penalty", "Taken from the score of every token that has come."),
     ("prompt", "What is gone on with."),
+    (
+        "prompt_name",
+        "Which of the prompts that the model's files name stands before texts: `query`, `document`, or another name.",
+    ),
     ("query", "What the documents are scored against."),
     ("raw", "Whether the prompt goes to the model without its chat template."),
     ("reasoning", "What was thought before the answer."),
@@ -48,6 +54,7 @@ static MEANINGS: &[(&str, &str)] = &[
     ("seed", "The same seed gives the same answer."),
     ("sha256", "What the file must hash to; needed for `https://` sources."),
     ("source", "Where it comes from: `hf:ORG/REPO[:QUANT]`, `ollama:NAME[:TAG]`, or an `https://` address."),
+    ("sparse", "Whether the weight of each token comes as well, from models that have them (bge-m3)."),
     ("stop", "Texts that end the answer: at most 64, of 1 to 1024 bytes."),
     ("stream", "Whether the answer is sent while it is generated."),
     ("stream_options", "Options of the stream; only with `\"stream\": true`."),

@@ -1,6 +1,6 @@
 use hub::{
     Caller, EmbedRequest,
-    models::{EmbedOptions, Input},
+    models::{EmbedOptions, EmbedPrompt, Input},
 };
 use hub_base::Task;
 use serde_json::json;
@@ -19,6 +19,15 @@ pub(crate) struct Args {
     /// Keeps this many of the first numbers of each vector
     #[arg(long)]
     dimensions: Option<usize>,
+    /// Puts the prompt of this name in the model's files before each text: query, document, or another
+    #[arg(long, value_name = "NAME")]
+    prompt: Option<String>,
+    /// Adds the weight of each token to the JSON, of models that have them (bge-m3)
+    #[arg(long)]
+    sparse: bool,
+    /// Adds a vector for each token to the JSON, of models that make them (bge-m3)
+    #[arg(long)]
+    multi_vector: bool,
 }
 
 impl Args {
@@ -35,6 +44,8 @@ impl Args {
         }
         let mut options = EmbedOptions::default();
         options.dimensions = self.dimensions;
+        (options.sparse, options.multi_vector) = (self.sparse, self.multi_vector);
+        options.prompt = self.prompt.map_or_else(EmbedPrompt::default, EmbedPrompt::from);
         let reply = session.with_hub(Vec::new(), async |hub| {
             let progress = ProgressLine::new();
             hub.load(&self.model, Task::Embed, None, progress.sink()).await?;
@@ -43,7 +54,13 @@ impl Args {
             let request = EmbedRequest::new(self.model, inputs).options(options).caller(Caller::new("embed"));
             Ok(hub.embed(request).await?)
         })?;
-        let json = json!({ "model": reply.model, "embeddings": reply.vectors, "prompt_tokens": reply.prompt_tokens });
+        let mut json = json!({ "model": reply.model, "embeddings": reply.vectors, "prompt_tokens": reply.prompt_tokens });
+        if self.sparse {
+            json["sparse"] = reply.forms.iter().map(|forms| json!(forms.sparse)).collect();
+        }
+        if self.multi_vector {
+            json["multi_vectors"] = reply.forms.iter().map(|forms| json!(forms.multi_vector)).collect();
+        }
         session.output.emit(&json, |_| {
             let line = |vector: &Vec<f32>| vector.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
             reply.vectors.iter().map(line).collect::<Vec<_>>().join("\n")

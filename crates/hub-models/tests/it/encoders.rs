@@ -406,3 +406,57 @@ fn the_real_minilm_makes_the_vectors_of_sentence_transformers() {
         }
     }
 }
+
+#[test]
+fn bge_m3_speaks_of_a_text_in_three_ways() {
+    let folder = TinyModel::new("xlmr-cls").write();
+    let plain = EmbeddingModel::open(folder.path(), exact(ExecutorKind::Cpu)).unwrap();
+    let expected = hub_fixtures::expected_m3(folder.path());
+    for kind in EXECUTORS {
+        let model = EmbeddingModel::open(folder.path(), exact(kind)).unwrap();
+        let inputs = || expected.texts.iter().map(|text| Input::from(text.text.as_str())).collect::<Vec<_>>();
+        let mut options = cut();
+        (options.sparse, options.multi_vector) = (true, true);
+        let found = model.embed(inputs(), options).unwrap();
+        assert_eq!(model.embed(inputs(), cut()).unwrap().vectors, found.vectors);
+        for (vector, other) in found.vectors.iter().zip(plain.embed(inputs(), cut()).unwrap().vectors) {
+            assert!(distance(vector, &other) < TOLERANCE);
+        }
+        for (forms, expected) in found.forms.iter().zip(&expected.texts) {
+            assert_eq!(forms.sparse.len(), expected.sparse.len(), "{}", expected.text);
+            for ((token, weight), (known, other)) in forms.sparse.iter().zip(&expected.sparse) {
+                assert!(
+                    token == known && (weight - other).abs() < TOLERANCE,
+                    "{token} {weight}, {known} {other}"
+                );
+            }
+            assert_eq!(forms.multi_vector.len(), expected.multi_vector.len());
+            for (vector, other) in forms.multi_vector.iter().zip(&expected.multi_vector) {
+                assert!(distance(vector, other) < TOLERANCE, "{}", expected.text);
+            }
+        }
+    }
+    let mut options = cut();
+    options.sparse = true;
+    let refused = plain.embed(vec![Input::from("a")], options).unwrap_err().to_string();
+    assert!(refused.contains("sparse"), "{refused}");
+}
+
+#[test]
+fn a_file_of_torch_that_is_damaged_says_so() {
+    let folder = TinyModel::new("xlmr-cls").write();
+    hub_fixtures::expected_m3(folder.path());
+    let path = folder.path().join("colbert_linear.pt");
+    let whole = std::fs::read(&path).unwrap();
+    for cut in (0..whole.len()).step_by(97) {
+        let mut damaged = whole.clone();
+        damaged[cut] ^= 0x55;
+        for bytes in [&whole[..cut], &damaged] {
+            std::fs::write(&path, bytes).unwrap();
+            // Some bytes are numbers, which may be any; whatever is said, nothing panics.
+            if let Err(error) = hub_models::inspect(&folder.path().into()) {
+                assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod quantize;
 mod safetensors;
 mod source;
 mod tensor;
+mod torch;
 
 use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
 
@@ -120,6 +121,30 @@ impl Weights {
         let source = Source::open(path)?;
         let added = safetensors::read_head(&source, sources.len())?;
         let added = added.into_iter().map(|(name, info)| (format!("{prefix}{name}"), info)).collect();
+        let mut tensors = tensors.clone();
+        add_shard(&mut tensors, added, &source)?;
+        let sources = sources.iter().cloned().chain([Arc::new(source)]).collect();
+        let (name, metadata, settings) = (name.clone(), metadata.clone(), settings.clone());
+        let opened = Opened { format: *format, name, sources, tensors, metadata, settings };
+        Ok(Self { packed: self.packed.clone(), ..Self::from(opened) })
+    }
+
+    /// Adds the tensors of a file that `torch.save` wrote of a dictionary of tensors, each under a name that begins with
+    /// `prefix`: bge-m3 keeps two matrices so. No code of the file is run.
+    ///
+    /// # Errors
+    /// [`Error::Read`]; [`Error::Corrupt`] for a file that holds something else, or a tensor of such a name already.
+    pub fn with_torch_file(&self, prefix: &str, path: &Path) -> Result<Self, Error> {
+        let Opened { format, name, sources, tensors, metadata, settings } = &*self.opened;
+        let (mut bytes, mut added) = (Vec::new(), IndexMap::new());
+        for (name, raw) in torch::read(path)? {
+            let RawTensor { shape, kind, bytes: own } = raw;
+            let (offset, len) = (bytes.len() as u64, own.len());
+            let info = TensorInfo { shape, kind, source: sources.len(), offset, len, assembly: None };
+            added.insert(format!("{prefix}{name}"), info);
+            bytes.extend(own);
+        }
+        let source = Source::memory(&path.display().to_string(), bytes.into());
         let mut tensors = tensors.clone();
         add_shard(&mut tensors, added, &source)?;
         let sources = sources.iter().cloned().chain([Arc::new(source)]).collect();

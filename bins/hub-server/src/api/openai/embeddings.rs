@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode, response::Response, routing::on};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hub::{
     EmbedRequest, Hub,
-    models::{EmbedOptions, Input},
+    models::{EmbedOptions, EmbedPrompt, Input},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,10 @@ pub(super) static CREATE: Operation = Operation {
 static EXAMPLES: &[Example] = &[
     Example { name: "Two texts", body: || json!({"model": "minilm", "input": ["Xin chào", "Hello"]}) },
     Example {
+        name: "What is searched for",
+        body: || json!({"model": "qwen3-embedding", "input": "phở bò ở đâu?", "prompt_name": "query"}),
+    },
+    Example {
         name: "One text, as base64",
         body: || json!({"model": "minilm", "input": "Hello", "encoding_format": "base64"}),
     },
@@ -53,16 +57,26 @@ async fn create(
     JsonBody(fields): JsonBody,
 ) -> Result<Response, ApiError> {
     let Call { request, encoding } = Call::try_from(fields)?;
+    let wants = request.options.clone();
     let reply =
         hub.embed(request.caller(asker)).await.map_err(|error| ApiError::from(error).about("input"))?;
     metrics.read(reply.prompt_tokens);
-    let data = reply.vectors.iter().enumerate().map(|(index, vector)| Embedding {
-        object: "embedding",
-        index,
-        embedding: match encoding {
-            Encoding::Float => Vector::Numbers(vector),
-            Encoding::Base64 => Vector::Base64(base64_of(vector)),
-        },
+    let data = reply.vectors.iter().enumerate().map(|(index, vector)| {
+        let forms = reply.forms.get(index);
+        let sparse = forms.filter(|_| wants.sparse).map(|forms| Sparse {
+            indices: forms.sparse.iter().map(|(token, _)| *token).collect(),
+            values: forms.sparse.iter().map(|(_, weight)| *weight).collect(),
+        });
+        Embedding {
+            object: "embedding",
+            index,
+            embedding: match encoding {
+                Encoding::Float => Vector::Numbers(vector),
+                Encoding::Base64 => Vector::Base64(base64_of(vector)),
+            },
+            sparse,
+            multi_vector: forms.filter(|_| wants.multi_vector).map(|forms| &*forms.multi_vector),
+        }
     });
     let list = List {
         object: "list",
@@ -127,6 +141,10 @@ impl TryFrom<Fields> for Call {
         let encoding = fields.take("encoding_format")?.unwrap_or_default();
         let mut options = EmbedOptions::default();
         options.dimensions = fields.number("dimensions", 1..=usize::MAX)?;
+        options.prompt =
+            fields.take::<String>("prompt_name")?.map_or_else(EmbedPrompt::default, EmbedPrompt::from);
+        options.sparse = fields.take("sparse")?.unwrap_or(false);
+        options.multi_vector = fields.take("multi_vector")?.unwrap_or(false);
         fields.finish(&[UNSERVED])?;
         Ok(Self { request: EmbedRequest::new(model, inputs).options(options), encoding })
     }
@@ -146,6 +164,22 @@ struct Embedding<'a> {
     object: &'static str,
     index: usize,
     embedding: Vector<'a>,
+    /// The weight of each token, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sparse: Option<Sparse>,
+    /// A vector for each token but the first, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multi_vector: Option<&'a [Vec<f32>]>,
+}
+
+/// Weights by token.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "SparseEmbedding")]
+struct Sparse {
+    /// Token ids, in their order.
+    indices: Vec<u32>,
+    /// Their weights.
+    values: Vec<f32>,
 }
 
 #[derive(JsonSchema, Serialize)]

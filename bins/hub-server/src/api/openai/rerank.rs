@@ -1,7 +1,7 @@
 //! `POST /v1/rerank`, in the shape that Jina's and Cohere's clients share.
 
 use axum::{extract::State, http::StatusCode, response::Response, routing::on};
-use hub::{Hub, RerankRequest};
+use hub::{Hub, RerankRequest, models::RerankOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -145,8 +145,11 @@ impl TryFrom<Fields> for Call {
             Some(true) => Documents::Told,
             Some(false) | None => Documents::Untold,
         };
+        let mut options = RerankOptions::default();
+        options.instruction = fields.take("instruction")?;
         fields.finish(&[UNSERVED])?;
-        Ok(Self { request: RerankRequest::new(model, query, documents), top, documents: told })
+        let request = RerankRequest::new(model, query, documents).options(options);
+        Ok(Self { request, top, documents: told })
     }
 }
 
