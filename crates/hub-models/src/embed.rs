@@ -101,7 +101,7 @@ impl EmbeddingModel {
         let pooling = Arc::new(Pooling::of(&bundle)?);
         let dimensions = bundle.spec.head.pooled().map_or(bundle.spec.hidden_size, PooledSpec::outputs);
         let closing = tokenizer.encode("", AddSpecial::Yes)?.last().copied();
-        let m3 = M3::of(&bundle.spec, &tokenizer, &bundle.special_tokens()?).map(Arc::new);
+        let m3 = M3::of(&bundle, &tokenizer)?.map(Arc::new);
         let (name, queue) = (source.thread_name(), options.queue);
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let info = bundle.info(options.executor.for_device(&device));

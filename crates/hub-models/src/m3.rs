@@ -9,11 +9,11 @@ use std::{collections::BTreeMap, path::Path};
 use hub_nn::{
     executor::Output,
     spec::{Head, LinearSpec, ModelSpec, TensorRef},
-    tokens::{SpecialTokens, Tokenizer},
+    tokens::Tokenizer,
     weights::Weights,
 };
 
-use crate::{Error, pooling::normalize};
+use crate::{Error, bundle::Bundle, pooling::normalize};
 
 /// The files of the two matrices, and what their tensors are called here.
 const SPARSE: (&str, &str) = ("sparse_linear.pt", "sparse_linear.");
@@ -62,13 +62,14 @@ pub(crate) fn add(folder: &Path, weights: Weights, spec: &mut ModelSpec) -> Resu
 
 impl M3 {
     /// Returns how a model's rows are read, if it has the two matrices.
-    pub(crate) fn of(spec: &ModelSpec, tokenizer: &Tokenizer, special: &SpecialTokens) -> Option<Self> {
-        if !matches!(spec.head, Head::Beside(_)) {
-            return None;
+    pub(crate) fn of(bundle: &Bundle, tokenizer: &Tokenizer) -> Result<Option<Self>, Error> {
+        if !matches!(bundle.spec.head, Head::Beside(_)) {
+            return Ok(None);
         }
+        let special = bundle.special_tokens()?;
         let unused = ["cls_token", "eos_token", "pad_token", "unk_token"];
         let unused = unused.iter().filter_map(|name| tokenizer.id_of(special.get(name)?)).collect();
-        Some(Self { hidden: spec.hidden_size, unused })
+        Ok(Some(Self { hidden: bundle.spec.hidden_size, unused }))
     }
 
     /// Puts what the rows of a text say into one list: its vector is there already, then come the weights of all tokens,
