@@ -107,13 +107,8 @@ impl ExecutorOptions {
     /// Returns what matrices of a quantized kind become once they are loaded; `None` for a kind that is multiplied as it
     /// is. No number changes.
     pub fn unpacked_as(self, kind: WeightKind) -> Option<&'static str> {
-        match self.kind {
-            _ if !kind.is_quantized() => None,
-            ExecutorKind::Candle => kind.to_ggml().is_none().then_some("F32"),
-            ExecutorKind::Auto | ExecutorKind::Cpu => {
-                kind.to_kernels().is_some_and(Kind::has_grid).then_some("four bits of a table")
-            }
-        }
+        let has_grid = kind.is_quantized() && kind.to_kernels().is_some_and(Kind::has_grid);
+        has_grid.then_some("four bits of a table")
     }
 
     /// Returns the kinds that plain matrices are rounded to while they are loaded, by the names of their tensors.

@@ -107,6 +107,7 @@ impl RawTensor {
             WeightKind::BF16 => numbers(&self.bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
             #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what was asked for")]
             WeightKind::F64 => numbers(&self.bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+            WeightKind::MXFP4 => self.bytes.as_chunks().0.iter().flat_map(mxfp4).collect(),
             kind if kind.is_quantized() && kind.to_ggml().is_none() => self.unpack()?,
             _ => {
                 let cpu = Device::Cpu;
@@ -201,6 +202,20 @@ impl RawTensor {
 
 fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     bytes.as_chunks::<N>().0.iter().map(|&chunk| number(chunk)).collect()
+}
+
+/// Returns the numbers of a block of MXFP4 (OCP Microscaling Formats, version 1.0): with every exponent, where products take
+/// those that an `f16` has.
+fn mxfp4([exponent, codes @ ..]: &[u8; 17]) -> [f32; 32] {
+    /// Twice the numbers that codes stand for.
+    const E2M1: [f32; 16] =
+        [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, -0.0, -1.0, -2.0, -3.0, -4.0, -6.0, -8.0, -12.0];
+    // As gguf has it: the last exponent is one like the others.
+    let scale = (f32::from(*exponent) - 128.0).exp2();
+    std::array::from_fn(|at| {
+        let byte = codes[at % 16];
+        scale * E2M1[usize::from(if at < 16 { byte & 15 } else { byte >> 4 })]
+    })
 }
 
 #[cfg(test)]

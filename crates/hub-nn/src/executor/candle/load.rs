@@ -2,6 +2,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use candle_core::{DType, Device as CandleDevice, Tensor};
 use hub_base::{CancelToken, Progress, ProgressSink, Reservation};
+use hub_kernels::Packed;
 
 use super::{
     Layer, Model, ModelHead,
@@ -13,6 +14,7 @@ use super::{
     mixer::Mixer,
     mlp::Mlp,
     norm::{Norm, Norms},
+    packed::PackedMatrix,
     per_layer::{PerLayer, PerLayerTable},
     pooled::{Pooled, PooledLayer},
     recurrent::{self, Conv, Recurrent, ShortConv},
@@ -413,8 +415,13 @@ impl<'a> Loader<'a> {
         let raw = self.raw(tensor)?;
         let matrix = match raw.kind {
             WeightKind::F16 | WeightKind::BF16 => Matrix::Half(self.half(&raw)?),
-            kind if kind.is_quantized() && kind.to_ggml().is_some() => {
-                Matrix::Quantized(Arc::new(raw.to_qtensor(self.candle())?))
+            kind if candle_packs(kind) => Matrix::Quantized(Arc::new(raw.to_qtensor(self.candle())?)),
+            kind if kind.is_quantized() => {
+                let packed = PackedMatrix::of(&raw, self.candle()).map_err(|source| self.failed(source))?;
+                packed.map_or_else(
+                    || self.tensor(tensor, &raw).map(Matrix::Full),
+                    |packed| Ok(Matrix::Packed(packed)),
+                )?
             }
             _ => Matrix::Full(self.tensor(tensor, &raw)?),
         };
@@ -471,23 +478,37 @@ impl<'a> Loader<'a> {
 pub(super) fn weight_bytes(spec: &ModelSpec, weights: &Weights, device: &CandleDevice) -> u64 {
     let bytes = |used: &TensorUse<'_>| {
         let Some(info) = weights.info(&used.tensor.name) else { return 0 };
-        let (_, numbers) = used.size_in(&info.shape);
+        let size = used.size_in(&info.shape);
         let is_matrix = used.width.is_some() && !used.is_looked_up && !used.is_of_head;
-        loaded_bytes(info, numbers, is_matrix, device)
+        loaded_bytes(info, size, is_matrix, device)
     };
     spec.distinct_tensors().iter().map(bytes).sum()
 }
 
 /// Returns how many bytes so many numbers of a tensor take once they are loaded: those of a matrix as they are stored,
 /// all else as `f32`.
-fn loaded_bytes(info: &TensorInfo, numbers: u64, is_matrix: bool, device: &CandleDevice) -> u64 {
+fn loaded_bytes(
+    info: &TensorInfo,
+    (rows, numbers): (usize, u64),
+    is_matrix: bool,
+    device: &CandleDevice,
+) -> u64 {
     match info.kind {
-        WeightKind::F16 | WeightKind::BF16 if is_matrix => info.bytes_of(numbers),
-        kind if kind.is_quantized() && kind.to_ggml().is_some() && is_matrix => {
-            info.bytes_of(numbers) + packed_bytes(numbers, device)
+        _ if !is_matrix => numbers.saturating_mul(4),
+        WeightKind::F16 | WeightKind::BF16 => info.bytes_of(numbers),
+        kind if candle_packs(kind) => info.bytes_of(numbers) + packed_bytes(numbers, device),
+        kind if kind.is_quantized() => {
+            let cols = numbers as usize / rows.max(1);
+            let packed = kind.to_kernels().and_then(|kind| Packed::bytes_of(kind, rows, cols));
+            packed.map_or(numbers.saturating_mul(4), |bytes| bytes as u64)
         }
         _ => numbers.saturating_mul(4),
     }
+}
+
+/// Whether candle multiplies with blocks of a kind.
+fn candle_packs(kind: WeightKind) -> bool {
+    kind.is_quantized() && kind.to_ggml().is_some()
 }
 
 /// Returns how many bytes candle takes for its own packed copy of a quantized matrix of that many numbers.

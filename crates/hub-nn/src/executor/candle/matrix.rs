@@ -3,6 +3,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor, quantized::QTensor};
 use rayon::prelude::*;
 
+use super::packed::PackedMatrix;
+
 /// How many rows of a half-precision matrix are widened to `f32` at a time: at common widths they stay in L2.
 const WIDENED_ROWS: usize = 64;
 
@@ -13,8 +15,10 @@ pub(super) enum Matrix {
     Full(Tensor),
     /// `f16` or `bf16`, widened piece by piece where it is used.
     Half(Tensor),
-    /// Blocks of few bits.
+    /// Blocks of few bits that candle knows.
     Quantized(Arc<QTensor>),
+    /// Others.
+    Packed(PackedMatrix),
 }
 
 /// A matrix and what is added to its product.
@@ -31,6 +35,7 @@ impl Matrix {
             Self::Full(weight) => x.matmul(&weight.t()?),
             Self::Half(weight) => multiply_half(x, weight),
             Self::Quantized(weight) => x.apply_op1_no_bwd(weight.as_ref()),
+            Self::Packed(weight) => weight.forward(x),
         }
     }
 
@@ -40,6 +45,7 @@ impl Matrix {
             Self::Full(weight) => weight.index_select(ids, 0),
             Self::Half(weight) => weight.index_select(ids, 0)?.to_dtype(DType::F32),
             Self::Quantized(weight) => weight.embedding(ids),
+            Self::Packed(weight) => weight.rows(ids),
         }
     }
 }

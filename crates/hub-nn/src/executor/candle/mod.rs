@@ -9,6 +9,7 @@ mod matrix;
 mod mixer;
 mod mlp;
 mod norm;
+mod packed;
 mod per_layer;
 mod pooled;
 mod recurrent;
