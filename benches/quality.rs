@@ -1,6 +1,7 @@
 //! What rounding costs: `cargo bench -p hub-benches --bench quality -- MODEL [TEXT [PLAIN]]`.
 //!
-//! Reads the file TEXT (the guide model's held-out questions, if there is none) 512 tokens at a time, and prints for
+//! Reads the file TEXT (the guide model's held-out questions, if there is none; `*.json` is a list of token ids) 512 tokens at
+//! a time, and prints for
 //! each executor and kind of cache the perplexity of the second half of each piece, and how far the probabilities are
 //! from those of PLAIN, a file with the same weights as `f32`, which `plain.py` beside this file makes (the Kullback-Leibler divergence, as llama.cpp's
 //! `llama-perplexity --kl-divergence` has it). Without PLAIN they are compared with candle's over the same file.
@@ -19,7 +20,7 @@ use hub_nn::{
 };
 
 const PIECE: usize = 512;
-const MOST_PIECES: usize = 2;
+const MOST_PIECES: usize = 4;
 const HELD_OUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/hub-models/guide/held_out.jsonl");
 
 type Logits = Vec<Vec<f32>>;
@@ -27,9 +28,13 @@ type Logits = Vec<Vec<f32>>;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let model = args.next().ok_or("which model?")?;
-    let text = std::fs::read_to_string(args.next().as_deref().unwrap_or(HELD_OUT))?;
+    let path = args.next().unwrap_or_else(|| HELD_OUT.to_owned());
+    let text = std::fs::read_to_string(&path)?;
     let plain = args.next();
-    let tokens = ModelParts::open(model.as_str())?.tokenizer.encode(&text, AddSpecial::No)?;
+    let tokens: Vec<u32> = match path.ends_with(".json") {
+        true => serde_json::from_str(&text)?,
+        false => ModelParts::open(model.as_str())?.tokenizer.encode(&text, AddSpecial::No)?,
+    };
     let pieces: Vec<&[u32]> = tokens.chunks_exact(PIECE).take(MOST_PIECES).collect();
     println!("{model}, {} pieces of {PIECE} tokens", pieces.len());
 

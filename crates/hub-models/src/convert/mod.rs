@@ -92,6 +92,9 @@ fn planned(spec: &ModelSpec, divisors: &Divisors) -> BTreeMap<String, usize> {
         {
             names.insert(format!("blk.{at}.attn_v.weight"), own.value.outputs);
         }
+        if attention.is_some_and(|attention| attention.query_norm.is_some()) {
+            names.insert(format!("blk.{at}.attn_q_norm.weight"), 1);
+        }
         if layer.output_scale.is_some() {
             names.insert(format!("blk.{at}.layer_output_scale.weight"), 1);
         }

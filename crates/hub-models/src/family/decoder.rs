@@ -364,8 +364,15 @@ impl Decoder {
             true => gated(0),
             false => projection(Part::Query, 0, queries),
         };
-        let head_norm =
-            |part| self.head_norms.map(|_| NormSpec { bias: None, ..self.layer_norm(layer, part) });
+        let head_norm = |part, heads: usize| {
+            let scope = self.head_norms?;
+            let mut norm = NormSpec { bias: None, ..self.layer_norm(layer, part) };
+            if scope == NormScope::EachHead {
+                // A row for each head.
+                norm.weight = TensorRef::numbers(norm.weight.name, 0..heads.saturating_mul(head_dim));
+            }
+            Some(norm)
+        };
         let (window, rope) = self.layers[layer].clone();
         AttentionSpec {
             heads,
@@ -375,11 +382,11 @@ impl Decoder {
             kv: KvSpec::Own(Box::new(OwnKv {
                 key: projection(Part::Key, queries, keys),
                 value: projection(Part::Value, queries + keys, keys),
-                key_norm: head_norm(Part::KeyNorm),
+                key_norm: head_norm(Part::KeyNorm, kv_heads),
                 value_norm_eps: None,
             })),
             output: self.linear(layer, Part::Output, queries, hidden, self.biases.output),
-            query_norm: head_norm(Part::QueryNorm),
+            query_norm: head_norm(Part::QueryNorm, heads),
             norm_scope: self.head_norms.unwrap_or_default(),
             rope,
             scale: self.score_scale.unwrap_or(1.0 / (head_dim as f32).sqrt()),

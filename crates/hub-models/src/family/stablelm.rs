@@ -1,6 +1,7 @@
-//! StableLM 2: a quarter of each head rotated, norms by mean and deviation with biases.
+//! StableLM 2: a quarter of each head rotated, norms by mean and deviation with biases; in the 12B model, norms of
+//! queries and keys of which each head has its own.
 
-use hub_nn::spec::{ModelSpec, NormKind, Pairing};
+use hub_nn::spec::{ModelSpec, NormKind, NormScope, Pairing};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
@@ -29,8 +30,6 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_config_with(keys, "layer_norm_eps")?;
     let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
-    // The 12B model: a norm of its own for each head.
-    keys.only("qk_layernorm", "false")?;
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
         biases: Biases {
@@ -41,9 +40,13 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         norm_kind: NormKind::Layer,
         is_parallel: keys.flag("use_parallel_residual", false)?,
         is_tied: keys.flag("tie_word_embeddings", false)?,
+        // The 12B model: a norm of its own for each head.
+        head_norms: keys.flag("qk_layernorm", false)?.then_some(NormScope::EachHead),
         ..Decoder::new(Names::HuggingFace, sizes, None, rope)
     };
-    Ok(decoder.spec("stablelm", files))
+    let mut spec = decoder.spec("stablelm", files);
+    spec.each_tensor(&mut |tensor| tensor.name = tensor.name.replace("_norm.", "_layernorm."));
+    Ok(spec)
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
@@ -54,6 +57,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         norm_kind: NormKind::Layer,
         is_parallel: keys.flag("use_parallel_residual", false)?,
         is_tied: !files.has(Names::Gguf.head()),
+        head_norms: files.has("blk.0.attn_q_norm.weight").then_some(NormScope::EachHead),
         ..Decoder::new(Names::Gguf, sizes, None, rope)
     };
     Ok(decoder.spec("stablelm", files))

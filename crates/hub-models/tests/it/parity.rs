@@ -55,6 +55,7 @@ const DECODERS: &[&str] = &[
     "starcoder2-window",
     "stablelm",
     "stablelm-parallel",
+    "stablelm-heads",
     "qwen3-moe",
     "qwen3-moe-dense",
     "gemma2",

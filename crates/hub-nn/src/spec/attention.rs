@@ -87,6 +87,8 @@ pub enum NormScope {
     /// Each head, with the same weights.
     #[default]
     Head,
+    /// Each head, with weights of its own: `[heads, head_dim]`.
+    EachHead,
     /// All heads of a row together.
     Row,
 }
@@ -108,7 +110,7 @@ impl AttentionSpec {
         all.extend(self.sinks.as_ref().map(|sinks| TensorUse::vector(sinks, self.heads)));
         let key_norm = own.and_then(|own| own.key_norm.as_ref());
         for (norm, heads) in [(self.query_norm.as_ref(), self.heads), (key_norm, self.kv_heads)] {
-            let heads = if self.norm_scope == NormScope::Row { heads } else { 1 };
+            let heads = if self.norm_scope == NormScope::Head { 1 } else { heads };
             norm.into_iter().for_each(|norm| norm.collect(heads.saturating_mul(self.head_dim), all));
         }
         if let Some(rope) = &self.rope {

@@ -158,7 +158,7 @@ pub enum Error {
         kind: &'static str,
     },
     /// No mix of kinds has this name.
-    #[error("{name:?} is nothing to quantize to: {} are", Mix::ALL.map(Mix::as_str).join(", "))]
+    #[error("{name:?} is no kind to quantize to: use one of {}", Mix::ALL.map(Mix::as_str).join(", "))]
     NoMix {
         /// What was asked for.
         name: String,

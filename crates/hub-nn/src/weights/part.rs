@@ -93,6 +93,8 @@ impl Weights {
             at += out.len();
             match part.axis {
                 Axis::Rows => self.read_rows_into(&part.name, run, out)?,
+                // A number of a vector is a row of it.
+                Axis::Numbers if info.shape.len() == 1 => self.read_rows_into(&part.name, run, out)?,
                 Axis::Whole => self.read_rows_into(&part.name, 0..info.rows(), out)?,
                 Axis::Numbers | Axis::Columns if info.assembly.is_some() => return Err(refused(part, info)),
                 Axis::Numbers => self.read_bytes(info, run.start * row_bytes, out)?,

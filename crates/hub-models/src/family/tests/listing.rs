@@ -171,6 +171,7 @@ fn of_attention(mixer: &AttentionSpec) -> Vec<&'static str> {
     let has_norms = mixer.query_norm.is_some();
     fact(has_norms && mixer.norm_scope == NormScope::Head, "norms of query and key heads");
     fact(has_norms && mixer.norm_scope == NormScope::Row, "norms of query and key rows");
+    fact(has_norms && mixer.norm_scope == NormScope::EachHead, "norms of each query and key head");
     fact(mixer.query.bias.is_some(), "attention biases");
     match &mixer.rope {
         None => fact(true, "layers without rotation"),

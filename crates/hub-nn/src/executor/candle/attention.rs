@@ -59,6 +59,10 @@ impl Attention {
         let split = |x: Tensor, heads: usize| x.reshape((rows, heads, self.head_dim));
         let normed = |linear: &Linear, norm: &Option<Norm>, heads: usize| match self.norm_scope {
             NormScope::Head => maybe(norm, &split(linear.forward(x)?, heads)?),
+            NormScope::EachHead => {
+                let rows = split(linear.forward(x)?, heads)?;
+                norm.as_ref().map_or(Ok(rows.clone()), |norm| norm.forward_heads(&rows))
+            }
             NormScope::Row => split(maybe(norm, &linear.forward(x)?)?, heads),
         };
         let turn = |x: Tensor| match self.rope {

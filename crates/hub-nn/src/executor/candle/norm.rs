@@ -30,6 +30,16 @@ impl Norm {
             NormKind::Layer => candle_nn::ops::layer_norm(&x, &self.weight, &self.bias, self.eps),
         }
     }
+
+    /// Normalises the last axis of `[rows, heads, width]`, each head by weights of its own.
+    pub(super) fn forward_heads(&self, x: &Tensor) -> Result<Tensor> {
+        let (_, heads, width) = x.dims3()?;
+        let weight = self.weight.reshape((heads, width))?;
+        let bias = self.bias.reshape((heads, width))?;
+        let plain =
+            Self { weight: weight.get(0)?.ones_like()?, bias: bias.get(0)?.zeros_like()?, ..self.clone() };
+        plain.forward(x)?.broadcast_mul(&weight)?.broadcast_add(&bias)
+    }
 }
 
 impl Norms {

@@ -206,9 +206,15 @@ pub(super) struct Norms {
 
 impl Norm {
     pub(super) fn apply(&self, row: &mut [f32], isa: Isa) {
+        self.apply_from(0, row, isa);
+    }
+
+    /// Normalises a row by the weights from `start` on.
+    pub(super) fn apply_from(&self, start: usize, row: &mut [f32], isa: Isa) {
+        let own = start..start + row.len();
         match self.kind {
-            NormKind::Rms => rms_norm(row, &self.weight, self.eps, isa),
-            NormKind::Layer => layer_norm(row, &self.weight, &self.bias, self.eps, isa),
+            NormKind::Rms => rms_norm(row, &self.weight[own], self.eps, isa),
+            NormKind::Layer => layer_norm(row, &self.weight[own.clone()], &self.bias[own], self.eps, isa),
         }
     }
 }

@@ -460,8 +460,12 @@ impl Step<'_> {
             if scope == NormScope::Row {
                 maybe(norm, heads, isa);
             }
-            for head in heads.chunks_exact_mut(head_dim) {
-                maybe(norm.filter(|_| scope == NormScope::Head), head, isa);
+            for (index, head) in heads.chunks_exact_mut(head_dim).enumerate() {
+                match (norm, scope) {
+                    (Some(norm), NormScope::Head) => norm.apply(head, isa),
+                    (Some(norm), NormScope::EachHead) => norm.apply_from(index * head_dim, head, isa),
+                    _ => {}
+                }
                 let Some((rope, rotations)) = rope else { continue };
                 let pairs = rope.spec().dims / 2;
                 let (cos, sin) =

@@ -10,6 +10,7 @@ mod bits4;
 mod fp8;
 mod gptq;
 mod grouped;
+mod heads;
 mod int8;
 mod mxfp4;
 mod plain;
@@ -39,7 +40,7 @@ pub(super) trait Assembly: std::fmt::Debug + Send + Sync {
 /// Finds the tensors that are made of parts, and says which parts those are.
 type Find = fn(&Stored<'_>) -> Result<Made, Error>;
 
-static FORMATS: &[Find] = &[mxfp4::find, fp8::find, gptq::find, bits4::find, int8::find];
+static FORMATS: &[Find] = &[mxfp4::find, fp8::find, gptq::find, bits4::find, int8::find, heads::find];
 
 /// Puts tensors in place of the parts they are made of. `file` is what errors call the files.
 pub(super) fn assemble(
