@@ -1,6 +1,6 @@
 //! Whether two specifications mean the same arithmetic.
 
-use hub_nn::spec::{ModelSpec, Pairing, TensorRef};
+use hub_nn::spec::{KeyOrder, Mixer, ModelSpec, Pairing, RateForm, TensorRef};
 
 use super::{each_norm, each_rotation};
 
@@ -41,6 +41,11 @@ fn bare(spec: &ModelSpec) -> ModelSpec {
     spec.left_out.clear();
     each_norm(&mut spec, &mut |norm| norm.weight_offset = 0.0);
     each_rotation(&mut spec, &mut |rope| rope.pairing = Pairing::Halves);
+    for layer in &mut spec.layers {
+        if let Mixer::Recurrent(recurrent) = &mut layer.mixer {
+            (recurrent.key_order, recurrent.rate_form) = (KeyOrder::Grouped, RateForm::Log);
+        }
+    }
     spec.each_tensor(&mut |tensor| *tensor = TensorRef::new(""));
     spec
 }

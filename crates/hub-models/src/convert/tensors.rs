@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use hub_nn::{
-    spec::{Axis, Factors, KvSpec, Mixer, ModelSpec, Pairing, RopeScaling, RopeSpec, Rows, TensorRef},
-    weights::{ContentTensor, MadeOf, RowOrder, SourceRows, WeightKind, Weights},
+    spec::{
+        AttentionSpec, Axis, Factors, KeyOrder, KvSpec, Mixer, ModelSpec, Pairing, RateForm, RecurrentSpec,
+        RopeScaling, RopeSpec, Rows, Rule, TensorRef,
+    },
+    weights::{Change, ContentTensor, MadeOf, RowOrder, SourceRows, WeightKind, Weights},
 };
 
 use super::{each_norm, each_rotation};
@@ -83,15 +86,18 @@ pub(super) fn of(
             pairs.push((from, to));
         }
     }
-    let (orders, plus) = (orders(folder, file), plus(folder, file));
+    let mut moves = moves(folder, file);
+    for (name, plus) in plus(folder, file).into_iter().filter(|(_, plus)| *plus != 0.0) {
+        moves.entry(name).or_default().change = Change::Plus(plus);
+    }
     let made = parts.into_iter().filter(|(name, _)| ![SHORT, LONG, PLAIN].contains(&name.as_str()));
     made.map(|(name, pairs)| {
         let mut tensor = join(&name, pairs, weights)?;
         if let MadeOf::Rows(sources) = &tensor.made_of
             && let Some(first) = sources.first()
         {
-            tensor.order = orders.get(&first.name).copied().unwrap_or(RowOrder::Stored);
-            tensor.plus = plus.get(&first.name).copied().unwrap_or(0.0);
+            let Move { order, columns, change } = moves.get(&first.name).copied().unwrap_or_default();
+            (tensor.order, tensor.columns, tensor.change) = (order, columns, change);
         }
         Ok(tensor)
     })
@@ -163,31 +169,79 @@ fn tensor(name: &str, shape: Vec<usize>, sources: Vec<SourceRows>) -> ContentTen
     ContentTensor::new(name, shape, plain, MadeOf::Rows(sources))
 }
 
-/// Returns the stored tensors whose rows are put in another order: those of queries and keys, if files rotate other pairs.
-/// Where a layer rotates nothing the order changes nothing, and llama.cpp's converter moves its rows as well.
-fn orders(folder: &ModelSpec, file: &ModelSpec) -> HashMap<String, RowOrder> {
-    let mut orders = HashMap::new();
+/// What becomes of a stored tensor.
+#[derive(Clone, Copy)]
+struct Move {
+    order: RowOrder,
+    columns: RowOrder,
+    change: Change,
+}
+
+impl Default for Move {
+    fn default() -> Self {
+        Self { order: RowOrder::Stored, columns: RowOrder::Stored, change: Change::None }
+    }
+}
+
+/// Returns what becomes of stored tensors: queries and keys have another order if files rotate other pairs, and the heads
+/// of recurrent layers if files let their keys take turns. Where a layer rotates nothing the order changes nothing, and
+/// llama.cpp's converter moves its rows as well.
+fn moves(folder: &ModelSpec, file: &ModelSpec) -> HashMap<String, Move> {
+    let mut moves: HashMap<String, Move> = HashMap::new();
     let has = |spec: &ModelSpec, pairing: Pairing| {
         let mut has = false;
         each_rotation(&mut spec.clone(), &mut |rope| has |= rope.pairing == pairing);
         has
     };
-    if !has(folder, Pairing::Halves) || !has(file, Pairing::Interleaved) {
-        return orders;
-    }
-    for layer in &folder.layers {
-        let Mixer::Attention(from) = &layer.mixer else { continue };
-        let key = match &from.kv {
-            KvSpec::Own(own) => Some(&own.key),
-            KvSpec::Of(_) => None,
-        };
-        for linear in [Some(&from.query), key].into_iter().flatten() {
-            let order = RowOrder::Paired { head: from.head_dim };
-            orders.insert(linear.weight.name.clone(), order);
-            orders.extend(linear.bias.as_ref().map(|bias| (bias.name.clone(), order)));
+    let is_paired = has(folder, Pairing::Halves) && has(file, Pairing::Interleaved);
+    for (from, to) in folder.layers.iter().zip(&file.layers) {
+        match (&from.mixer, &to.mixer) {
+            (Mixer::Attention(from), _) if is_paired => pair(from, &mut moves),
+            (Mixer::Recurrent(from), Mixer::Recurrent(to)) => take_turns(from, to, &mut moves),
+            _ => {}
         }
     }
-    orders
+    moves
+}
+
+/// Puts the rows of queries and keys in the order of pairs.
+fn pair(attention: &AttentionSpec, moves: &mut HashMap<String, Move>) {
+    let key = match &attention.kv {
+        KvSpec::Own(own) => Some(&own.key),
+        KvSpec::Of(_) => None,
+    };
+    for linear in [Some(&attention.query), key].into_iter().flatten() {
+        for name in [Some(&linear.weight), linear.bias.as_ref()].into_iter().flatten() {
+            moves.entry(name.name.clone()).or_default().order = RowOrder::Paired { head: attention.head_dim };
+        }
+    }
+}
+
+/// Puts the heads of a recurrent layer in the order of files, and its decays in their form.
+fn take_turns(from: &RecurrentSpec, to: &RecurrentSpec, moves: &mut HashMap<String, Move>) {
+    if (from.rate_form, to.rate_form) == (RateForm::Log, RateForm::Negative) {
+        moves.entry(from.rate.name.clone()).or_default().change = Change::NegativeExp;
+    }
+    let (keys, each) = (from.key_heads, from.heads / from.key_heads.max(1));
+    if (from.key_order, to.key_order) != (KeyOrder::Grouped, KeyOrder::Tiled) || each < 2 {
+        return;
+    }
+    let tiled = |start: usize, head: usize| RowOrder::Tiled { start, head, keys, each };
+    let start = |tensor: &TensorRef| tensor.rows.map_or(0, |rows| rows.start);
+    let dim = from.value_dim;
+    let mut order = |tensor: &TensorRef, head| {
+        moves.entry(tensor.name.clone()).or_default().order = tiled(start(tensor), head);
+    };
+    order(&from.value.linear.weight, dim);
+    order(&from.value.conv.weight, dim);
+    order(&from.gate.weight, dim);
+    order(&from.step.weight, 1);
+    order(&from.step_bias, 1);
+    order(&from.rate, 1);
+    if let Rule::Delta { beta } = &from.rule {
+        order(&beta.weight, 1);
+    }
+    moves.entry(from.output.weight.name.clone()).or_default().columns = tiled(0, dim);
 }
 
 /// Returns what is added to the weights of norms, where files keep them without what is added later.

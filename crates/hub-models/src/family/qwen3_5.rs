@@ -7,6 +7,7 @@ use super::{
     delta_net::NetNames,
     keys::DefaultValue,
     qwen3_next::{finish, plain, plain_gguf},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -27,7 +28,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("rms_norm_eps", DefaultValue::Number(1e-6)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "qwen35", read: Some(from_gguf), write: None }),
+    gguf: Some(Gguf { architecture: "qwen35", read: Some(from_gguf), write: Some(written::delta_nets) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

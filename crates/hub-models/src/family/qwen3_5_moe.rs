@@ -8,6 +8,7 @@ use super::{
     keys::DefaultValue,
     qwen3_5::skip_further_tokens,
     qwen3_next::{finish, gguf_mixture, mixture, plain, plain_gguf},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -30,7 +31,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("rms_norm_eps", DefaultValue::Number(1e-6)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "qwen35moe", read: Some(from_gguf), write: None }),
+    gguf: Some(Gguf { architecture: "qwen35moe", read: Some(from_gguf), write: Some(written::delta_nets) }),
 };
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

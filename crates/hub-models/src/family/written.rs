@@ -145,6 +145,43 @@ pub(super) fn tempered(spec: &ModelSpec, out: &mut Written<'_>) {
     }
 }
 
+/// The same as [`plain`], with the gated delta nets that most layers have in place of attention, and the width of what all
+/// rows go through beside experts.
+pub(super) fn delta_nets(spec: &ModelSpec, out: &mut Written<'_>) {
+    plain(spec, out);
+    let nets = |layer: &LayerSpec| match &layer.mixer {
+        Mixer::Recurrent(net) => Some((**net).clone()),
+        _ => None,
+    };
+    if let Some(heads) = attentions(spec).next() {
+        out.size("attention.head_count_kv", heads.kv_heads);
+    }
+    if let Some(net) = spec.layers.iter().find_map(nets) {
+        out.size("ssm.conv_kernel", net.query.conv.kernel);
+        out.size("ssm.state_size", net.key_dim);
+        out.size("ssm.group_count", net.key_heads);
+        out.size("ssm.time_step_rank", net.heads);
+        out.size("ssm.inner_size", net.heads.saturating_mul(net.value_dim));
+    }
+    let is_recurrent: Vec<bool> = spec.layers.iter().map(|layer| nets(layer).is_some()).collect();
+    // For readers that know no list.
+    let interval = is_recurrent.iter().position(|is_recurrent| !is_recurrent).map_or(4, |first| first + 1);
+    out.size("full_attention_interval", interval);
+    out.set("attention.recurrent_layers", is_recurrent);
+    if let Some(rope) = attentions(spec).find_map(|attention| attention.rope.as_ref()) {
+        // Positions of text are the same in all sections.
+        let pairs = i32::try_from(rope.dims / 2).unwrap_or(0);
+        out.set("rope.dimension_sections", vec![pairs - 2 * (pairs / 4), pairs / 4, pairs / 4, 0]);
+    }
+    let shared = spec.mixtures().find_map(|experts| match &*experts.shared.as_ref()?.mlp {
+        Mlp::Gated { down, .. } => Some(down.inputs),
+        _ => None,
+    });
+    if let Some(inner) = shared {
+        out.size("expert_shared_feed_forward_length", inner);
+    }
+}
+
 fn attentions(spec: &ModelSpec) -> impl Iterator<Item = &AttentionSpec> {
     spec.layers.iter().filter_map(|layer| match &layer.mixer {
         Mixer::Attention(attention) => Some(&**attention),

@@ -14,7 +14,7 @@ use hub_nn::{
 use crate::parity::{load_with, logits};
 
 /// What the names of models of families begin with that are only read from folders.
-const READ_ONLY: &[&str] = &["deepseek", "glm4-flash", "gpt-oss", "granite-hybrid", "qwen3-next", "qwen3.5"];
+const READ_ONLY: &[&str] = &["deepseek", "glm4-flash", "gpt-oss", "granite-hybrid", "qwen3-next"];
 
 /// Keys that name something in several ways, or say what readers know.
 const OTHERWISE: &[&str] = &[
@@ -27,7 +27,8 @@ const OTHERWISE: &[&str] = &[
     "tokenizer.ggml.token_type",
     "tokenizer.ggml.add_space_prefix",
     "tokenizer.ggml.add_sep_token",
-    // Where they change nothing.
+    // Where they change nothing, or another key says the same.
+    "full_attention_interval",
     "gemma3n.feed_forward_length",
     "qwen3moe.feed_forward_length",
     "rope.freq_base_swa",

@@ -31,7 +31,7 @@ pub use packed::PackedPlace;
 pub(crate) use packed::{PackedFile, Stamp};
 pub(crate) use quantize::targets;
 pub use quantize::{
-    Again, Content, ContentTensor, Existing, MadeOf, Mix, Quantization, QuantizeOptions, RowOrder,
+    Again, Change, Content, ContentTensor, Existing, MadeOf, Mix, Quantization, QuantizeOptions, RowOrder,
     SourceRows, Target, Why,
 };
 pub use tensor::{RawTensor, TensorInfo};

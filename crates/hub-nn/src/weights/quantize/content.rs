@@ -29,8 +29,22 @@ pub struct ContentTensor {
     pub made_of: MadeOf,
     /// The order of its rows.
     pub order: RowOrder,
-    /// What is added to every number.
-    pub plus: f32,
+    /// The order of the numbers of a row.
+    pub columns: RowOrder,
+    /// What becomes of every number.
+    pub change: Change,
+}
+
+/// What becomes of numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// This is added.
+    Plus(f32),
+    /// `-exp(x)`: what logarithms of decays stand for.
+    NegativeExp,
 }
 
 /// What a tensor of a GGUF file is made of.
@@ -62,6 +76,18 @@ pub enum RowOrder {
         /// How many rows a head has.
         head: usize,
     },
+    /// From `start` on, heads that share a key follow each other where they are stored; here the first heads of all keys come
+    /// first, then the second ones.
+    Tiled {
+        /// The first row that is moved.
+        start: usize,
+        /// How many rows a head has.
+        head: usize,
+        /// How many keys there are.
+        keys: usize,
+        /// How many heads share one.
+        each: usize,
+    },
 }
 
 impl Content {
@@ -79,7 +105,15 @@ impl Content {
 impl ContentTensor {
     /// A tensor whose rows and numbers are as they are stored.
     pub fn new(name: impl Into<String>, shape: Vec<usize>, plain: WeightKind, made_of: MadeOf) -> Self {
-        Self { name: name.into(), shape, plain, made_of, order: RowOrder::Stored, plus: 0.0 }
+        Self {
+            name: name.into(),
+            shape,
+            plain,
+            made_of,
+            order: RowOrder::Stored,
+            columns: RowOrder::Stored,
+            change: Change::None,
+        }
     }
 
     fn stored(&self) -> &[SourceRows] {
@@ -130,12 +164,23 @@ impl ContentTensor {
         cpu: &Cpu,
     ) -> Result<Vec<u8>, Error> {
         let raw = self.read(weights, rows)?;
-        if raw.kind == target.to && self.plus == 0.0 {
+        if raw.kind == target.to && self.change == Change::None && self.columns == RowOrder::Stored {
             return Ok(raw.bytes);
         }
         let refuse = |reason: String| Error::Unwritable { name: self.name.clone(), reason };
         let mut numbers = raw.to_f32().map_err(|error| refuse(error.to_string()))?;
-        numbers.iter_mut().for_each(|number| *number += self.plus);
+        match self.change {
+            Change::None => {}
+            Change::Plus(plus) => numbers.iter_mut().for_each(|number| *number += plus),
+            Change::NegativeExp => numbers.iter_mut().for_each(|number| *number = -number.exp()),
+        }
+        if self.columns != RowOrder::Stored {
+            let width = self.width().max(1);
+            let stored = numbers.clone();
+            for (row, stored) in numbers.chunks_exact_mut(width).zip(stored.chunks_exact(width)) {
+                row.iter_mut().enumerate().for_each(|(at, number)| *number = stored[self.columns.stored(at)]);
+            }
+        }
         let kind = target.to.to_kernels().filter(|kind| kind.is_target());
         let kind = kind.ok_or_else(|| refuse(format!("nothing is rounded to {}", target.to)))?;
         let mut out = vec![0; numbers.len() / kind.block() * kind.block_bytes()];
@@ -170,7 +215,7 @@ impl ContentTensor {
             // What is stored in one run is read at once.
             let run = match self.order {
                 RowOrder::Stored => (each - at % each).min(rows.end - at),
-                RowOrder::Paired { .. } => 1,
+                RowOrder::Paired { .. } | RowOrder::Tiled { .. } => 1,
             };
             let source = self.stored().get(at / each).ok_or_else(wrong)?;
             let from = source.start + self.order.stored(at % each);
@@ -189,6 +234,11 @@ impl RowOrder {
         match self {
             Self::Stored => row,
             Self::Paired { head } => row / head * head + row % 2 * (head / 2) + row % head / 2,
+            Self::Tiled { start, .. } if row < start => row,
+            Self::Tiled { start, head, keys, each } => {
+                let (at, within) = ((row - start) / head, (row - start) % head);
+                start + (at % keys * each + at / keys) * head + within
+            }
         }
     }
 }
@@ -202,6 +252,13 @@ mod tests {
         let order = RowOrder::Paired { head: 6 };
         let rows: Vec<usize> = (0..12).map(|row| order.stored(row)).collect();
         assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+    }
+
+    #[test]
+    fn first_heads_of_all_keys_come_first() {
+        let order = RowOrder::Tiled { start: 1, head: 2, keys: 3, each: 2 };
+        let rows: Vec<usize> = (0..13).map(|row| order.stored(row)).collect();
+        assert_eq!(rows, [0, 1, 2, 5, 6, 9, 10, 3, 4, 7, 8, 11, 12]);
     }
 
     #[test]

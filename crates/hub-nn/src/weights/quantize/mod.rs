@@ -32,7 +32,7 @@ use std::{
 use hub_base::{CancelToken, Progress, ProgressSink};
 use hub_kernels::Cpu;
 
-pub use content::{Content, ContentTensor, MadeOf, RowOrder, SourceRows};
+pub use content::{Change, Content, ContentTensor, MadeOf, RowOrder, SourceRows};
 pub use mix::Mix;
 pub use recipe::Why;
 pub(crate) use recipe::targets;
