@@ -105,7 +105,7 @@ fn what_cannot_be_quantized_says_what_to_do() {
     hub.fails(
         &["quantize", "hub-guide", "--to", "q3"],
         2,
-        "error: \"q3\" is nothing to quantize to: F16, Q8_0",
+        "error: \"q3\" is no kind to quantize to: use one of F16, Q8_0",
     );
     hub.fails(&["quantize", "hub-guide", "--to", "q4_0"], 2, "error: token_embd.weight is Q8_0 already");
     for (name, content) in [("cut.gguf", &fs::read(TINY).unwrap()[..5_000]), ("none.gguf", b"something else")]
