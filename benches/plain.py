@@ -15,7 +15,8 @@ def copy_metadata(reader, writer):
         writer.add_key_value(field.name, field.contents(), kind, sub_type=inner)
 
 
-def main(source, path):
+def write_plain(source, path):
+    """The metadata stays as it is."""
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(path, reader.get_field(gguf.Keys.General.ARCHITECTURE).contents())
     copy_metadata(reader, writer)
@@ -28,4 +29,5 @@ def main(source, path):
     writer.close()
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    write_plain(*sys.argv[1:])

@@ -20,6 +20,8 @@ use crate::{
 
 /// What a card calls models that rerank.
 const RANKS: &str = "text-ranking";
+/// What such a model is made of.
+const PARTS: [&str; 2] = ["Transformer", "LogitScore"];
 
 /// Which of a model's numbers say yes and no. A cross-encoder has one number, which says yes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +83,9 @@ impl Scoring {
 impl Answers {
     fn of(folder: &Path, modules: Option<&Modules>) -> Result<Option<Self>, Error> {
         if let Some((modules, module)) = modules.and_then(|all| Some((all, all.find("LogitScore")?))) {
+            if let Some(other) = modules.iter().find(|part| !PARTS.contains(&part.kind())) {
+                return Err(other.unsupported());
+            }
             let missing = || unsupported("modules.json", "type", "LogitScore without its configuration");
             return Ok(Some(modules.config(module)?.ok_or_else(missing)?));
         }

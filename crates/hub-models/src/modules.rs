@@ -37,6 +37,7 @@ struct Dense {
     out_features: usize,
     #[serde(default = "is_so")]
     bias: bool,
+    #[serde(default = "tanh")]
     activation_function: Option<String>,
     #[serde(default)]
     use_residual: bool,
@@ -47,6 +48,11 @@ type PoolingPart = (Mode, Map<String, Value>);
 
 fn is_so() -> bool {
     true
+}
+
+/// What stands between matrices where the configuration has no word of it. `null` is not that.
+fn tanh() -> Option<String> {
+    Some("torch.nn.modules.activation.Tanh".to_owned())
 }
 
 impl Module {
@@ -124,7 +130,7 @@ impl Dense {
         if self.use_residual {
             return Err(unsupported("dense configuration", "use_residual", "true"));
         }
-        let name = self.activation_function.as_deref().unwrap_or("torch.nn.modules.activation.Tanh");
+        let name = self.activation_function.as_deref().unwrap_or("null");
         let activation = match name.rsplit('.').next() {
             Some("Identity") => None,
             Some("Tanh") => Some(Activation::Tanh),

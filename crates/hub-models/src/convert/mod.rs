@@ -40,6 +40,7 @@ pub(crate) fn content_of(bundle: &Bundle) -> Result<Content, Error> {
     };
     differences::check(&spec, &written).map_err(refuse)?;
     let mut tensors = tensors::of(&spec, &written, &bundle.weights).map_err(refuse)?;
+    tensors.extend(tensors::unread(&spec, &written, &bundle.weights));
     tensors.extend(divisors.into_iter().map(tensors::numbers));
     metadata.insert("general.type", "model");
     metadata.insert("general.name", bundle.title.as_str());

@@ -104,6 +104,29 @@ pub(super) fn of(
     .collect()
 }
 
+/// Returns what layers would make keys and values with that read those of another, as far as the folder has it: published
+/// ones of Gemma 3n do. Nothing computes with it, but llama.cpp reads no file of that family without.
+pub(super) fn unread(folder: &ModelSpec, file: &ModelSpec, weights: &Weights) -> Vec<ContentTensor> {
+    const PARTS: [(&str, &str); 3] = [("k_proj", "attn_k"), ("v_proj", "attn_v"), ("k_norm", "attn_k_norm")];
+    let mut unread = Vec::new();
+    for (from, to) in folder.layers.iter().zip(&file.layers) {
+        let (Some(from), Some(to)) = (from.mixer.attention(), to.mixer.attention()) else { continue };
+        if matches!(from.kv, KvSpec::Own(_)) || !from.query.weight.name.contains("q_proj") {
+            continue;
+        }
+        // They are called what the queries beside them are called.
+        for (here, there) in PARTS {
+            let name = from.query.weight.name.replace("q_proj", here);
+            if let Some(info) = weights.info(&name) {
+                let source = SourceRows { name, start: 0 };
+                let made = to.query.weight.name.replace("attn_q", there);
+                unread.push(tensor(&made, info.shape.clone(), vec![source]));
+            }
+        }
+    }
+    unread
+}
+
 /// Lists the tensors of a specification, in one order for all of the same structure.
 fn refs(spec: &ModelSpec) -> Vec<TensorRef> {
     let mut refs = Vec::new();

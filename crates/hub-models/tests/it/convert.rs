@@ -75,6 +75,26 @@ fn check_tensors(name: &str, written: &Weights, expected: &Weights) {
 }
 
 #[test]
+fn keys_that_no_layer_reads_are_written() {
+    let folder = TinyModel::new("gemma3n").write();
+    // Layer 2 has what it makes its own keys and values with, as all layers of published folders have.
+    let config = folder.path().join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let shared = text.replace(r#""num_kv_shared_layers": 2"#, r#""num_kv_shared_layers": 3"#);
+    assert_ne!(shared, text);
+    std::fs::write(&config, shared).unwrap();
+    let model = Quantizable::open(&Source::Path(folder.path().to_owned())).unwrap();
+    let path = folder.path().join("written.gguf");
+    let device = Device::cpu(Account::unlimited());
+    model.to(Mix::F16).write(&path, &device, &QuantizeOptions::default()).unwrap();
+    let (written, expected) =
+        (Weights::open(&path).unwrap(), Weights::open(&hub_fixtures::gguf("gemma3n")).unwrap());
+    check_tensors("gemma3n", &written, &expected);
+    let options = ExecutorOptions::default().kind(ExecutorKind::Cpu).kv(KvKind::F32);
+    load_with(&path, options);
+}
+
+#[test]
 fn folders_that_are_only_read_say_so() {
     for (name, reason) in [("gpt-oss", "only read"), ("llama-dynamic", "layer 0"), ("bert", "only read")] {
         let folder = TinyModel::new(name).write();

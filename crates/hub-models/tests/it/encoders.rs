@@ -173,6 +173,60 @@ fn parts_of_a_folder_lie_in_it() {
 }
 
 #[test]
+fn an_activation_of_none_is_no_activation_by_default() {
+    let folder = TinyModel::new("embedding-gemma").write();
+    let path = folder.path().join("2_Dense/config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["activation_function"] = serde_json::Value::Null;
+    std::fs::write(&path, config.to_string()).unwrap();
+    let error = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("activation_function"), "{error}");
+}
+
+#[test]
+fn parts_that_are_not_known_are_refused() {
+    for (name, part) in [("qwen3-reranker", "LogitScore"), ("embedding-gemma", "Pooling")] {
+        let folder = TinyModel::new(name).write();
+        let path = folder.path().join("modules.json");
+        let modules = std::fs::read_to_string(&path).unwrap();
+        let mut modules: Vec<serde_json::Value> = serde_json::from_str(&modules).unwrap();
+        let known = modules.iter().find(|module| module["type"].as_str().unwrap().ends_with(part));
+        let mut other = known.unwrap().clone();
+        other["type"] = "my_code.Surprise".into();
+        modules.push(other);
+        std::fs::write(&path, serde_json::to_string(&modules).unwrap()).unwrap();
+        let options = LoadOptions::default;
+        let error = match part {
+            "Pooling" => EmbeddingModel::open(folder.path(), options()).unwrap_err(),
+            _ => Reranker::open(folder.path(), options()).unwrap_err(),
+        };
+        assert!(error.to_string().contains("my_code.Surprise"), "{error}");
+    }
+}
+
+#[test]
+fn broken_files_of_parts_are_refused_or_read_and_nothing_else() {
+    let files = ["modules.json", "2_Dense/config.json", "config_sentence_transformers.json"];
+    let folder = TinyModel::new("embedding-gemma").write();
+    for file in files {
+        let path = folder.path().join(file);
+        let good = std::fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(11) {
+            let mut flipped = good.clone();
+            flipped[at] ^= 0x15;
+            for bad in [flipped, good[..at].to_vec()] {
+                std::fs::write(&path, bad).unwrap();
+                if let Err(error) = EmbeddingModel::open(folder.path(), LoadOptions::default()) {
+                    assert!(!error.to_string().is_empty());
+                }
+            }
+        }
+        std::fs::write(&path, good).unwrap();
+    }
+    assert!(EmbeddingModel::open(folder.path(), LoadOptions::default()).is_ok());
+}
+
+#[test]
 fn vectors_are_those_of_sentence_transformers() {
     let names = models(Kind::Embedding);
     assert!(names.len() >= 8, "{names:?}");
