@@ -1,6 +1,6 @@
 //! Whether two specifications mean the same arithmetic.
 
-use hub_nn::spec::{KeyOrder, Mixer, ModelSpec, Pairing, RateForm, TensorRef};
+use hub_nn::spec::{KeyForm, KeyOrder, Mixer, ModelSpec, Pairing, RateForm, TensorRef};
 
 use super::{each_norm, each_rotation};
 
@@ -42,8 +42,12 @@ fn bare(spec: &ModelSpec) -> ModelSpec {
     each_norm(&mut spec, &mut |norm| norm.weight_offset = 0.0);
     each_rotation(&mut spec, &mut |rope| rope.pairing = Pairing::Halves);
     for layer in &mut spec.layers {
-        if let Mixer::Recurrent(recurrent) = &mut layer.mixer {
-            (recurrent.key_order, recurrent.rate_form) = (KeyOrder::Grouped, RateForm::Log);
+        match &mut layer.mixer {
+            Mixer::Recurrent(recurrent) => {
+                (recurrent.key_order, recurrent.rate_form) = (KeyOrder::Grouped, RateForm::Log);
+            }
+            Mixer::Latent(latent) => latent.key_form = KeyForm::Key,
+            _ => {}
         }
     }
     spec.each_tensor(&mut |tensor| *tensor = TensorRef::new(""));

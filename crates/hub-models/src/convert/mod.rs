@@ -12,7 +12,7 @@ mod tensors;
 use std::collections::BTreeMap;
 
 use hub_nn::{
-    spec::{Head, KvSpec, LinearSpec, Mixer, Mlp, ModelSpec, NormSpec, RopeSpec},
+    spec::{ConvolvedSpec, Head, KvSpec, LinearSpec, Mixer, Mlp, ModelSpec, NormSpec, RopeSpec},
     weights::Content,
 };
 use serde_json::Value;
@@ -96,16 +96,35 @@ fn planned(spec: &ModelSpec, divisors: &Divisors) -> BTreeMap<String, usize> {
         if attention.is_some_and(|attention| attention.query_norm.is_some()) {
             names.insert(format!("blk.{at}.attn_q_norm.weight"), 1);
         }
+        if let Mlp::Experts(experts) = &layer.mlp {
+            names.insert(format!("blk.{at}.ffn_gate_inp.weight"), experts.experts.len());
+            if experts.routing.correction.is_some() {
+                names.insert(format!("blk.{at}.exp_probs_b.bias"), experts.experts.len());
+            }
+        }
         if layer.output_scale.is_some() {
             names.insert(format!("blk.{at}.layer_output_scale.weight"), 1);
         }
         if let Some(laurel) = &layer.laurel {
             names.insert(format!("blk.{at}.laurel_l.weight"), laurel.left.outputs);
         }
-        if let Mixer::ShortConv(conv) = &layer.mixer
-            && conv.conv.bias.is_some()
-        {
-            names.insert(format!("blk.{at}.shortconv.conv.bias"), conv.conv.channels);
+        let mut note = |part: &str, is_there: bool, channels: usize| {
+            if is_there {
+                names.insert(format!("blk.{at}.{part}.bias"), channels);
+            }
+        };
+        match &layer.mixer {
+            Mixer::ShortConv(conv) => note("shortconv.conv", conv.conv.bias.is_some(), conv.conv.channels),
+            Mixer::Recurrent(recurrent) => {
+                let ConvolvedSpec { linear, conv } = &recurrent.query;
+                note("ssm_conv1d", conv.bias.is_some(), conv.channels);
+                note("ssm_in", linear.bias.is_some(), linear.outputs);
+            }
+            Mixer::Latent(latent) => {
+                let LinearSpec { bias, outputs, .. } = &latent.latent;
+                note("attn_kv_a_mqa", bias.is_some(), outputs + latent.rope_dim);
+            }
+            Mixer::Attention(_) => {}
         }
     }
     let Some(layer) = spec.layers.first() else { return names };

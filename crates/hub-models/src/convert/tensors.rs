@@ -1,13 +1,13 @@
 //! Which stored rows each tensor of a GGUF file is made of.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hub_nn::{
     spec::{
         AttentionSpec, Axis, Factors, KeyOrder, KvSpec, Mixer, ModelSpec, Pairing, RateForm, RecurrentSpec,
-        RopeScaling, RopeSpec, Rows, Rule, TensorRef,
+        RopeScaling, RopeSpec, Rule, TensorRef,
     },
-    weights::{Change, ContentTensor, MadeOf, RowOrder, SourceRows, WeightKind, Weights},
+    weights::{Change, ContentTensor, MadeOf, RowOrder, WeightKind, Weights},
 };
 
 use super::{each_norm, each_rotation};
@@ -90,18 +90,52 @@ pub(super) fn of(
     for (name, plus) in plus(folder, file).into_iter().filter(|(_, plus)| *plus != 0.0) {
         moves.entry(name).or_default().change = Change::Plus(plus);
     }
+    let (shapes, turned) = (shapes(file), turned(folder, file));
     let made = parts.into_iter().filter(|(name, _)| ![SHORT, LONG, PLAIN].contains(&name.as_str()));
     made.map(|(name, pairs)| {
-        let mut tensor = join(&name, pairs, weights)?;
-        if let MadeOf::Rows(sources) = &tensor.made_of
-            && let Some(first) = sources.first()
+        let mut tensor = join(&name, pairs, &turned, weights)?;
+        if let MadeOf::Rows(parts) = &tensor.made_of
+            && let Some(first) = parts.first()
         {
             let Move { order, columns, change } = moves.get(&first.name).copied().unwrap_or_default();
             (tensor.order, tensor.columns, tensor.change) = (order, columns, change);
         }
+        if let Some(shape) = shapes.get(&name) {
+            (tensor.shape, tensor.plain) = (shape.to_vec(), WeightKind::F32);
+        }
         Ok(tensor)
     })
     .collect()
+}
+
+/// Returns the shapes of vectors that files of Mamba-2 give a second axis.
+fn shapes(file: &ModelSpec) -> HashMap<String, [usize; 2]> {
+    let mut shapes = HashMap::new();
+    for layer in &file.layers {
+        if let Mixer::Recurrent(mamba) = &layer.mixer
+            && let Rule::StateSpace { skip } = &mamba.rule
+        {
+            let (heads, groups) = (mamba.heads, mamba.key_heads);
+            let inner = heads.saturating_mul(mamba.value_dim);
+            shapes.insert(mamba.rate.name.clone(), [heads, 1]);
+            shapes.insert(skip.name.clone(), [heads, 1]);
+            shapes.insert(mamba.norm.weight.name.clone(), [groups, inner / groups.max(1)]);
+        }
+    }
+    shapes
+}
+
+/// Returns the tensors whose matrices lie the other way round in the folder: what keys of latent attention are made with.
+fn turned(folder: &ModelSpec, file: &ModelSpec) -> HashSet<String> {
+    let mut turned = HashSet::new();
+    for (from, to) in folder.layers.iter().zip(&file.layers) {
+        if let (Mixer::Latent(from), Mixer::Latent(to)) = (&from.mixer, &to.mixer)
+            && from.key_form != to.key_form
+        {
+            turned.extend(to.key.iter().map(|key| key.name.clone()));
+        }
+    }
+    turned
 }
 
 /// Returns what layers would make keys and values with that read those of another, as far as the folder has it: published
@@ -118,9 +152,8 @@ pub(super) fn unread(folder: &ModelSpec, file: &ModelSpec, weights: &Weights) ->
         for (here, there) in PARTS {
             let name = from.query.weight.name.replace("q_proj", here);
             if let Some(info) = weights.info(&name) {
-                let source = SourceRows { name, start: 0 };
                 let made = to.query.weight.name.replace("attn_q", there);
-                unread.push(tensor(&made, info.shape.clone(), vec![source]));
+                unread.push(tensor(&made, info.shape.clone(), MadeOf::whole(&name)));
             }
         }
     }
@@ -138,58 +171,64 @@ fn refs(spec: &ModelSpec) -> Vec<TensorRef> {
 fn join(
     name: &str,
     mut pairs: Vec<(TensorRef, TensorRef)>,
+    turned: &HashSet<String>,
     weights: &Weights,
 ) -> Result<ContentTensor, String> {
-    let cannot = |why: &str| format!("tensor `{name}` cannot be made of {why}");
-    let info = |name: &str| weights.info(name).ok_or_else(|| cannot("what is not there"));
     let is_same = |(from, to): &(TensorRef, TensorRef)| from.rows == to.rows && from.axis == to.axis;
     let whole =
         pairs.first().filter(|first| pairs.iter().all(|pair| is_same(pair) && pair.0.name == first.0.name));
     if let Some((from, _)) = whole {
-        let source = SourceRows { name: from.name.clone(), start: 0 };
-        let mut shape = info(&from.name)?.shape.clone();
+        let info = weights.info(&from.name);
+        let mut shape = info.ok_or_else(|| format!("tensor `{}` is not there", from.name))?.shape.clone();
         // Convolutions of single channels have an axis for the others there.
         if let [_, 1, _] = shape[..] {
             shape.remove(1);
         }
-        return Ok(tensor(name, shape, vec![source]));
+        return Ok(tensor(name, shape, MadeOf::whole(&from.name)));
     }
-    if pairs.iter().any(|(from, to)| from.axis != Axis::Rows || to.axis != Axis::Rows) {
-        return Err(cannot("one that is stored turned over"));
-    }
+    let cannot = |why: &str| format!("tensor `{name}` cannot be made of {why}");
     pairs.sort_by_key(|(_, to)| to.rows.map_or(0, |rows| rows.start));
-    let (mut sources, mut next, mut each, mut width) = (Vec::new(), 0, None, 0);
+    let (mut next, mut shapes) = (0, Vec::new());
     for (from, to) in &pairs {
-        let info = info(&from.name)?;
-        let (rows, at) = match from.rows {
-            Some(Rows { start, len, step, count }) if count == 1 || step == len => (len * count, start),
-            Some(_) => return Err(cannot("rows that are not side by side")),
-            None => (info.rows(), 0),
-        };
-        let is_next = to
-            .rows
-            .is_none_or(|to| (to.count == 1 || to.step == to.len) && to.start == next && to.total() == rows);
-        if !is_next || each.is_some_and(|each| each != rows) {
+        let (mut rows, mut width) =
+            weights.part_shape(from).map_err(|error| format!("tensor `{name}`: {error}"))?;
+        if turned.contains(name) {
+            (rows, width) = (width, rows);
+        }
+        if to.rows.is_some_and(|to| to.start != next || to.total() != rows || to.end() != next + rows) {
+            return Err(cannot("parts that do not lie behind each other"));
+        }
+        next += rows;
+        shapes.push((rows, width));
+    }
+    let (rows, width) = shapes.first().copied().unwrap_or_default();
+    let is_vector = pairs.iter().all(|(_, to)| to.axis == Axis::Numbers) && width == 1;
+    let mut shape = if STACKS.iter().any(|part| name.contains(part)) {
+        if shapes.iter().any(|shape| *shape != (rows, width)) {
             return Err(cannot("parts of several sizes"));
         }
-        (each, next) = (Some(rows), next + rows);
-        width = info.shape.last().copied().unwrap_or(1);
-        sources.push(SourceRows { name: from.name.clone(), start: at });
+        vec![shapes.len(), rows, width]
+    } else {
+        vec![next, width]
+    };
+    if is_vector {
+        shape.pop();
     }
-    let rows = each.unwrap_or(0);
-    // Several matrices lie in a stack.
-    let shape = if sources.len() > 1 { vec![sources.len(), rows, width] } else { vec![rows, width] };
-    Ok(tensor(name, shape, sources))
+    let parts = pairs.into_iter().map(|(from, _)| from).collect();
+    let is_turned = turned.contains(name);
+    Ok(tensor(name, shape, if is_turned { MadeOf::Turned(parts) } else { MadeOf::Rows(parts) }))
 }
 
+/// Parts of the names of what has a matrix or vector for each expert, head or stream.
+const STACKS: [&str; 5] = ["_exps.", "attn_k_b.", "attn_v_b.", "altup_proj.", "altup_unembd_proj."];
 /// Parts of the names of matrices that stay `f32` even where others become F16, as llama.cpp's converter has them.
-const FULL: [&str; 5] =
-    ["ffn_gate_inp", "shortconv.conv", "ssm_conv1d", "altup_correct_coef", "altup_predict_coef"];
+const FULL: [&str; 6] =
+    [".bias", "ffn_gate_inp", "shortconv.conv", "ssm_conv1d", "altup_correct_coef", "altup_predict_coef"];
 
-fn tensor(name: &str, shape: Vec<usize>, sources: Vec<SourceRows>) -> ContentTensor {
+fn tensor(name: &str, shape: Vec<usize>, made_of: MadeOf) -> ContentTensor {
     let is_full = shape.len() < 2 || FULL.iter().any(|part| name.contains(part));
     let plain = if is_full { WeightKind::F32 } else { WeightKind::F16 };
-    ContentTensor::new(name, shape, plain, MadeOf::Rows(sources))
+    ContentTensor::new(name, shape, plain, made_of)
 }
 
 /// What becomes of a stored tensor.
@@ -208,15 +247,16 @@ impl Default for Move {
 
 /// Returns what becomes of stored tensors: queries and keys have another order if files rotate other pairs, and the heads
 /// of recurrent layers if files let their keys take turns. Where a layer rotates nothing the order changes nothing, and
-/// llama.cpp's converter moves its rows as well.
+/// llama.cpp's converter moves its rows as well, also in models where no layer rotates (Granite 4).
 fn moves(folder: &ModelSpec, file: &ModelSpec) -> HashMap<String, Move> {
     let mut moves: HashMap<String, Move> = HashMap::new();
-    let has = |spec: &ModelSpec, pairing: Pairing| {
-        let mut has = false;
-        each_rotation(&mut spec.clone(), &mut |rope| has |= rope.pairing == pairing);
-        has
+    // If there are any at all.
+    let all = |spec: &ModelSpec, pairing: Pairing| {
+        let mut all = true;
+        each_rotation(&mut spec.clone(), &mut |rope| all &= rope.pairing == pairing);
+        all
     };
-    let is_paired = has(folder, Pairing::Halves) && has(file, Pairing::Interleaved);
+    let is_paired = all(folder, Pairing::Halves) && all(file, Pairing::Interleaved);
     for (from, to) in folder.layers.iter().zip(&file.layers) {
         match (&from.mixer, &to.mixer) {
             (Mixer::Attention(from), _) if is_paired => pair(from, &mut moves),

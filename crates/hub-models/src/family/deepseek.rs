@@ -14,6 +14,7 @@ use super::{
     names::Names,
     qwen3_next::finish,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -27,7 +28,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("routed_scaling_factor", DefaultValue::Number(1.0)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "deepseek2", read: Some(from_gguf), write: None }),
+    gguf: Some(Gguf { architecture: "deepseek2", read: Some(from_gguf), write: Some(written::latent) }),
 };
 
 /// Of the norms of what queries, and keys and values, are made of: no file says it, and `transformers` takes its default.

@@ -11,6 +11,7 @@ use super::{
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -30,7 +31,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("swiglu_limit", DefaultValue::Number(LIMIT)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "gpt-oss", read: Some(from_gguf), write: None }),
+    gguf: Some(Gguf { architecture: "gpt-oss", read: Some(from_gguf), write: Some(written::plain) }),
 };
 
 /// What GGUF files do not say of the function of the experts.

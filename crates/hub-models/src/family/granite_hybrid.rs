@@ -12,6 +12,7 @@ use super::{
     granite::{plain, plain_gguf},
     keys::DefaultValue,
     names::Names,
+    written,
 };
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
@@ -32,7 +33,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
         ("shared_intermediate_size", DefaultValue::Whole(1_024)),
     ],
     from_config,
-    gguf: Some(Gguf { architecture: "granitehybrid", read: Some(from_gguf), write: None }),
+    gguf: Some(Gguf { architecture: "granitehybrid", read: Some(from_gguf), write: Some(written::mamba) }),
 };
 
 /// Mamba-2 as a layer has it.

@@ -1,7 +1,10 @@
 //! What GGUF metadata says of a model: the keys that families read there, from a specification.
 
 use hub_nn::{
-    spec::{AttentionSpec, Head, KvSpec, LayerSpec, Mixer, Mlp, ModelSpec, NormKind, RopeScaling, RopeSpec},
+    spec::{
+        AttentionSpec, Head, KvSpec, LayerSpec, Mixer, Mlp, ModelSpec, NormKind, RecurrentSpec, RopeScaling,
+        RopeSpec, RoutingSpec, Scoring,
+    },
     weights::{Metadata, Value},
 };
 
@@ -149,21 +152,13 @@ pub(super) fn tempered(spec: &ModelSpec, out: &mut Written<'_>) {
 /// rows go through beside experts.
 pub(super) fn delta_nets(spec: &ModelSpec, out: &mut Written<'_>) {
     plain(spec, out);
-    let nets = |layer: &LayerSpec| match &layer.mixer {
-        Mixer::Recurrent(net) => Some((**net).clone()),
-        _ => None,
-    };
     if let Some(heads) = attentions(spec).next() {
         out.size("attention.head_count_kv", heads.kv_heads);
     }
-    if let Some(net) = spec.layers.iter().find_map(nets) {
-        out.size("ssm.conv_kernel", net.query.conv.kernel);
-        out.size("ssm.state_size", net.key_dim);
-        out.size("ssm.group_count", net.key_heads);
-        out.size("ssm.time_step_rank", net.heads);
-        out.size("ssm.inner_size", net.heads.saturating_mul(net.value_dim));
+    if let Some(net) = spec.layers.iter().find_map(recurrent) {
+        recurrence(net, out);
     }
-    let is_recurrent: Vec<bool> = spec.layers.iter().map(|layer| nets(layer).is_some()).collect();
+    let is_recurrent: Vec<bool> = spec.layers.iter().map(|layer| recurrent(layer).is_some()).collect();
     // For readers that know no list.
     let interval = is_recurrent.iter().position(|is_recurrent| !is_recurrent).map_or(4, |first| first + 1);
     out.size("full_attention_interval", interval);
@@ -179,6 +174,89 @@ pub(super) fn delta_nets(spec: &ModelSpec, out: &mut Written<'_>) {
     });
     if let Some(inner) = shared {
         out.size("expert_shared_feed_forward_length", inner);
+    }
+}
+
+/// The same as [`scaled`], with the Mamba-2 that most layers have in place of attention.
+pub(super) fn mamba(spec: &ModelSpec, out: &mut Written<'_>) {
+    scaled(spec, out);
+    if let Some(mamba) = spec.layers.iter().find_map(recurrent) {
+        recurrence(mamba, out);
+    }
+    let is_rotated = attentions(spec).any(|attention| attention.rope.is_some());
+    out.set("rope.scaling.finetuned", is_rotated);
+}
+
+/// The same as [`plain`], with latent attention, and which layers have experts and how they are chosen.
+pub(super) fn latent(spec: &ModelSpec, out: &mut Written<'_>) {
+    plain(spec, out);
+    let Some(latent) = spec.layers.iter().find_map(|layer| match &layer.mixer {
+        Mixer::Latent(latent) => Some(&**latent),
+        _ => None,
+    }) else {
+        return;
+    };
+    out.size("attention.head_count", latent.heads);
+    // As it is computed: one row of keys for all heads, which is the row of values as well.
+    out.size("attention.head_count_kv", 1);
+    out.size("attention.kv_lora_rank", latent.rank);
+    if let Some((down, _)) = &latent.query_latent {
+        out.size("attention.q_lora_rank", down.outputs);
+    }
+    let dim = latent.nope_dim + latent.rope_dim;
+    out.size("attention.key_length", latent.rank + latent.rope_dim);
+    out.size("attention.value_length", latent.rank);
+    out.size("attention.key_length_mla", dim);
+    out.size("attention.value_length_mla", latent.value_dim);
+    rotation(&latent.rope, out);
+    if let RopeScaling::Yarn(yarn) = &latent.rope.scaling {
+        // What scores are multiplied with besides: `(1 + multiplier * ln(factor))^2`.
+        let stretch = f64::from(latent.scale) * (dim as f64).sqrt();
+        let multiplier = (stretch.sqrt() - 1.0) / f64::from(yarn.factor).ln();
+        out.set("rope.scaling.yarn_log_multiplier", ((multiplier * 1e5).round() / 1e5) as f32);
+    }
+    let dense = |layer: &LayerSpec| match &layer.mlp {
+        Mlp::Gated { down, .. } => Some(down.inputs),
+        _ => None,
+    };
+    out.size("leading_dense_block_count", spec.layers.iter().map_while(dense).count());
+    // Layers with experts have a key of their own, and may all be such.
+    let expert = spec.mixtures().find_map(|experts| Some(experts.experts.first()?.down.inputs));
+    if let Some(inner) = spec.layers.iter().find_map(dense).or(expert) {
+        out.size("feed_forward_length", inner);
+    }
+    routing(spec, out);
+}
+
+/// Writes how experts are chosen, and how many are shared.
+fn routing(spec: &ModelSpec, out: &mut Written<'_>) {
+    let Some(experts) = spec.mixtures().next() else { return };
+    let RoutingSpec { scoring, groups, is_normalized, scale, .. } = &experts.routing;
+    let inner = experts.experts.first().map_or(1, |expert| expert.down.inputs.max(1));
+    if let Some(Mlp::Gated { down, .. }) = experts.shared.as_ref().map(|shared| &*shared.mlp) {
+        out.size("expert_shared_count", down.inputs / inner);
+    }
+    out.size("expert_gating_func", if *scoring == Scoring::Softmax { 1 } else { 2 });
+    out.set("expert_weights_norm", *is_normalized);
+    out.set("expert_weights_scale", *scale);
+    let (count, chosen) = groups.map_or((1, 1), |groups| (groups.count, groups.chosen));
+    out.size("expert_group_count", count);
+    out.size("expert_group_used_count", chosen);
+}
+
+/// Writes the sizes of what rows pass in place of attention.
+fn recurrence(spec: &RecurrentSpec, out: &mut Written<'_>) {
+    out.size("ssm.conv_kernel", spec.query.conv.kernel);
+    out.size("ssm.state_size", spec.key_dim);
+    out.size("ssm.group_count", spec.key_heads);
+    out.size("ssm.time_step_rank", spec.heads);
+    out.size("ssm.inner_size", spec.heads.saturating_mul(spec.value_dim));
+}
+
+fn recurrent(layer: &LayerSpec) -> Option<&RecurrentSpec> {
+    match &layer.mixer {
+        Mixer::Recurrent(spec) => Some(spec),
+        _ => None,
     }
 }
 
@@ -222,15 +300,15 @@ fn rotations(attentions: &[&AttentionSpec], out: &mut Written<'_>) {
         attentions.iter().filter_map(|attention| Some((attention.window, attention.rope.as_ref()?)));
     let Some((_, first)) = ropes.clone().next() else { return };
     let full = ropes.clone().find(|(window, _)| window.is_none()).map_or(first, |(_, rope)| rope);
-    out.set("rope.freq_base", full.base);
-    out.size("rope.dimension_count", full.dims);
+    rotation(full, out);
     if let Some((_, local)) = ropes.find(|(window, rope)| window.is_some() && rope.base != full.base) {
         out.set("rope.freq_base_swa", local.base);
     }
-    scaling(full, out);
 }
 
-fn scaling(rope: &RopeSpec, out: &mut Written<'_>) {
+fn rotation(rope: &RopeSpec, out: &mut Written<'_>) {
+    out.set("rope.freq_base", rope.base);
+    out.size("rope.dimension_count", rope.dims);
     match &rope.scaling {
         RopeScaling::Linear { factor } => {
             out.set("rope.scaling.type", "linear");

@@ -5,9 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{EncoderWeights, ExecutorOptions};
 use crate::{
     spec::{ExpertSpec, Head, KvSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec},
-    weights::{
-        Content, ContentTensor, MadeOf, Metadata, Mix, SourceRows, Target, WeightKind, Weights, targets,
-    },
+    weights::{Content, ContentTensor, MadeOf, Metadata, Mix, Target, WeightKind, Weights, targets},
 };
 
 /// Returns the kind of every tensor that is rounded, by its name in the files.
@@ -61,8 +59,7 @@ fn content(spec: &ModelSpec, weights: &Weights) -> Content {
             continue;
         };
         let role = names.get(name).cloned().unwrap_or_else(|| "other.weight".to_owned());
-        let source = SourceRows { name: name.to_owned(), start: 0 };
-        tensors.push(ContentTensor::new(role, info.shape.clone(), info.kind, MadeOf::Rows(vec![source])));
+        tensors.push(ContentTensor::new(role, info.shape.clone(), info.kind, MadeOf::whole(name)));
     }
     Content { metadata, tensors, notes: Vec::new() }
 }

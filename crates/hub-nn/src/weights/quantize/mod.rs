@@ -32,13 +32,13 @@ use std::{
 use hub_base::{CancelToken, Progress, ProgressSink};
 use hub_kernels::Cpu;
 
-pub use content::{Change, Content, ContentTensor, MadeOf, RowOrder, SourceRows};
+pub use content::{Change, Content, ContentTensor, MadeOf, RowOrder};
 pub use mix::Mix;
 pub use recipe::Why;
 pub(crate) use recipe::targets;
 use unfinished::Unfinished;
 
-use super::{Error, GgufWriter, Metadata, TensorInfo, WeightKind, Weights};
+use super::{Error, GgufWriter, Metadata, WeightKind, Weights};
 use crate::Device;
 
 /// How many numbers are in memory at a time, unless a single row has more.
@@ -171,12 +171,16 @@ impl<'a> Quantization<'a> {
         let heads =
             plan.clone().map(|(tensor, target)| (target.name.clone(), tensor.shape.clone(), target.to));
         let mut writer = GgufWriter::new(out, metadata, heads)?;
-        let infos = plan.clone().map(|(tensor, _)| tensor.sources(self.weights));
-        let total = infos.flatten().map(TensorInfo::bytes).sum();
+        let mut total = 0;
+        for tensor in tensors {
+            let layout = tensor.layout(self.weights)?;
+            total += tensor.bytes_read(self.weights, layout) * layout.rows as u64;
+        }
         let mut done = 0;
         for (tensor, target) in plan {
-            let rows_bytes = tensor.bytes_read(self.weights);
-            for rows in tensor.pieces(PIECE) {
+            let layout = tensor.layout(self.weights)?;
+            let rows_bytes = tensor.bytes_read(self.weights, layout);
+            for rows in layout.pieces(PIECE) {
                 if options.cancel.is_cancelled() {
                     return Err(Error::Cancelled);
                 }
