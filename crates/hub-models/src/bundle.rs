@@ -26,6 +26,7 @@ use crate::{
     layers, limits, m3,
     modules::Modules,
     pooling::Pooling,
+    suspect,
 };
 
 /// What a token takes in a tokenizer, with its merges: measured with vocabularies of 128,256 and 151,936 tokens.
@@ -69,6 +70,7 @@ impl Bundle {
             Some(folder) => Scoring::find(folder, modules.as_ref(), &mut spec)?,
             None => None,
         };
+        let plain = weights.clone();
         let weights = match &modules {
             Some(modules) => as_prescribed(modules, weights, &mut spec)?,
             None => weights,
@@ -78,8 +80,8 @@ impl Bundle {
             None => weights,
         };
         check_vocabulary(&weights, &spec)?;
-        spec.check()?;
-        spec.check_tensors(weights.shapes())?;
+        let checked = spec.check().and_then(|()| spec.check_tensors(weights.shapes()));
+        checked.map_err(|error| suspect::explain(&plain, config.as_ref(), error))?;
         let title = match source {
             Source::Guide => String::new(),
             Source::Path(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),

@@ -46,6 +46,20 @@ pub enum Error {
     /// The specification does not fit the files.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A key of the configuration contradicts another or the tensors.
+    #[error(
+        "`{field}` is {value} in the configuration, and the tensors are those of a model where it is {fits}: {source}"
+    )]
+    Contradiction {
+        /// The key.
+        field: String,
+        /// What it says.
+        value: String,
+        /// What it would have to say of these tensors, in words; empty if that is not known.
+        fits: String,
+        /// What does not fit.
+        source: Box<SpecError>,
+    },
     /// The tokenizer cannot be read, or cannot read a text.
     #[error(transparent)]
     Tokens(#[from] tokens::Error),
@@ -177,6 +191,7 @@ impl Error {
             Self::Weights(error) => error.kind(),
             Self::Family(error) => error.kind(),
             Self::Spec(error) => error.kind(),
+            Self::Contradiction { source, .. } => source.kind(),
             Self::Tokens(error) => error.kind(),
             Self::Template(error) => error.kind(),
             Self::Executor(error) => error.kind(),

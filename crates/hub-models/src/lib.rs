@@ -48,6 +48,7 @@ mod reply;
 mod rerank;
 pub mod sample;
 mod source;
+mod suspect;
 mod text;
 
 pub use card::Card;

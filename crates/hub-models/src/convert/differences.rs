@@ -4,8 +4,8 @@ use hub_nn::spec::{KeyForm, KeyOrder, Mixer, ModelSpec, Pairing, RateForm, Tenso
 
 use super::{each_norm, each_rotation};
 
-/// The longest difference that is shown, in characters.
-const MAX_SHOWN: usize = 120;
+/// The most of a value that is shown, in characters.
+const MAX_SHOWN: usize = 60;
 
 /// Checks that a specification of a folder and one of metadata say the same of everything but tensors.
 ///
@@ -16,22 +16,42 @@ pub(super) fn check(folder: &ModelSpec, metadata: &ModelSpec) -> Result<(), Stri
     if folder == metadata {
         return Ok(());
     }
-    let head = |spec: &ModelSpec| {
-        let ModelSpec { hidden_size, vocab_size, context_tokens, embedding, head, final_norm, .. } = spec;
-        format!("{hidden_size} {vocab_size} {context_tokens} {embedding:?} {final_norm:?} {head:?}")
-    };
-    let (mut ours, mut theirs) = (head(&folder), head(&metadata));
+    let beside_layers = |spec: &ModelSpec| format!("{:?}", ModelSpec { layers: Vec::new(), ..spec.clone() });
+    let (mut ours, mut theirs) = (beside_layers(&folder), beside_layers(&metadata));
     let mut place = "the model".to_owned();
     let layers = folder.layers.iter().zip(&metadata.layers).enumerate();
     if let Some((at, (own, other))) = layers.into_iter().find(|(_, (own, other))| own != other) {
         (ours, theirs) = (format!("{own:?}"), format!("{other:?}"));
         place = format!("layer {at}");
     }
-    let same = ours.chars().zip(theirs.chars()).take_while(|(own, other)| own == other).count();
-    let part = |text: &str| {
-        text.chars().skip(same.saturating_sub(MAX_SHOWN / 2)).take(MAX_SHOWN).collect::<String>()
+    let [field, ours, theirs] = first_difference(&ours, &theirs);
+    Err(format!("GGUF metadata cannot say `{field}: {ours}` of {place}: read back, it is `{theirs}`"))
+}
+
+/// Returns the field in which two values differ that are written as `Debug` writes them, and what it is in each.
+fn first_difference(ours: &str, theirs: &str) -> [String; 3] {
+    let same = ours.bytes().zip(theirs.bytes()).take_while(|(own, other)| own == other).count();
+    let before = ours.get(..same).unwrap_or_default();
+    let end = before.rfind(": ").unwrap_or(0);
+    let start = before[..end].rfind([' ', '{', '(']).map_or(0, |at| at + 1);
+    let value = |text: &str| {
+        let text = text.get(end..).unwrap_or_default().trim_start_matches(": ");
+        let mut depth = 0;
+        let is_within = |letter: &char| {
+            match letter {
+                '{' | '(' | '[' => depth += 1,
+                '}' | ')' | ']' => depth -= 1,
+                _ => {}
+            }
+            depth > 0 || (depth == 0 && *letter != ',')
+        };
+        let whole: String = text.chars().take_while(is_within).collect();
+        match whole.char_indices().nth(MAX_SHOWN) {
+            Some((at, _)) => format!("{}…", &whole[..at]),
+            None => whole.trim_end().to_owned(),
+        }
     };
-    Err(format!("its GGUF metadata cannot say all of {place}: `{}` became `{}`", part(&ours), part(&theirs)))
+    [before[start..end].to_owned(), value(ours), value(theirs)]
 }
 
 /// Returns a specification without where its tensors lie, and without what conversion takes care of.
@@ -52,4 +72,31 @@ fn bare(spec: &ModelSpec) -> ModelSpec {
     }
     spec.each_tensor(&mut |tensor| *tensor = TensorRef::new(""));
     spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_told_by_its_field() {
+        #[derive(Debug)]
+        struct Rope {
+            #[expect(dead_code, reason = "printed")]
+            base: f32,
+        }
+        #[derive(Debug)]
+        struct Layer {
+            #[expect(dead_code, reason = "printed")]
+            rope: Option<Rope>,
+            #[expect(dead_code, reason = "printed")]
+            scale: f32,
+        }
+        let layer =
+            |base: Option<f32>, scale| format!("{:?}", Layer { rope: base.map(|base| Rope { base }), scale });
+        let told = |ours: &str, theirs: &str| first_difference(ours, theirs).join(" ");
+        assert_eq!(told(&layer(Some(1.5), 0.25), &layer(Some(1.5), 0.125)), "scale 0.25 0.125");
+        assert_eq!(told(&layer(Some(1.5), 0.25), &layer(Some(1.0), 0.25)), "base 1.5 1.0");
+        assert_eq!(told(&layer(Some(1.5), 0.25), &layer(None, 0.25)), "rope Some(Rope { base: 1.5 }) None");
+    }
 }

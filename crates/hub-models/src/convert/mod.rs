@@ -31,6 +31,9 @@ const IDS: [(&str, &str); 3] =
 /// family cannot express; those of reading the folder.
 pub(crate) fn content_of(bundle: &Bundle) -> Result<Content, Error> {
     let refuse = |reason: String| Error::NoConversion { family: bundle.spec.family, reason };
+    if !matches!(bundle.spec.head, Head::Logits { .. }) {
+        return Err(refuse("models that embed or score are only read".to_owned()));
+    }
     let mut spec = bundle.spec.clone();
     let divisors = tensors::take_divisors(&mut spec).map_err(refuse)?;
     let found =

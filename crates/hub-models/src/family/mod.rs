@@ -210,7 +210,9 @@ pub(crate) struct Reading {
 /// As [`spec_of`], which says what is returned and refused.
 pub(crate) fn read(weights: &Weights, config: Option<&Value>) -> Result<Reading, FamilyError> {
     match weights.format() {
-        Format::Gguf => from_gguf(weights).map(|spec| Reading { spec, unknown_name: None }),
+        Format::Gguf => {
+            spec_of_metadata(weights, weights.metadata()).map(|spec| Reading { spec, unknown_name: None })
+        }
         Format::Safetensors => from_config(weights, config),
     }
 }
@@ -237,6 +239,14 @@ fn from_config(weights: &Weights, config: Option<&Value>) -> Result<Reading, Fam
         leave_head_out(&mut spec, weights);
     }
     Ok(Reading { spec, unknown_name: None })
+}
+
+/// Returns what the family of a configuration takes for keys that are left out.
+pub(crate) fn defaults_of(config: &Value) -> Vec<(&'static str, Value)> {
+    let Some(config) = config.as_object() else { return Vec::new() };
+    let found = lookup::name_of(config).and_then(|name| lookup::family_of(config, name));
+    let defaults = found.map_or(&[][..], |found| found.family.defaults);
+    defaults.iter().map(|(key, value)| (*key, (*value).into())).collect()
 }
 
 /// Reads a configuration as that of a family.
@@ -280,8 +290,8 @@ pub(crate) fn leave_head_out(spec: &mut ModelSpec, weights: &Weights) {
     spec.left_out.extend(of_head.map(|name| LeftOut { name: name.clone(), reason }));
 }
 
-fn from_gguf(weights: &Weights) -> Result<ModelSpec, FamilyError> {
-    let metadata = weights.metadata();
+/// As [`spec_of`] of a GGUF file, with other metadata.
+pub(crate) fn spec_of_metadata(weights: &Weights, metadata: &Metadata) -> Result<ModelSpec, FamilyError> {
     let missing = FamilyError::NoArchitecture { key: "general.architecture" };
     let architecture = metadata.str("general.architecture").ok_or(missing)?;
     let mut spec = from_metadata(metadata, architecture, Known::Stored(weights))?;

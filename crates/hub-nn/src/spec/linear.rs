@@ -107,7 +107,7 @@ impl<'a> TensorUse<'a> {
     }
 
     /// Writes the shape that is wanted: `[4096, 1024]`.
-    pub(super) fn shape(&self) -> String {
+    pub fn shape(&self) -> String {
         let rows = self.rows.map_or_else(|| "any".to_owned(), |rows| rows.to_string());
         match self.width {
             Some(width) => format!("[{rows}, {width}]"),

@@ -112,3 +112,49 @@ fn broken_metadata_is_an_error() {
         }
     }
 }
+
+#[test]
+fn most_contradictions_are_told_by_their_key() {
+    let (mut told, mut all) = (0, 0);
+    for name in [Kind::Text, Kind::Embedding, Kind::Rerank].into_iter().flat_map(models) {
+        let folder = TinyModel::new(&name).write();
+        let weights = Weights::open(folder.path()).unwrap();
+        let text = std::fs::read(folder.path().join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&text).unwrap();
+        // What kind of model it is, is no contradiction, but another model.
+        let says_kind = |path: &Vec<String>| matches!(path[0].as_str(), "architectures" | "model_type");
+        for path in paths(&config).into_iter().filter(|path| !says_kind(path)) {
+            for value in [Some(json!(0)), Some(json!(1 << 20)), None] {
+                let broken = set(&config, &path, value.as_ref());
+                let Ok(spec) = spec_of(&weights, Some(&broken)) else { continue };
+                let checked = spec.check().and_then(|()| spec.check_tensors(weights.shapes()));
+                let Err(error) = checked else { continue };
+                let error = crate::suspect::explain(&weights, Some(&broken), error).to_string();
+                all += 1;
+                told += usize::from(path.iter().any(|key| error.contains(key.as_str())));
+            }
+        }
+    }
+    assert!(all > 1_000 && told * 100 >= all * 89, "{told} of {all}");
+}
+
+#[test]
+fn contradictions_of_metadata_are_told_by_their_key() {
+    for name in ["llama", "qwen3-moe", "glm4", "lfm2"] {
+        let weights = Weights::open(&hub_fixtures::gguf(name)).unwrap();
+        let tensors: Vec<_> =
+            weights.names().map(|name| (name.to_owned(), weights.read(name).unwrap())).collect();
+        let architecture = weights.metadata().str("general.architecture").unwrap();
+        for (key, value) in [("block_count", 7_u64), ("embedding_length", 24), ("attention.head_count", 1)] {
+            let key = format!("{architecture}.{key}");
+            let mut metadata = weights.metadata().clone();
+            metadata.insert(key.clone(), value);
+            let broken =
+                Weights::from_gguf_bytes(write_gguf(Vec::new(), &metadata, &tensors).unwrap()).unwrap();
+            let Ok(spec) = spec_of(&broken, None) else { continue };
+            let error = spec.check().and_then(|()| spec.check_tensors(broken.shapes())).unwrap_err();
+            let told = crate::suspect::explain(&broken, None, error).to_string();
+            assert!(told.contains(&key), "{name}: {told}");
+        }
+    }
+}
