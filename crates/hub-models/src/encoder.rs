@@ -1,7 +1,7 @@
 //! The thread that owns an encoder: texts in, rows out, several callers' texts in one step.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -15,8 +15,8 @@ use hub_base::CancelToken;
 use hub_nn::{
     Priority,
     executor::{Executor, Input, Output, Outputs, Segment, Want},
-    spec::{Mask, RowPooling},
-    state::SequenceState,
+    spec::{Mask, ModelSpec, RowPooling},
+    state::{MAX_STEP_TOKENS, SequenceState},
     worker::{Inbox, Poll, Refused, Worker},
 };
 
@@ -85,6 +85,8 @@ struct Thread {
     /// Nothing after a step panicked.
     executor: Option<Box<dyn Executor>>,
     jobs: VecDeque<Running>,
+    /// What is in the step: a job and one of its texts.
+    chosen: Vec<(usize, usize)>,
 }
 
 /// What failed, shared by all it failed for.
@@ -98,7 +100,7 @@ impl Encoder {
     pub(crate) fn start(name: &str, queue: usize, load: LoadExecutor) -> Result<Self, Error> {
         let executor = load()?;
         let weight_bytes = executor.weight_bytes();
-        let thread = Thread { load, executor: Some(executor), jobs: VecDeque::new() };
+        let thread = Thread { load, executor: Some(executor), jobs: VecDeque::new(), chosen: Vec::new() };
         let worker = Worker::spawn(name, queue, move |inbox| thread.run(&inbox));
         let worker = worker.map_err(|source| Error::Thread { source })?;
         Ok(Self { worker, queue, jobs: Arc::default(), weight_bytes })
@@ -163,13 +165,13 @@ impl Thread {
             self.jobs.retain(Running::is_wanted);
             match catch_unwind(AssertUnwindSafe(|| self.step())) {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => self.fail_all(|| error.share()),
+                Ok(Err(error)) => self.fail_step(|| error.share()),
                 Err(_) => {
                     tracing::error!(
                         "a step of an encoder panicked; the model is loaded again at its next use"
                     );
                     self.executor = None;
-                    self.fail_all(|| Error::ModelFailed);
+                    self.fail_step(|| Error::ModelFailed);
                 }
             }
         }
@@ -196,37 +198,29 @@ impl Thread {
     /// Runs one step for the jobs that want the same as the first of the highest priority, and answers those that are
     /// done.
     fn step(&mut self) -> Result<(), StepError> {
-        if self.executor.is_none() {
-            self.executor = Some((self.load)().map_err(|error| StepError::Load(Arc::new(error)))?);
-        }
-        let Some(executor) = &mut self.executor else { return Ok(()) };
         // The last of equals is what `max_by_key` takes; the first one's turn it is.
         let first = self.jobs.iter().rev().max_by_key(|running| running.job.ask.priority);
         let Some(Ask { wanted, priority, .. }) = first.map(|running| &running.job.ask) else { return Ok(()) };
         let (wanted, priority) = (*wanted, *priority);
-        let chosen = choose(&mut self.jobs, |ask| ask.wanted == wanted && ask.priority == priority);
+        self.chosen = choose(&mut self.jobs, |ask| ask.wanted == wanted && ask.priority == priority);
+        if self.executor.is_none() {
+            self.executor = Some((self.load)().map_err(|error| StepError::Load(Arc::new(error)))?);
+        }
+        let Some(executor) = &mut self.executor else { return Ok(()) };
         let texts: Vec<&Text> =
-            chosen.iter().map(|(at, text)| &self.jobs[*at].job.ask.texts[*text]).collect();
-        let output = run(executor.as_mut(), &texts, wanted, priority);
-        let output = output.map_err(|error| StepError::Run(Arc::new(error)))?;
-        let is_mean = executor.spec().head.pooled().is_some_and(|pooled| pooled.pooling == RowPooling::Mean);
-        self.share_out(&chosen, wanted, is_mean, &output);
+            self.chosen.iter().map(|(at, text)| &self.jobs[*at].job.ask.texts[*text]).collect();
+        let is_wanted = || self.chosen.iter().any(|(at, _)| self.jobs[*at].is_wanted());
+        let outputs = run(executor.as_mut(), &texts, wanted, priority, is_wanted);
+        let outputs = outputs.map_err(|error| StepError::Run(Arc::new(error)))?;
+        self.share_out(outputs.unwrap_or_default());
         Ok(())
     }
 
     /// Makes of each text's rows what its caller wants, and gives each job that is complete its answer.
-    fn share_out(&mut self, chosen: &[(usize, usize)], wanted: Wanted, is_mean: bool, output: &Output) {
-        let mut rows = output.rows();
-        for &(at, text) in chosen {
+    fn share_out(&mut self, outputs: Vec<Output>) {
+        for (output, (at, text)) in outputs.into_iter().zip(self.chosen.drain(..)) {
             let running = &mut self.jobs[at];
-            let count = match wanted {
-                // The head has made one row of them.
-                Wanted { want: Want::Head, .. } if is_mean => 1,
-                Wanted { outputs: Outputs::All, .. } => running.job.ask.texts[text].tokens.len(),
-                _ => 1,
-            };
-            let values = rows.by_ref().take(count).flatten().copied().collect();
-            running.done[text] = (running.job.ask.reduce)(&Output::new(values, output.width()));
+            running.done[text] = (running.job.ask.reduce)(&output);
         }
         self.jobs.retain_mut(|running| {
             let is_open = !running.left.is_empty();
@@ -238,44 +232,103 @@ impl Thread {
         });
     }
 
-    /// Fails every job: the texts of several were in the step.
-    fn fail_all(&mut self, error: impl Fn() -> Error) {
-        for running in self.jobs.drain(..) {
-            let _ = running.job.tx.try_send(Err(error()));
-        }
+    /// Fails the jobs whose texts were in the step.
+    fn fail_step(&mut self, error: impl Fn() -> Error) {
+        let failed: HashSet<usize> = self.chosen.drain(..).map(|(at, _)| at).collect();
+        let mut at = 0;
+        self.jobs.retain(|running| {
+            let has_failed = failed.contains(&at);
+            if has_failed {
+                let _ = running.job.tx.try_send(Err(error()));
+            }
+            at += 1;
+            !has_failed
+        });
     }
 }
 
-/// Runs whole texts in one step. Rows of a model of language see those before them, which it keeps until the step ends.
-fn run<'a>(
+/// Runs whole texts together, and returns the rows of each; nothing if they are no longer wanted.
+///
+/// Rows of a model of language see those before them, which it keeps until all are done: such texts go in pieces.
+fn run(
+    executor: &mut dyn Executor,
+    texts: &[&Text],
+    wanted: Wanted,
+    priority: Priority,
+    is_wanted: impl Fn() -> bool,
+) -> Result<Option<Vec<Output>>, hub_nn::Error> {
+    if executor.spec().mask != Mask::Causal {
+        return run_at_once(executor, texts, wanted, priority).map(Some);
+    }
+    let mut states: Vec<SequenceState> = texts.iter().map(|_| SequenceState::default()).collect();
+    let mut values = vec![Vec::new(); texts.len()];
+    let mut width = 0;
+    let longest = texts.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
+    let mut pieces = (0..longest).step_by(MAX_STEP_TOKENS);
+    let ran = pieces.try_fold(true, |_, start| {
+        if !is_wanted() {
+            return Ok(false);
+        }
+        let mut segments = Vec::new();
+        for (text, state) in texts.iter().zip(&mut states) {
+            let end = text.tokens.len().min(start + MAX_STEP_TOKENS);
+            let Some(piece) = text.tokens.get(start..end).filter(|piece| !piece.is_empty()) else { continue };
+            executor.append(state, piece.len())?;
+            let outputs = match wanted.outputs {
+                Outputs::Last if end < text.tokens.len() => Outputs::None,
+                Outputs::First if start > 0 => Outputs::None,
+                outputs => outputs,
+            };
+            let (input, state, span) = (Input::Tokens(piece), Some(state), text.tokens.len());
+            segments.push(Segment { input, state, outputs, span });
+        }
+        let counts: Vec<usize> =
+            segments.iter().map(|segment| rows_of(executor.spec(), segment, wanted)).collect();
+        let output = executor.run(0..executor.spec().layers.len(), &mut segments, wanted.want, priority)?;
+        width = output.width();
+        let mut rows = output.rows();
+        let in_piece = texts.iter().zip(&mut values).filter(|(text, _)| text.tokens.len() > start);
+        for ((_, values), count) in in_piece.zip(counts) {
+            values.extend(rows.by_ref().take(count).flatten());
+        }
+        Ok::<_, hub_nn::Error>(true)
+    });
+    states.into_iter().for_each(|state| executor.release(state));
+    Ok(ran?.then(|| values.into_iter().map(|values| Output::new(values, width)).collect()))
+}
+
+/// Runs whole texts in one step of a model whose rows all see each other.
+fn run_at_once<'a>(
     executor: &mut dyn Executor,
     texts: &[&'a Text],
     wanted: Wanted,
     priority: Priority,
-) -> Result<Output, hub_nn::Error> {
-    let has_state = executor.spec().mask == Mask::Causal;
-    let mut states: Vec<SequenceState> = Vec::new();
-    if has_state {
-        states.resize_with(texts.len(), SequenceState::default);
+) -> Result<Vec<Output>, hub_nn::Error> {
+    let segment = |text: &'a Text| Segment {
+        input: Input::TypedTokens(&text.tokens, &text.types),
+        state: None,
+        outputs: wanted.outputs,
+        span: text.tokens.len(),
+    };
+    let mut segments: Vec<Segment<'_>> = texts.iter().copied().map(segment).collect();
+    let counts: Vec<usize> =
+        segments.iter().map(|segment| rows_of(executor.spec(), segment, wanted)).collect();
+    let output = executor.run(0..executor.spec().layers.len(), &mut segments, wanted.want, priority)?;
+    let mut rows = output.rows();
+    let part = |count| Output::new(rows.by_ref().take(count).flatten().copied().collect(), output.width());
+    Ok(counts.into_iter().map(part).collect())
+}
+
+/// Returns how many rows come of a segment.
+fn rows_of(spec: &ModelSpec, segment: &Segment<'_>, wanted: Wanted) -> usize {
+    let is_mean = spec.head.pooled().is_some_and(|pooled| pooled.pooling == RowPooling::Mean);
+    match segment.outputs {
+        Outputs::None => 0,
+        // The head makes one row of them.
+        Outputs::All if is_mean && wanted.want == Want::Head => 1,
+        Outputs::All => segment.input.rows(spec.hidden_size),
+        Outputs::First | Outputs::Last => 1,
     }
-    let appended =
-        texts.iter().zip(&mut states).try_for_each(|(text, state)| executor.append(state, text.tokens.len()));
-    let output = appended.and_then(|()| {
-        let mut places = states.iter_mut();
-        let segment = |text: &'a Text| Segment {
-            input: match has_state {
-                true => Input::Tokens(&text.tokens),
-                false => Input::TypedTokens(&text.tokens, &text.types),
-            },
-            state: places.next(),
-            outputs: wanted.outputs,
-            span: text.tokens.len(),
-        };
-        let mut segments: Vec<Segment<'_>> = texts.iter().copied().map(segment).collect();
-        executor.run(0..executor.spec().layers.len(), &mut segments, wanted.want, priority)
-    });
-    states.into_iter().for_each(|state| executor.release(state));
-    output
 }
 
 /// Takes the texts of the next step, one from each job that may take part and again, so that a job of thousands of

@@ -2,7 +2,8 @@
 
 use hub_nn::{
     executor::{Output, Outputs, Want},
-    spec::{Head, ModelSpec, RowPooling},
+    spec::{Head, Mask, ModelSpec, RowPooling},
+    state::MAX_STEP_TOKENS,
     weights::Metadata,
 };
 use serde::Deserialize;
@@ -73,7 +74,7 @@ impl Pooling {
             prompts: Prompts::of(bundle)?,
             leaves_prompt_out: config.get("include_prompt") == Some(&Value::Bool(false)),
             normalizes: normalizes(modules)?,
-            max_tokens: limits.max_seq_length.unwrap_or(context).min(context),
+            max_tokens: limits.max_seq_length.unwrap_or(context).min(context).min(most(&bundle.spec)),
         })
     }
 
@@ -84,7 +85,7 @@ impl Pooling {
         let normalizes = metadata.str("general.architecture").is_some();
         let is_of_model = matches!(spec.head, Head::Vector(_));
         let (lowers, leaves_prompt_out, prompts) = (false, false, Prompts::default());
-        let max_tokens = spec.context_tokens;
+        let max_tokens = spec.context_tokens.min(most(spec));
         Ok(Self { mode, is_of_model, lowers, prompts, leaves_prompt_out, normalizes, max_tokens })
     }
 
@@ -143,6 +144,13 @@ impl Pooling {
         }
         vector
     }
+}
+
+/// Returns how long texts may be for their rows to pass a model together: where rows see those before them alone, they go
+/// through it in pieces, and no piece has the mean of all.
+fn most(spec: &ModelSpec) -> usize {
+    let is_mean = matches!(&spec.head, Head::Vector(pooled) if pooled.pooling == RowPooling::Mean);
+    if is_mean && spec.mask == Mask::Causal { MAX_STEP_TOKENS } else { usize::MAX }
 }
 
 /// Reads whether vectors are scaled, and refuses parts that are not known.

@@ -1,5 +1,7 @@
 //! Embedding models and rerankers against sentence-transformers.
 
+use std::path::Path;
+
 use hub_fixtures::{
     InstructedExpected, Kind, PromptedExpected, TinyModel, VectorExpected, expected_embeddings,
     expected_scores, gguf, gguf_models, models,
@@ -256,6 +258,54 @@ fn a_model_of_language_makes_vectors_where_its_folder_prescribes_them() {
         EmbeddingModel::open(folder.path(), LoadOptions::default()),
         Err(Error::WrongTask { .. })
     ));
+}
+
+/// Lets a folder's model read longer texts than it was made with; its positions are rotated, so that it can.
+fn lengthen(folder: &Path, tokens: usize) {
+    for file in ["config.json", "sentence_bert_config.json"] {
+        let Ok(text) = std::fs::read(folder.join(file)) else { continue };
+        let mut config: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        for key in ["max_position_embeddings", "max_seq_length"] {
+            if config.get(key).is_some() {
+                config[key] = tokens.into();
+            }
+        }
+        std::fs::write(folder.join(file), config.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn texts_longer_than_a_step_go_through_a_model_of_language_in_pieces() {
+    let folder = TinyModel::new("qwen3-embedding").write();
+    lengthen(folder.path(), 4_096);
+    let models = EXECUTORS.map(|kind| EmbeddingModel::open(folder.path(), exact(kind)).unwrap());
+    let long = |count: usize| Input::from("xin chào hub ".repeat(count));
+    let texts = vec![long(300), long(10), long(200)];
+    let [cpu, candle] = models.each_ref().map(|model| model.embed(texts.clone(), cut()).unwrap());
+    assert!(cpu.prompt_tokens > 2_000, "{}", cpu.prompt_tokens);
+    for (ours, theirs) in cpu.vectors.iter().zip(&candle.vectors) {
+        let far = ours.iter().zip(theirs).map(|(own, other)| (own - other).abs()).fold(0.0, f32::max);
+        assert!(far < 1e-3, "{far}");
+    }
+    let [first, .., last] = cpu.vectors.as_slice() else { panic!("three texts") };
+    assert_ne!(first, last, "all pieces count");
+    for (text, vector) in texts.into_iter().zip(&cpu.vectors) {
+        assert_eq!(models[0].embed(vec![text], cut()).unwrap().vectors, [vector.clone()]);
+    }
+}
+
+#[test]
+fn documents_longer_than_a_step_are_judged() {
+    let folder = TinyModel::new("qwen3-reranker").write();
+    lengthen(folder.path(), 4_096);
+    let documents = ["Hà Nội ".repeat(300), "hub".to_owned()];
+    let scores = EXECUTORS.map(|kind| {
+        let model = Reranker::open(folder.path(), exact(kind)).unwrap();
+        model.rerank("ở đâu?", &documents, RerankOptions::default()).unwrap().scores
+    });
+    for (ours, theirs) in scores[0].iter().zip(&scores[1]) {
+        assert!((ours - theirs).abs() < 1e-3, "{ours} {theirs}");
+    }
 }
 
 #[test]

@@ -352,7 +352,7 @@ impl Output {
 
 impl Input<'_> {
     /// Returns how many rows there are, given the width of the hidden state.
-    pub(crate) fn rows(&self, hidden_size: usize) -> usize {
+    pub fn rows(&self, hidden_size: usize) -> usize {
         match self {
             Self::Tokens(tokens) | Self::TypedTokens(tokens, _) => tokens.len(),
             Self::Hidden(values) => values.len() / hidden_size,
