@@ -202,9 +202,28 @@ pub(super) fn activation(keys: &Keys<'_>, key: &str) -> Result<Activation, Famil
     }
 }
 
-/// Returns which layers see only a window where every `pattern`-th sees all.
+/// Returns how far a row sees to each side, itself included, where it sees both: half of what files call the window, as
+/// `transformers` has it.
+pub(super) fn to_each_side(window: usize) -> usize {
+    window / 2 + 1
+}
+
+/// Returns which layers see only a window where every `pattern`-th sees all; with a pattern of 0 none does.
 pub(super) fn windowed_but_every(pattern: usize, layers: usize) -> Vec<bool> {
-    (1..=layers).map(|layer| pattern > 0 && !layer.is_multiple_of(pattern)).collect()
+    (1..=layers).map(|layer| pattern == 0 || !layer.is_multiple_of(pattern)).collect()
+}
+
+/// Reads which layers of a GGUF file see only a window: a truth value a layer, or one layer in so many that sees all.
+pub(super) fn gguf_windowed_layers(
+    keys: &Keys<'_>,
+    layers: usize,
+    pattern: usize,
+) -> Result<Vec<bool>, FamilyError> {
+    let key = "attention.sliding_window_pattern";
+    match keys.layered_flags(key, layers)? {
+        Some(flags) => Ok(flags),
+        None => Ok(windowed_but_every(keys.maybe_size(key)?.unwrap_or(pattern), layers)),
+    }
 }
 
 /// Reads which layers see only a window, from `layer_types`; `None` if the file has no such list.

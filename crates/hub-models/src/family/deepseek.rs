@@ -164,7 +164,12 @@ fn sparse_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>, FamilyErro
     if types.len() != layers {
         return Err(keys.bad("mlp_layer_types", "one entry a layer"));
     }
-    Ok(types.iter().map(|kind| *kind == "sparse").collect())
+    let read = |kind: &&str| match *kind {
+        "sparse" => Ok(true),
+        "dense" => Ok(false),
+        _ => Err(keys.unsupported("mlp_layer_types", "sparse and dense")),
+    };
+    types.iter().map(read).collect()
 }
 
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

@@ -61,11 +61,8 @@ impl DeltaNet {
     /// Reads what GGUF metadata says.
     pub(super) fn from_gguf(keys: &Keys<'_>, layers: usize) -> Result<Self, FamilyError> {
         let interval = keys.maybe_size("full_attention_interval")?.unwrap_or(4);
-        let is_attention = match keys.flags("attention.recurrent_layers") {
-            Some(flags) if flags.len() < layers => {
-                return Err(keys.bad("attention.recurrent_layers", "one entry a layer"));
-            }
-            Some(flags) => flags.iter().take(layers).map(|is_recurrent| !is_recurrent).collect(),
+        let is_attention = match keys.layered_flags("attention.recurrent_layers", layers)? {
+            Some(flags) => flags.into_iter().map(|is_recurrent| !is_recurrent).collect(),
             None => every(interval, layers),
         };
         let heads = keys.size("ssm.time_step_rank")?;

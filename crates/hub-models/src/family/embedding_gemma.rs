@@ -2,7 +2,7 @@
 
 use hub_nn::spec::{Head, LinearSpec, Mask, ModelSpec, PooledLayer, PooledSpec, RowPooling, TensorRef};
 
-use super::{FamilyError, FamilySpec, Files, Gguf, Keys, gemma3};
+use super::{FamilyError, FamilySpec, Files, Gguf, Keys, decoder::to_each_side, gemma3};
 
 /// The matrices behind the pooling, as llama.cpp names them.
 const DENSE: [&str; 2] = ["dense_2", "dense_3"];
@@ -15,11 +15,6 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
     from_config,
     gguf: Some(Gguf { architecture: "gemma-embedding", read: Some(from_gguf), write: None }),
 };
-
-/// How far a row sees to each side, itself included: half of what files call the window, as `transformers` has it.
-fn to_each_side(window: usize) -> usize {
-    window / 2 + 1
-}
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sees_both = keys.flag("use_bidirectional_attention", false)?;

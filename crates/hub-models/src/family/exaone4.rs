@@ -5,7 +5,7 @@ use hub_nn::spec::{ModelSpec, NormScope, Pairing};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
-    decoder::{Decoder, Norms, Sizes, activation, windowed_but_every, windowed_layers},
+    decoder::{Decoder, Norms, Sizes, activation, gguf_windowed_layers, windowed_but_every, windowed_layers},
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
@@ -66,8 +66,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let sizes = Sizes::from_gguf(keys, files)?;
     let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
     let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
-    let listed = keys.flags("attention.sliding_window_pattern").map(<[bool]>::to_vec);
-    let windowed = listed.unwrap_or_else(|| windowed_but_every(PATTERN, sizes.layers));
+    let windowed = gguf_windowed_layers(keys, sizes.layers, PATTERN)?;
     let is_tied = !files.has(Names::Gguf.head());
     let decoder = Decoder { is_tied, ..Decoder::new(Names::Gguf, sizes, None, rope) };
     Ok(hybrid(decoder, window, &windowed).spec("exaone4", files))

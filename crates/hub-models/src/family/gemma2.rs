@@ -4,7 +4,9 @@ use hub_nn::spec::{Activation, ModelSpec, Pairing};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
-    decoder::{Biases, Decoder, Norms, Sizes, activation, windowed_layers},
+    decoder::{
+        Biases, Decoder, Norms, Sizes, activation, gguf_windowed_layers, windowed_but_every, windowed_layers,
+    },
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
@@ -46,10 +48,8 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     // The first files of the larger ones named it twice.
     keys.only("sliding_window_size", &window.unwrap_or(0).to_string())?;
     let windowed = windowed_layers(keys, sizes.layers)?;
-    let windowed = windowed.unwrap_or_else(|| by_pattern(sizes.layers, PATTERN));
-    for (layer, is_windowed) in decoder.layers.iter_mut().zip(windowed) {
-        layer.0 = window.filter(|_| is_windowed);
-    }
+    let windowed = windowed.unwrap_or_else(|| windowed_but_every(PATTERN, sizes.layers));
+    decoder.window_if(window, &windowed);
     Ok(decoder.spec("gemma2", files))
 }
 
@@ -89,29 +89,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         is_tied: !files.has(Names::Gguf.head()),
         ..sandwich(Decoder::new(Names::Gguf, sizes, None, rope))
     };
-    for (layer, is_windowed) in decoder.layers.iter_mut().zip(windowed) {
-        layer.0 = is_windowed.then_some(window);
-    }
+    decoder.window_if(Some(window), &windowed);
     Ok(decoder.spec("gemma2", files))
-}
-
-/// Reads which layers of a GGUF file are windowed: a truth value a layer, or one layer in so many that is not.
-pub(super) fn gguf_windowed_layers(
-    keys: &Keys<'_>,
-    layers: usize,
-    pattern: usize,
-) -> Result<Vec<bool>, FamilyError> {
-    let key = "attention.sliding_window_pattern";
-    match keys.flags(key) {
-        Some(flags) if flags.len() == layers => Ok(flags.to_vec()),
-        Some(_) => Err(keys.bad(key, "one entry a layer")),
-        None => Ok(by_pattern(layers, keys.maybe_size(key)?.unwrap_or(pattern))),
-    }
-}
-
-/// Says which layers are windowed: all but each `pattern`-th.
-pub(super) fn by_pattern(layers: usize, pattern: usize) -> Vec<bool> {
-    (1..=layers).map(|layer| pattern == 0 || layer % pattern != 0).collect()
 }
 
 /// The format has no key for it; as llama.cpp, by the one size whose scale is not that of its heads.

@@ -5,8 +5,8 @@ use hub_nn::spec::{ModelSpec, NormScope, Pairing, RopeScaling, RopeSpec};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
-    decoder::{Decoder, Sizes, windowed_layers},
-    gemma2::{by_pattern, gemma, gguf_score_scale, gguf_windowed_layers, sandwich},
+    decoder::{Decoder, Sizes, gguf_windowed_layers, windowed_but_every, windowed_layers},
+    gemma2::{gemma, gguf_score_scale, sandwich},
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
@@ -47,7 +47,7 @@ pub(super) fn decoder(keys: &Keys<'_>, window: impl Fn(usize) -> usize) -> Resul
     let (global, local) = rope::by_layer_type(keys, shape(&sizes), local_base)?;
     let pattern = keys.maybe_size("sliding_window_pattern")?.or(keys.maybe_size("_sliding_window_pattern")?);
     let windowed = windowed_layers(keys, sizes.layers)?;
-    let windowed = windowed.unwrap_or_else(|| by_pattern(sizes.layers, pattern.unwrap_or(PATTERN)));
+    let windowed = windowed.unwrap_or_else(|| windowed_but_every(pattern.unwrap_or(PATTERN), sizes.layers));
     let window = keys.maybe_size("sliding_window")?.map(window);
     let decoder = gemma(keys, Decoder::new(Names::HuggingFaceSandwich, sizes, None, global.clone()))?;
     let layers = alternate(&windowed, window, &global, &local);

@@ -8,8 +8,10 @@ use hub_nn::spec::{
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
-    decoder::{Decoder, Sizes, activation, layers, windowed_layers},
-    gemma2::{by_pattern, gguf_windowed_layers, sandwich},
+    decoder::{
+        Decoder, Sizes, activation, gguf_windowed_layers, layers, windowed_but_every, windowed_layers,
+    },
+    gemma2::sandwich,
     gemma3::alternate,
     keys::DefaultValue,
     names::Names,
@@ -91,7 +93,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
             eps: sizes.eps,
             activation: activation(keys, "hidden_activation")?,
         },
-        is_windowed: windowed.unwrap_or_else(|| by_pattern(count, PATTERN)),
+        is_windowed: windowed.unwrap_or_else(|| windowed_but_every(PATTERN, count)),
         shared: shared_layers(keys, "num_kv_shared_layers", count)?,
         inner,
         sparsity: config_sparsity(keys, count)?,
@@ -168,8 +170,8 @@ fn config_sparsity(keys: &Keys<'_>, layers: usize) -> Result<Vec<Option<f32>>, F
 /// Reads the same as GGUF metadata has it: standard deviations, minus infinity where all gates count.
 fn gguf_sparsity(keys: &Keys<'_>, layers: usize) -> Result<Vec<Option<f32>>, FamilyError> {
     let key = "activation_sparsity_scale";
-    let Some(scales) = keys.floats(key) else { return Ok(usual_sparsity(layers)) };
-    if scales.len() != layers || scales.iter().any(|scale| scale.is_nan() || *scale == f32::INFINITY) {
+    let Some(scales) = keys.layered_floats(key, layers)? else { return Ok(usual_sparsity(layers)) };
+    if scales.iter().any(|scale| scale.is_nan() || *scale == f32::INFINITY) {
         return Err(keys.bad(key, "a number for each layer"));
     }
     Ok(scales.iter().map(|scale| scale.is_finite().then_some(*scale)).collect())

@@ -9,9 +9,9 @@ use hub_nn::spec::{
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
-    decoder::{Decoder, Sizes, activation, windowed_layers},
+    decoder::{Decoder, Sizes, activation, gguf_windowed_layers, windowed_but_every, windowed_layers},
     experts::{self, ExpertNames, Mixture},
-    gemma2::{by_pattern, sandwich},
+    gemma2::sandwich,
     keys::DefaultValue,
     names::Names,
     per_layer::{Small, share, shared_layers},
@@ -64,7 +64,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         return Err(keys.unsupported("use_bidirectional_attention", "vision"));
     }
     let windowed = windowed_layers(keys, sizes.layers)?;
-    let is_windowed = windowed.unwrap_or_else(|| by_pattern(sizes.layers, PATTERN));
+    let is_windowed = windowed.unwrap_or_else(|| windowed_but_every(PATTERN, sizes.layers));
     let is_value_key = keys.flag("attention_k_eq_v", false)?;
     let wide = wide_sizes(keys, sizes, &is_windowed, is_value_key)?;
     let ropes = keys.below("rope_parameters")?;
@@ -149,11 +149,7 @@ fn config_experts(keys: &Keys<'_>, sizes: &Sizes) -> Result<Option<Mixture>, Fam
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let wide = Sizes::from_gguf(keys, files)?;
     let layers = wide.layers;
-    let is_windowed = keys.flags("attention.sliding_window_pattern").map(<[bool]>::to_vec);
-    let is_windowed = is_windowed.unwrap_or_else(|| by_pattern(layers, PATTERN));
-    if is_windowed.len() < layers {
-        return Err(keys.bad("attention.sliding_window_pattern", "one entry a layer"));
-    }
+    let is_windowed = gguf_windowed_layers(keys, layers, PATTERN)?;
     let kv_heads = keys.layered("attention.head_count_kv", layers)?.unwrap_or_default();
     let kv_heads_of = |is_local: bool| {
         let of_kind = kv_heads.iter().zip(&is_windowed).find(|(_, is_windowed)| **is_windowed == is_local);

@@ -251,11 +251,14 @@ impl<'a> Keys<'a> {
         numbers.ok_or_else(|| self.bad(key, "a list of whole numbers"))
     }
 
-    /// Returns a list of numbers of a GGUF file; `None` if the key holds something else, or is not there.
-    pub(crate) fn floats(&self, key: &str) -> Option<&'a [f32]> {
+    /// Returns a number of a GGUF file for each layer; `None` if the key is not there.
+    pub(crate) fn layered_floats(&self, key: &str, layers: usize) -> Result<Option<&'a [f32]>, FamilyError> {
         match self.find(key) {
-            Some(Found::Gguf(GgufValue::Array(Array::F32(numbers)))) => Some(numbers),
-            _ => None,
+            None => Ok(None),
+            Some(Found::Gguf(GgufValue::Array(Array::F32(numbers)))) if numbers.len() == layers => {
+                Ok(Some(numbers))
+            }
+            Some(_) => Err(self.bad(key, "a number for each layer")),
         }
     }
 
@@ -308,11 +311,15 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Returns a list of truth values; `None` if the key holds something else, or is not there.
-    pub(crate) fn flags(&self, key: &str) -> Option<&'a [bool]> {
+    /// Returns a truth value of a GGUF file for each layer, of which the file may have some more; `None` if the key is not
+    /// there, or holds no list.
+    pub(crate) fn layered_flags(&self, key: &str, layers: usize) -> Result<Option<Vec<bool>>, FamilyError> {
         match self.find(key) {
-            Some(Found::Gguf(GgufValue::Array(Array::Bool(flags)))) => Some(flags),
-            _ => None,
+            Some(Found::Gguf(GgufValue::Array(Array::Bool(flags)))) if flags.len() >= layers => {
+                Ok(Some(flags.iter().copied().take(layers).collect()))
+            }
+            Some(Found::Gguf(GgufValue::Array(_))) => Err(self.bad(key, "a truth value for each layer")),
+            _ => Ok(None),
         }
     }
 

@@ -10,7 +10,7 @@ use hub_nn::spec::{
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
     bert::one_score,
-    decoder::{activation, layers, windowed_layers},
+    decoder::{activation, layers, to_each_side, windowed_layers},
     keys::DefaultValue,
     rope::{self, RopeShape},
 };
@@ -77,11 +77,6 @@ enum Part {
     MlpNorm,
     GateUp,
     Down,
-}
-
-/// How far a row sees to each side, itself included: half of what files call the window, as `transformers` has it.
-fn to_each_side(window: usize) -> usize {
-    window / 2 + 1
 }
 
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {

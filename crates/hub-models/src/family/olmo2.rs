@@ -4,7 +4,7 @@ use hub_nn::spec::{ModelSpec, NormScope, Pairing, RopeScaling, RopeSpec};
 
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
-    decoder::{Biases, Decoder, Norms, Sizes, activation, windowed_but_every},
+    decoder::{Biases, Decoder, Norms, Sizes, activation, gguf_windowed_layers},
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
@@ -59,8 +59,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     decoder.biases = Biases::in_gguf(files);
     decoder.is_tied = !files.has(Names::Gguf.head());
     if let Some(window) = window {
-        let listed = keys.flags("attention.sliding_window_pattern").map(<[bool]>::to_vec);
-        let windowed = listed.unwrap_or_else(|| windowed_but_every(4, sizes.layers));
+        let windowed = gguf_windowed_layers(keys, sizes.layers, 4)?;
         decoder.window_if(Some(window), &windowed);
         decoder.rotate_windowed(&plain, &windowed);
     }

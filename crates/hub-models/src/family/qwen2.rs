@@ -49,9 +49,7 @@ pub(super) fn plain(keys: &Keys<'_>) -> Result<Decoder, FamilyError> {
         is_tied: keys.flag("tie_word_embeddings", false)?,
         ..Decoder::new(Names::HuggingFace, sizes, None, rope)
     };
-    for (layer, is_windowed) in decoder.layers.iter_mut().zip(windowed) {
-        layer.0 = window.filter(|_| is_on && is_windowed);
-    }
+    decoder.window_if(window.filter(|_| is_on), &windowed);
     // Released only with text: what these keys of other Qwen models do does not exist here.
     keys.only("use_mrope", "false")?;
     Ok(decoder)

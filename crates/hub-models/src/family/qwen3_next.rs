@@ -122,9 +122,13 @@ fn gated(decoder: Decoder) -> Decoder {
 pub(super) fn finish(decoder: Decoder, family: &'static str, files: &Files<'_>) -> ModelSpec {
     let layers = decoder.sizes.layers;
     let mut spec = decoder.spec(family, files);
+    let number = |rest: &str| rest.split('.').next()?.parse().ok().filter(|layer: &usize| *layer >= layers);
     let is_later = |name: &str| {
-        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok());
-        name.starts_with("mtp.") || layer.is_some_and(|layer: usize| layer >= layers)
+        let in_gguf = name.strip_prefix("blk.").and_then(number);
+        // Only what such a layer begins with tells it from one that the configuration does not count.
+        let in_folder = name.strip_prefix("model.layers.").and_then(number);
+        let in_folder = in_folder.filter(|layer| files.has(&format!("model.layers.{layer}.eh_proj.weight")));
+        name.starts_with("mtp.") || in_gguf.or(in_folder).is_some()
     };
     spec.left_out.extend(files.left_out("guesses further tokens", is_later));
     spec
