@@ -208,10 +208,12 @@ impl Bundle {
     }
 
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, Error> {
-        Ok(match &self.folder {
+        let tokenizer = match &self.folder {
             Some(folder) => Tokenizer::from_folder(folder)?,
             None => Tokenizer::from_gguf(self.weights.metadata())?,
-        })
+        };
+        tokenizer.check()?;
+        Ok(tokenizer)
     }
 
     pub(crate) fn special_tokens(&self) -> Result<SpecialTokens, Error> {

@@ -97,7 +97,7 @@ impl EmbeddingModel {
         let source = source.into();
         let bundle = Bundle::open(&source)?;
         bundle.expect(Task::Embed)?;
-        let tokenizer = bundle.tokenizer()?;
+        let tokenizer = bundle.tokenizer()?.reading_controls_as_text();
         let pooling = Arc::new(Pooling::of(&bundle)?);
         let dimensions = bundle.spec.head.pooled().map_or(bundle.spec.hidden_size, PooledSpec::outputs);
         let closing = tokenizer.encode("", AddSpecial::Yes)?.last().copied();

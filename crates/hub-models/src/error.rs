@@ -47,9 +47,7 @@ pub enum Error {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// A key of the configuration contradicts another or the tensors.
-    #[error(
-        "`{field}` is {value} in the configuration, and the tensors are those of a model where it is {fits}: {source}"
-    )]
+    #[error("`{field}` is {value} in the configuration{fits}: {source}")]
     Contradiction {
         /// The key.
         field: String,

@@ -7,7 +7,7 @@ use hub_nn::{
 };
 use serde::Serialize;
 
-use crate::{Card, Error, LayerKind, Source, bundle::Bundle, pooling::Pooling};
+use crate::{Card, Error, LayerKind, Source, bundle::Bundle, m3::M3, pair::PairForm, pooling::Pooling};
 
 /// What a model is, read from its files without loading it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -144,8 +144,11 @@ pub fn verify(source: &Source) -> Result<ModelInfo, Error> {
             bundle.template(None)?;
             bundle.end_tokens(&tokenizer)?;
         }
-        Task::Embed => drop(Pooling::of(&bundle)?),
-        Task::Rerank => {}
+        Task::Embed => {
+            Pooling::of(&bundle)?.check()?;
+            M3::of(&bundle, &tokenizer)?;
+        }
+        Task::Rerank => drop(PairForm::of(&bundle, &tokenizer)?),
     }
     Ok(bundle.info(ExecutorOptions::default()))
 }

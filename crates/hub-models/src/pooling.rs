@@ -89,6 +89,20 @@ impl Pooling {
         Ok(Self { mode, is_of_model, lowers, prompts, leaves_prompt_out, normalizes, max_tokens })
     }
 
+    /// Checks what is otherwise met at the first text.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] naming what cannot be used.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.max_tokens == 0 {
+            return Err(unsupported("sentence_bert_config.json", "max_seq_length", "0"));
+        }
+        if let Some((name, _)) = self.prompts.prompts.iter().find(|(_, text)| !text.is_string()) {
+            return Err(unsupported("config_sentence_transformers.json", "prompts", name));
+        }
+        self.prompts.default_text().map(drop)
+    }
+
     /// Returns a text as the tokenizer is to see it.
     ///
     /// # Errors

@@ -62,6 +62,10 @@ impl Reranker {
         bundle.expect(Task::Rerank)?;
         let tokenizer = bundle.tokenizer()?;
         let form = PairForm::of(&bundle, &tokenizer)?;
+        let tokenizer = match form {
+            PairForm::Framed => tokenizer.reading_controls_as_text(),
+            PairForm::Rendered { .. } | PairForm::Written { .. } => tokenizer,
+        };
         let outputs = match bundle.spec.head.pooled().map(|pooled| pooled.pooling) {
             Some(RowPooling::Mean) => Outputs::All,
             Some(RowPooling::Last) => Outputs::Last,

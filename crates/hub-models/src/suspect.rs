@@ -55,7 +55,10 @@ pub(crate) fn explain(weights: &Weights, config: Option<&Value>, error: SpecErro
     let mut influential = Vec::new();
     for field in &fields {
         let fits = trials.candidates(field, &fields, &error);
-        if matches!(error, SpecError::Shape { .. }) && field.used.is_some() && !fits.is_empty() {
+        if matches!(error, SpecError::Shape { .. } | SpecError::Parts { .. })
+            && field.used.is_some()
+            && !fits.is_empty()
+        {
             influential.push(field);
         }
         if let Some(fits) = fits.into_iter().find(|value| trials.fits(field, value)) {
@@ -104,6 +107,10 @@ impl Trials<'_> {
             (_, SpecError::Shape { name, expected, found }) => {
                 self.of_shape(field, fields, name, &numbers_in(expected), found)
             }
+            (_, SpecError::Parts { name, .. }) => match self.is_part_of(field, name) {
+                true => USUAL.into_iter().map(Value::from).collect(),
+                false => Vec::new(),
+            },
             (_, SpecError::Inconsistent { .. }) => {
                 let lengths = self.weights.shapes().take(8).flat_map(|(_, shape)| shape.iter());
                 let lengths = lengths.map(|length| json!(length));
@@ -160,6 +167,20 @@ impl Trials<'_> {
         }
         let mut seen = HashSet::new();
         wanted.into_iter().filter(|value| seen.insert(*value)).map(Value::from).collect()
+    }
+
+    /// Tells whether it depends on a key which rows of a tensor are used.
+    fn is_part_of(&mut self, field: &Field, name: &str) -> bool {
+        let Some(used) = field.used.filter(|used| *used < 1 << 40) else { return false };
+        let mut parts = |value: u64| {
+            let spec = self.read(field, &json!(value))?;
+            let uses = spec.tensors().into_iter().filter(|used| used.tensor.name == name);
+            Some(uses.map(|used| used.tensor.rows).collect::<Vec<_>>())
+        };
+        match (parts(used), parts(used + used.max(2))) {
+            (Some(before), Some(after)) => before != after,
+            _ => false,
+        }
     }
 
     /// Tells whether the tensors are those of the model if a key says something else.

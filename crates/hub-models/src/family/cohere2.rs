@@ -59,7 +59,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let attention = keys.flag("attention_bias", false)?;
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
-        biases: Biases { query_key_value: attention, output: attention, ..Biases::default() },
+        biases: Biases::of_attention(attention),
         logit_scale: keys.number("logit_scale")?,
         is_tied: keys.flag("tie_word_embeddings", true)?,
         ..parallel(Decoder::new(Names::HuggingFace, sizes, None, rope), window, &windowed)

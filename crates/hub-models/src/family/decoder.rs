@@ -96,6 +96,11 @@ pub(super) struct Biases {
 }
 
 impl Biases {
+    /// Those of the four matrices of attention, or none.
+    pub(super) fn of_attention(has: bool) -> Self {
+        Self { query_key_value: has, output: has, ..Self::default() }
+    }
+
     /// Returns which biases a GGUF file has; its metadata does not say.
     pub(super) fn in_gguf(files: &Files<'_>) -> Self {
         let has = |part| files.has(&Names::Gguf.layer(0, part, "bias"));

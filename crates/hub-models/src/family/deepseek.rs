@@ -119,11 +119,7 @@ fn stretch(keys: &Keys<'_>, rope: &RopeSpec) -> Result<f32, FamilyError> {
 }
 
 fn mixture(keys: &Keys<'_>, sizes: &Sizes, is_v2: bool) -> Result<Mixture, FamilyError> {
-    // transformers 5 may write the second name.
-    let names = ["n_routed_experts", "num_local_experts"];
-    let name = if keys.maybe_size(names[0])?.is_some() { names[0] } else { names[1] };
-    keys.skip(names[1]);
-    let count = experts::count(keys, name, sizes.layers)?;
+    let count = experts::count_under(keys, "n_routed_experts", sizes.layers)?;
     let inner = keys.size("moe_intermediate_size")?;
     let all = (count, keys.size("num_experts_per_tok")?, inner);
     let groups = keys.maybe_size("n_group")?.unwrap_or(1);

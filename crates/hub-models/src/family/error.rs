@@ -54,7 +54,8 @@ pub enum FamilyError {
     },
     /// A key that the family does not know.
     #[error(
-        "the family `{family}` does not know `{key}` of the configuration; ignoring it could give wrong answers"
+        "the family `{family}` does not know `{key}` of the configuration; ignoring it could give wrong answers. If it changes \
+         nothing about this model, remove it"
     )]
     UnknownKey {
         /// The key.

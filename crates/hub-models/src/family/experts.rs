@@ -270,6 +270,14 @@ impl Mixture {
     }
 }
 
+/// Reads a number of experts under the name that a family has for it, or under the one that transformers 5 may write.
+pub(super) fn count_under(keys: &Keys<'_>, own: &str, layers: usize) -> Result<usize, FamilyError> {
+    let newer = "num_local_experts";
+    keys.skip(own);
+    let name = if keys.maybe_size(newer)?.is_some() { newer } else { own };
+    count(keys, name, layers)
+}
+
 /// Reads a number of experts, before anything is laid out for each.
 pub(super) fn count(keys: &Keys<'_>, key: &str, layers: usize) -> Result<usize, FamilyError> {
     let count = keys.size(key)?;

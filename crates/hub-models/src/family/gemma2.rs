@@ -61,7 +61,7 @@ pub(super) fn gemma(keys: &Keys<'_>, decoder: Decoder) -> Result<Decoder, Family
     let scalar = keys.number("query_pre_attn_scalar")?;
     Ok(Decoder {
         activation: activation(keys, "hidden_activation")?,
-        biases: Biases { query_key_value: attention, output: attention, mlp: false, ..Biases::default() },
+        biases: Biases::of_attention(attention),
         score_scale: Some(1.0 / scalar.sqrt()),
         score_cap: keys.maybe_number("attn_logit_softcapping")?,
         logit_cap: keys.maybe_number("final_logit_softcapping")?,

@@ -53,7 +53,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let activation =
         Activation::ClampedSwish { slope: keys.number("swiglu_alpha")?, limit: keys.number("swiglu_limit")? };
     let mut decoder = Decoder {
-        biases: Biases { query_key_value: has_bias, output: has_bias, ..Biases::default() },
+        biases: Biases::of_attention(has_bias),
         experts: Some(mixture(ExpertNames::GptOss { is_packed }, layers, all, activation)),
         has_sinks: true,
         is_tied: keys.flag("tie_word_embeddings", false)?,

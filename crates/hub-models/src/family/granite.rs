@@ -37,7 +37,7 @@ pub(super) fn plain(keys: &Keys<'_>) -> Result<Decoder, FamilyError> {
     let attention = keys.flag("attention_bias", false)?;
     Ok(Decoder {
         activation: activation(keys, "hidden_act")?,
-        biases: Biases { query_key_value: attention, output: attention, ..Biases::default() },
+        biases: Biases::of_attention(attention),
         score_scale: Some(keys.maybe_number("attention_multiplier")?.unwrap_or(1.0)),
         embedding_scale: keys.maybe_number("embedding_multiplier")?.unwrap_or(1.0),
         residual_scale: keys.maybe_number("residual_multiplier")?.unwrap_or(1.0),

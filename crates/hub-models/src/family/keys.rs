@@ -12,6 +12,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     // About training: dropout and what draws the first weights, and losses.
     "attention_dropout",
     "attention_probs_dropout_prob",
+    "attn_pdrop",
     "classifier_dropout",
     "embd_pdrop",
     "embedding_dropout",
@@ -21,6 +22,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "hidden_dropout_prob",
     "initializer_range",
     "mlp_dropout",
+    "neftune_noise_alpha",
     "output_router_logits",
     "problem_type",
     "resid_pdrop",
@@ -28,6 +30,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "router_aux_loss_coef",
     "router_jitter_noise",
     "tf_legacy_loss",
+    "training",
     // About how `transformers` runs the same arithmetic, and what it returns beside it.
     "_attn_implementation",
     "_attn_implementation_autoset",
@@ -35,6 +38,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "attn_implementation",
     "cache_implementation",
     "chunk_size_feed_forward",
+    "num_logits_to_keep",
     "output_attentions",
     "output_hidden_states",
     "output_past",
@@ -43,6 +47,9 @@ const WITHOUT_EFFECT: &[&str] = &[
     "torchscript",
     "use_bfloat16",
     "use_cache",
+    "use_flash_attention_2",
+    // Counts layers for a switch that has to be read where it is on.
+    "max_window_layers",
     // About tokens, tokenizers and generation, which have files of their own.
     "bad_words_ids",
     "begin_suppress_tokens",
@@ -60,6 +67,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "length_penalty",
     "max_length",
     "min_length",
+    "model_max_length",
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
@@ -78,6 +86,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "top_k",
     "top_p",
     "typical_p",
+    "unk_token_id",
     // About labels, whose number is that of the rows of their matrix, and what reads them.
     "id2label",
     "label2id",
@@ -91,6 +100,8 @@ const WITHOUT_EFFECT: &[&str] = &[
     "auto_map",
     "dtype",
     "is_llama_config",
+    "language",
+    "license",
     "model_type",
     "name_or_path",
     "quantization_config",
@@ -99,6 +110,20 @@ const WITHOUT_EFFECT: &[&str] = &[
     "transformers_version",
     "unsloth_fixed",
     "unsloth_version",
+];
+
+/// Keys of `config.json` that change nothing while they are off.
+const SWITCHES: &[&str] = &[
+    "add_cross_attention",
+    "attention_bias",
+    "bias",
+    "is_encoder_decoder",
+    "mlp_bias",
+    "qkv_bias",
+    "tie_encoder_decoder",
+    "use_mrope",
+    "use_qk_norm",
+    "use_sliding_window",
 ];
 
 /// Prefixes of GGUF metadata that are not about the arithmetic: names and sources, the tokenizer, how it was made. The
@@ -111,6 +136,11 @@ const MAX_SIZE: u64 = 1 << 30;
 
 /// The longest list of numbers that is accepted; each layer keeps one of them.
 const MAX_NUMBERS: usize = 4_096;
+
+/// Tells whether a switch is known and off.
+fn is_off(key: &str, value: &Value) -> bool {
+    SWITCHES.contains(&key) && value == &Value::Bool(false)
+}
 
 /// What `transformers` takes for a key that `config.json` does not have. A key at `null` is there and says nothing.
 #[derive(Clone, Copy)]
@@ -195,7 +225,9 @@ impl<'a> Keys<'a> {
             Some(Found::Json(value)) => value.as_f64(),
             Some(Found::Gguf(value)) => value.as_f64(),
         };
+        let is_epsilon = ["eps", "epsilon"].iter().any(|end| key.ends_with(end));
         match number.map(|number| number as f32).filter(|number| number.is_finite() && *number > 0.0) {
+            Some(number) if is_epsilon && number >= 1.0 => Err(self.bad(key, "a small number")),
             Some(number) => Ok(Some(number)),
             None => Err(self.bad(key, "a positive number")),
         }
@@ -360,7 +392,7 @@ impl<'a> Keys<'a> {
         let unknown = match &self.source {
             Source::Config(object) => object
                 .iter()
-                .filter(|(_, value)| !value.is_null())
+                .filter(|(key, value)| !value.is_null() && !is_off(key, value))
                 .map(|(key, _)| key.as_str())
                 .find(|key| unread(key) && !WITHOUT_EFFECT.contains(key)),
             Source::Gguf { metadata, architecture } => metadata.keys().find(|key| {
@@ -388,7 +420,9 @@ impl<'a> Keys<'a> {
     }
 
     pub(crate) fn bad(&self, key: &str, expected: &str) -> FamilyError {
-        let value = self.shown(key).unwrap_or_else(|| "missing".to_owned());
+        let is_text = self.is_text(key);
+        let value = self.shown(key).map(|value| if is_text { format!("{value:?}") } else { value });
+        let value = value.unwrap_or_else(|| "missing".to_owned());
         FamilyError::BadValue { key: format!("{}{key}", self.prefix), value, expected: expected.to_owned() }
     }
 

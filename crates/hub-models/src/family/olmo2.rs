@@ -38,7 +38,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 pub(super) fn plain(keys: &Keys<'_>, decoder: Decoder) -> Result<Decoder, FamilyError> {
     let attention = keys.flag("attention_bias", false)?;
     Ok(Decoder {
-        biases: Biases { query_key_value: attention, output: attention, ..Biases::default() },
+        biases: Biases::of_attention(attention),
         is_tied: keys.flag("tie_word_embeddings", false)?,
         ..after(decoder)
     })

@@ -34,8 +34,7 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let mut decoder = plain(keys)?;
     let attention = keys.flag("attention_bias", false)?;
-    decoder.biases =
-        Biases { query_key_value: attention, output: attention, mlp: false, ..Biases::default() };
+    decoder.biases = Biases::of_attention(attention);
     decoder.head_norms = Some(NormScope::Head);
     let spec = decoder.spec("qwen3", files);
     if files.architecture != CLASSIFIER {

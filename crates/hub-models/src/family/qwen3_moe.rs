@@ -34,15 +34,10 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
 fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let mut decoder = plain(keys)?;
     let attention = keys.flag("attention_bias", false)?;
-    decoder.biases =
-        Biases { query_key_value: attention, output: attention, mlp: false, ..Biases::default() };
+    decoder.biases = Biases::of_attention(attention);
     decoder.head_norms = Some(NormScope::Head);
     let layers = decoder.sizes.layers;
-    // transformers 5 writes the first name, older ones the second.
-    let names = ["num_local_experts", "num_experts"];
-    let name = if keys.maybe_size(names[0])?.is_some() { names[0] } else { names[1] };
-    keys.skip(names[1]);
-    let count = experts::count(keys, name, layers)?;
+    let count = experts::count_under(keys, "num_experts", layers)?;
     let all = (count, keys.size("num_experts_per_tok")?, keys.size("moe_intermediate_size")?);
     let step = keys.size("decoder_sparse_step")?.max(1);
     let dense = keys.sizes("mlp_only_layers")?;

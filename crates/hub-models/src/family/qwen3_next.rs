@@ -55,7 +55,7 @@ pub(super) fn plain(keys: &Keys<'_>, names: NetNames) -> Result<Decoder, FamilyE
     Ok(Decoder {
         mixers: DeltaNet::from_config(keys, sizes.layers)?.mixers(names, &sizes),
         activation: activation(keys, "hidden_act")?,
-        biases: Biases { query_key_value: has_bias, output: has_bias, ..Biases::default() },
+        biases: Biases::of_attention(has_bias),
         is_tied: keys.flag("tie_word_embeddings", false)?,
         norm_offset: 1.0,
         ..gated(Decoder::new(Names::HuggingFace, sizes, None, rope))
@@ -69,11 +69,7 @@ pub(super) fn mixture(
     layers: usize,
     is_normalized: bool,
 ) -> Result<Mixture, FamilyError> {
-    // transformers 5 may write the first name, older ones the second.
-    let names = ["num_local_experts", "num_experts"];
-    let name = if keys.maybe_size(names[0])?.is_some() { names[0] } else { names[1] };
-    keys.skip(names[1]);
-    let count = experts::count(keys, name, layers)?;
+    let count = experts::count_under(keys, "num_experts", layers)?;
     let all = (count, keys.size("num_experts_per_tok")?, keys.size("moe_intermediate_size")?);
     let is_fused = files.has("model.layers.0.mlp.experts.gate_up_proj");
     Ok(Mixture {
@@ -122,13 +118,18 @@ fn gated(decoder: Decoder) -> Decoder {
 pub(super) fn finish(decoder: Decoder, family: &'static str, files: &Files<'_>) -> ModelSpec {
     let layers = decoder.sizes.layers;
     let mut spec = decoder.spec(family, files);
-    let number = |rest: &str| rest.split('.').next()?.parse().ok().filter(|layer: &usize| *layer >= layers);
     let is_later = |name: &str| {
-        let in_gguf = name.strip_prefix("blk.").and_then(number);
+        let known =
+            ["blk.", "model.layers."].iter().find_map(|prefix| Some((prefix, name.strip_prefix(prefix)?)));
+        let layer =
+            known.and_then(|(prefix, rest)| Some((prefix, rest.split('.').next()?.parse::<usize>().ok()?)));
         // Only what such a layer begins with tells it from one that the configuration does not count.
-        let in_folder = name.strip_prefix("model.layers.").and_then(number);
-        let in_folder = in_folder.filter(|layer| files.has(&format!("model.layers.{layer}.eh_proj.weight")));
-        name.starts_with("mtp.") || in_gguf.or(in_folder).is_some()
+        let begins = |prefix: &str, layer: usize| {
+            let part = if prefix == "blk." { "nextn.eh_proj" } else { "eh_proj" };
+            files.has(&format!("{prefix}{layer}.{part}.weight"))
+        };
+        let is_layer = layer.is_some_and(|(prefix, layer)| layer >= layers && begins(prefix, layer));
+        name.starts_with("mtp.") || is_layer
     };
     spec.left_out.extend(files.left_out("guesses further tokens", is_later));
     spec

@@ -309,6 +309,22 @@ fn documents_longer_than_a_step_are_judged() {
 }
 
 #[test]
+fn control_tokens_that_are_typed_stay_text() {
+    for (name, typed) in [("bert", "a [SEP] [CLS] b"), ("xlmr", "a </s> <s> b")] {
+        let folder = TinyModel::new(name).write();
+        let model = EmbeddingModel::open(folder.path(), exact(ExecutorKind::Cpu)).unwrap();
+        let tokens =
+            |text: &str| model.embed(vec![Input::from(text.to_owned())], cut()).unwrap().prompt_tokens;
+        assert!(tokens(typed) > tokens("a x x b"), "{name}: they are spelled out");
+    }
+    let folder = TinyModel::new("bert-reranker").write();
+    let model = Reranker::open(folder.path(), exact(ExecutorKind::Cpu)).unwrap();
+    let tokens =
+        |text: &str| model.rerank("a", &[text.to_owned()], RerankOptions::default()).unwrap().prompt_tokens;
+    assert!(tokens("x[SEP]y") > tokens("x y") + 1);
+}
+
+#[test]
 fn weights_in_bytes_take_less_and_make_nearly_the_same_vectors() {
     let folder = TinyModel::new("bert").write();
     let stored = EmbeddingModel::open(folder.path(), LoadOptions::default()).unwrap();

@@ -5,8 +5,8 @@ use hub_base::ErrorKind;
 use super::{
     Activation, AltUpSpec, AttentionSpec, ConvSpec, ConvolvedSpec, ExpertSpec, ExpertsSpec, Gating,
     GroupsSpec, Head, LatentSpec, LaurelSpec, LayerSpec, LinearSpec, Mask, Mixer, Mlp, ModelSpec,
-    PerLayerEmbedding, QueryTemperature, RecurrentSpec, RopeSpec, RoutingSpec, Rule, SharedSpec,
-    ShortConvSpec, StreamsSpec,
+    PerLayerEmbedding, QueryTemperature, RecurrentSpec, RopeSpec, RoutingSpec, Rows, Rule, SharedSpec,
+    ShortConvSpec, StreamsSpec, TensorUse,
 };
 
 /// The most layers, and the largest width, a specification may have.
@@ -52,6 +52,16 @@ pub enum SpecError {
         /// What the files hold.
         found: Vec<usize>,
     },
+    /// The parts of a tensor that are used are not all of it.
+    #[error("tensor `{name}` has {found} rows, and the configuration uses {used} of them")]
+    Parts {
+        /// Its name.
+        name: String,
+        /// How many rows the configuration uses.
+        used: usize,
+        /// How many it has.
+        found: usize,
+    },
     /// A tensor of the files is neither used nor listed as left out.
     #[error(
         "tensor `{name}` is not known to the family `{family}`; running without it would give wrong answers"
@@ -68,7 +78,10 @@ impl SpecError {
     /// Classifies the error for frontends.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Inconsistent { .. } | Self::MissingTensor { .. } | Self::Shape { .. } => ErrorKind::Corrupt,
+            Self::Inconsistent { .. }
+            | Self::MissingTensor { .. }
+            | Self::Shape { .. }
+            | Self::Parts { .. } => ErrorKind::Corrupt,
             Self::UnknownTensor { .. } => ErrorKind::Unsupported,
         }
     }
@@ -196,12 +209,41 @@ impl ModelSpec {
                 return Err(SpecError::Shape { name: name(), expected, found });
             }
         }
+        self.check_parts(&uses, &shapes)?;
         let used = uses.iter().map(|used| used.tensor.name.as_str());
         let known: HashSet<&str> = used.chain(self.left_out.iter().map(|left| left.name.as_str())).collect();
         match in_order.into_iter().find(|(name, _)| !known.contains(name)) {
             Some((name, _)) => Err(SpecError::UnknownTensor { name: name.to_owned(), family: self.family }),
             None => Ok(()),
         }
+    }
+
+    /// Checks that where parts of a tensor are used, together they are all of it: a number too small would take wrong
+    /// ones. What judges takes two rows of many.
+    fn check_parts(&self, uses: &[TensorUse<'_>], shapes: &HashMap<&str, &[usize]>) -> Result<(), SpecError> {
+        let mut parts: HashMap<&str, HashSet<Rows>> = HashMap::new();
+        let mut whole: HashSet<&str> = HashSet::new();
+        for used in uses {
+            match used.tensor.rows {
+                Some(rows) => drop(parts.entry(&used.tensor.name).or_default().insert(rows)),
+                None => drop(whole.insert(&used.tensor.name)),
+            }
+        }
+        let is_of_head = |name: &str| {
+            let layers = self.head.pooled().into_iter().flat_map(|pooled| &pooled.layers);
+            layers.into_iter().any(|layer| layer.linear.weight.name == name)
+        };
+        for used in uses {
+            let name = used.tensor.name.as_str();
+            // Once for each tensor.
+            let Some(rows) = parts.remove(name).filter(|_| !is_of_head(name)) else { continue };
+            let shape = shapes.get(name).copied().unwrap_or_default();
+            let (found, sum) = (used.rows_in(shape), rows.iter().map(|rows| rows.total()).sum());
+            if found != sum && !whole.contains(name) {
+                return Err(SpecError::Parts { name: name.to_owned(), used: sum, found });
+            }
+        }
+        Ok(())
     }
 
     /// Tells whether sequences keep state between steps.
@@ -283,7 +325,11 @@ impl Mlp {
 impl ExpertsSpec {
     fn check(&self, hidden_size: usize, layer: usize) -> Result<(), SpecError> {
         let (count, RoutingSpec { chosen, groups, scale, .. }) = (self.experts.len(), &self.routing);
-        let numbers = || format!("layer {layer}: {chosen} of {count} experts, {groups:?}, scale {scale}");
+        let numbers = || {
+            let groups = groups.map(|groups| format!(", {} of {} groups", groups.chosen, groups.count));
+            let groups = groups.unwrap_or_default();
+            format!("layer {layer}: {chosen} of {count} experts{groups}, scale {scale}")
+        };
         rule("some of the experts are chosen", (1..=count).contains(chosen), numbers)?;
         rule("there are no more experts than can be", count <= MAX_EXPERTS, numbers)?;
         rule("the scale of experts is a number", scale.is_finite(), numbers)?;
@@ -473,7 +519,9 @@ pub(super) fn width(
     inputs: usize,
     outputs: usize,
 ) -> Result<(), SpecError> {
-    let fits = linear.inputs == inputs && linear.outputs == outputs && sane(&[inputs, outputs]);
+    let is_sane = sane(&[inputs, outputs]);
+    rule("widths are positive and sane", is_sane, || format!("{what} of {outputs} × {inputs}"))?;
+    let fits = linear.inputs == inputs && linear.outputs == outputs;
     rule("matrices fit the widths around them", fits, || {
         format!(
             "{what} `{}` is {} × {}, not {outputs} × {inputs}",

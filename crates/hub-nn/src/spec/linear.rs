@@ -91,19 +91,21 @@ impl<'a> TensorUse<'a> {
     /// Returns how many rows are used of a tensor of this shape, and how many numbers those are.
     pub(crate) fn size_in(&self, shape: &[usize]) -> (usize, u64) {
         let numbers = shape.iter().fold(1, |numbers: u64, dim| numbers.saturating_mul(*dim as u64));
-        let all = match (self.tensor.axis, shape) {
-            (Axis::Numbers, _) => numbers as usize,
-            (Axis::Whole, _) => 1,
-            (Axis::Columns, [rest @ .., _, outputs]) => {
-                rest.iter().fold(*outputs, |all, dim| all.saturating_mul(*dim))
-            }
-            (_, [len]) => *len,
-            (_, [rest @ .., _]) => rest.iter().fold(1, |all: usize, dim| all.saturating_mul(*dim)),
-            (_, []) => 1,
-        };
-        let all = all.max(1);
+        let all = self.rows_in(shape).max(1);
         let used = self.tensor.rows.map_or(all, |rows| rows.total()).min(all);
         (used, numbers / all as u64 * used as u64)
+    }
+
+    /// Returns how many rows a tensor of this shape has, counted as this use counts them.
+    pub(super) fn rows_in(&self, shape: &[usize]) -> usize {
+        let product = |lengths: &[usize]| lengths.iter().copied().fold(1, usize::saturating_mul);
+        match (self.tensor.axis, shape) {
+            (Axis::Numbers, _) => product(shape),
+            (Axis::Whole, _) | (_, []) => 1,
+            (Axis::Columns, [rest @ .., _, outputs]) => product(rest).saturating_mul(*outputs),
+            (_, [len]) => *len,
+            (_, [rest @ .., _]) => product(rest),
+        }
     }
 
     /// Writes the shape that is wanted: `[4096, 1024]`.

@@ -40,6 +40,7 @@ const MAX_ID: u32 = 1 << 24;
 #[derive(Clone)]
 pub struct Tokenizer(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     tokenizer: tokenizers::Tokenizer,
     pieces: Pieces,
@@ -255,6 +256,28 @@ impl Tokenizer {
         };
         catch_unwind(AssertUnwindSafe(build))
             .unwrap_or_else(|_| Err(corrupt("its vocabulary and its rules contradict each other".to_owned())))
+    }
+
+    /// Lets control tokens that a text spells out be read as the text they are. The tokens that frame a text are still
+    /// added.
+    #[must_use]
+    pub fn reading_controls_as_text(self) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        inner.tokenizer.set_encode_special_tokens(true);
+        Self(Arc::new(inner))
+    }
+
+    /// Encodes a text and a pair, so that files that contradict themselves are known before their first use.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if that fails.
+    pub fn check(&self) -> Result<(), Error> {
+        let probe = "Xin chào, hub 1";
+        let ran = self.encode(probe, AddSpecial::Yes).and_then(|_| self.encode_pair(probe, probe));
+        ran.map(drop).map_err(|error| match error {
+            Error::Encode { reason, .. } => Error::Corrupt { file: "the tokenizer".to_owned(), reason },
+            error => error,
+        })
     }
 
     /// Encodes; a panic of the library on a text of `len_bytes` bytes is an error, too.

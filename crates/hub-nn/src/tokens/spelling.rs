@@ -18,7 +18,7 @@ struct Spelling {
 }
 
 /// The bytes of every token, by id.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pieces {
     bytes: Vec<u8>,
     /// Where the bytes of each token end; they start where those before it end.
