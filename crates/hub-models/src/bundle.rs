@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
 
 use hub_base::Task;
 use hub_nn::{
+    MAX_CONFIGURATION,
     executor::{ExecutorOptions, Work},
+    read_side_file,
     spec::{ExpertsSpec, Head, LeftOut, ModelSpec, PooledSpec},
     state::Group,
     tokens::{SpecialTokens, Tokenizer},
@@ -339,7 +340,7 @@ fn left_out(tensor: &LeftOut) -> LeftOutTensor {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let bytes = fs::read(path).map_err(|source| match source.kind() {
+    let bytes = read_side_file(path, MAX_CONFIGURATION).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
         _ => Error::Read { path: path.to_owned(), source },
     })?;

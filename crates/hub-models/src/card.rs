@@ -1,8 +1,8 @@
 //! What a model's authors say of it: its name, languages, licence and tags.
 
-use std::{fs, io::Read, path::Path};
+use std::path::Path;
 
-use hub_nn::weights::Metadata;
+use hub_nn::{MAX_CONFIGURATION, read_side_file, weights::Metadata};
 use serde::{Deserialize, Serialize};
 
 /// What a model's authors say of it; nothing here is checked against the weights.
@@ -25,7 +25,7 @@ pub struct Card {
 }
 
 /// The longest card that is read, and the most words of each list that are kept of it.
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 const MAX_WORDS: usize = 64;
 /// The longest word that is kept.
 const MAX_CHARS: usize = 128;
@@ -141,10 +141,8 @@ impl Card {
 
 /// Reads the card in a folder; what cannot be read says nothing.
 pub(crate) fn read(folder: &Path) -> String {
-    let mut text = Vec::new();
-    let file = fs::File::open(folder.join("README.md"));
-    let read = file.and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text));
-    read.map_or_else(|_| String::new(), |_| String::from_utf8_lossy(&text).into_owned())
+    let text = read_side_file(&folder.join("README.md"), MAX_CONFIGURATION).unwrap_or_default();
+    String::from_utf8_lossy(&text[..text.len().min(MAX_BYTES)]).into_owned()
 }
 
 impl Head {

@@ -86,7 +86,12 @@ impl ModelInfo {
     /// Returns how many bytes a loaded model takes with one sequence of `tokens`: weights, state, what steps compute in,
     /// and the vocabulary; not what the program takes without a model.
     pub fn memory_bytes(&self, tokens: usize) -> u64 {
-        [self.loaded_bytes, self.state_bytes(tokens), self.scratch_bytes, self.vocabulary_bytes]
+        self.memory_bytes_with(self.loaded_bytes, tokens)
+    }
+
+    /// The same, if its weights take so many bytes in another kind.
+    pub fn memory_bytes_with(&self, weight_bytes: u64, tokens: usize) -> u64 {
+        [weight_bytes, self.state_bytes(tokens), self.scratch_bytes, self.vocabulary_bytes]
             .into_iter()
             .fold(0, u64::saturating_add)
     }

@@ -1,7 +1,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -23,6 +23,11 @@ pub struct HomeLock {
 /// Directories inside a home.
 const PARTS: [&str; 3] = ["models", "files", "logs"];
 
+/// Returns where a path leads from any directory: what is noted of files must not depend on who asks from where.
+fn absolute(path: &Path) -> PathBuf {
+    path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 impl Home {
     /// Creates the directory and its parts where they are missing. On Unix a new one is its owner's alone.
     ///
@@ -33,6 +38,7 @@ impl Home {
             let path = path.to_owned();
             move |source| Error::Home { path, source }
         };
+        let path = &absolute(path);
         create_private_dir(path).map_err(failed(path))?;
         for part in PARTS {
             let part = path.join(part);
@@ -43,7 +49,7 @@ impl Home {
 
     /// Names a directory without touching it.
     pub fn at(path: &Path) -> Self {
-        Self(path.to_owned())
+        Self(absolute(path))
     }
 
     /// Returns the directory.

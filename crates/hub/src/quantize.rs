@@ -8,7 +8,7 @@ use std::{
 use hub_base::{CancelToken, ModelId, ProgressSink, Size};
 use hub_models::{Quantizable, Source};
 pub use hub_nn::weights::{Again, Existing, Mix};
-use hub_nn::weights::{Error as WeightsError, Quantization, QuantizeOptions, Why};
+use hub_nn::weights::{Error as WeightsError, Quantization, QuantizeOptions, Why, delete_abandoned};
 use serde::Serialize;
 
 use crate::{
@@ -87,6 +87,15 @@ pub struct QuantizeChoice {
     pub memory_bytes: u64,
     /// Whether the budget holds that.
     pub fits: bool,
+    /// Whether weights that are quantized already would be rounded a second time.
+    pub is_again: bool,
+}
+
+/// What a model takes as it is.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    file_bytes: u64,
+    memory_bytes: u64,
 }
 
 /// The length of the sequence that a kind should leave room for, in tokens.
@@ -179,14 +188,19 @@ impl Hub {
             let model = Quantizable::open(&files)?;
             let info = model.info(executor);
             let context = info.context_tokens.min(CONTEXT);
-            let state = info.state_bytes(context);
             let choices = Mix::ALL.map(|mix| {
-                let file_bytes = model.to(mix).bytes();
-                let memory_bytes = file_bytes.saturating_add(state);
+                let quantization = model.to(mix);
+                let file_bytes = quantization.bytes();
+                let memory_bytes = info.memory_bytes_with(file_bytes, context);
                 let fits = memory_bytes <= budget;
-                QuantizeChoice { mix: mix.as_str(), file_bytes, memory_bytes, fits }
+                let is_again = quantization
+                    .tensors()
+                    .iter()
+                    .any(|target| target.from.is_quantized() && target.from != target.to);
+                QuantizeChoice { mix: mix.as_str(), file_bytes, memory_bytes, fits, is_again }
             });
-            Ok(choose(choices.to_vec(), budget, context))
+            let now = Now { file_bytes: model.source_bytes(), memory_bytes: info.memory_bytes(context) };
+            Ok(choose(choices.to_vec(), now, budget, context))
         })
         .await?
     }
@@ -212,6 +226,8 @@ impl Hub {
         let made = folder.clone();
         blocking(move || fs::create_dir_all(&made).map_err(|source| Error::Home { path: made, source }))
             .await??;
+        let own = folder.clone();
+        blocking(move || delete_abandoned(&own)).await?;
         let name = name.as_str().replace(['/', ':'], "-");
         Ok(folder.join(format!("{name}.gguf")))
     }
@@ -276,11 +292,31 @@ fn notes(quantization: &Quantization<'_>) -> Vec<String> {
 
 /// Chooses the nearest to the original that fits, and says why.
 ///
-/// F16 is no candidate: Q8_0 takes half of it and is nearly twice as fast, for a difference that is hard to measure.
-fn choose(choices: Vec<QuantizeChoice>, budget_bytes: u64, context_tokens: usize) -> QuantizeChoices {
+/// F16 is no candidate: Q8_0 takes half of it and is nearly twice as fast, for a difference that is hard to measure. Weights
+/// that are quantized already gain nothing from a kind that is not smaller, and lose with any.
+fn choose(
+    choices: Vec<QuantizeChoice>,
+    now: Now,
+    budget_bytes: u64,
+    context_tokens: usize,
+) -> QuantizeChoices {
     let budget = Size(budget_bytes);
+    let is_quantized = choices.iter().any(|choice| choice.is_again);
+    let done =
+        |best, reason, choices| QuantizeChoices { best, reason, choices, budget_bytes, context_tokens };
+    if is_quantized && now.memory_bytes <= budget_bytes {
+        let takes = Size(now.memory_bytes);
+        let reason = format!(
+            "its weights are quantized already, and it takes {takes} with {context_tokens} tokens of context, which the \
+             budget of {budget} holds: rounding them again would only lose"
+        );
+        return done(None, reason, choices);
+    }
     let (mut best, mut reason, mut nearer) = (None, String::new(), None);
-    for choice in choices.iter().filter(|choice| choice.mix != Mix::F16.as_str()) {
+    let is_candidate = |choice: &&QuantizeChoice| {
+        choice.mix != Mix::F16.as_str() && (!is_quantized || choice.file_bytes < now.file_bytes)
+    };
+    for choice in choices.iter().filter(is_candidate) {
         let takes = format!(
             "{} takes {} with {context_tokens} tokens of context",
             choice.mix,
@@ -292,6 +328,9 @@ fn choose(choices: Vec<QuantizeChoice>, budget_bytes: u64, context_tokens: usize
             if let Some(nearer) = nearer {
                 reason += &format!("; {nearer}");
             }
+            if choice.is_again {
+                reason += "; its weights are quantized already and lose a second time, so F16 files are a better source";
+            }
             break;
         }
         reason = format!(
@@ -299,7 +338,11 @@ fn choose(choices: Vec<QuantizeChoice>, budget_bytes: u64, context_tokens: usize
         );
         nearer = Some(format!("{} would take {}", choice.mix, Size(choice.memory_bytes)));
     }
-    QuantizeChoices { best, reason, choices, budget_bytes, context_tokens }
+    if reason.is_empty() {
+        reason =
+            "its weights are quantized already, and no kind here is smaller: take a smaller model".to_owned();
+    }
+    done(best, reason, choices)
 }
 
 /// Takes the kind of weights from the end of a name.
@@ -317,32 +360,45 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(budget: u64, best: Option<&str>, reason: &str) {
+    fn check((now, is_again): (u64, bool), budget: u64, best: Option<&str>, reason: &str) {
         let sizes = [16, 8, 6, 5, 4, 3].map(|gib: u64| gib << 30);
         let choice = |(mix, bytes): (Mix, u64)| QuantizeChoice {
             mix: mix.as_str(),
             file_bytes: bytes,
             memory_bytes: bytes,
             fits: bytes <= budget,
+            is_again,
         };
-        let chosen = choose(Mix::ALL.into_iter().zip(sizes).map(choice).collect(), budget, 8_192);
+        let now = Now { file_bytes: now, memory_bytes: now };
+        let chosen = choose(Mix::ALL.into_iter().zip(sizes).map(choice).collect(), now, budget, 8_192);
         assert_eq!(chosen.best, best);
         assert!(chosen.reason.contains(reason), "{}", chosen.reason);
     }
 
     #[test]
     fn the_nearest_that_fits_is_best() {
+        let plain = (16 << 30, false);
         check(
+            plain,
             64 << 30,
             Some("Q8_0"),
             "Q8_0 takes 8.0 GiB with 8192 tokens of context, which the budget of 64.0 GiB holds",
         );
-        check(5 << 30, Some("Q5_K_M"), "which the budget of 5.0 GiB holds; Q6_K would take 6.0 GiB");
+        check(plain, 5 << 30, Some("Q5_K_M"), "which the budget of 5.0 GiB holds; Q6_K would take 6.0 GiB");
         check(
+            plain,
             1 << 30,
             None,
             "even Q4_0 takes 3.0 GiB with 8192 tokens of context, and models may use 1.0 GiB",
         );
+    }
+
+    #[test]
+    fn what_is_quantized_is_rounded_again_only_where_it_does_not_fit() {
+        let quantized = (4 << 30, true);
+        check(quantized, 64 << 30, None, "its weights are quantized already");
+        check(quantized, 3 << 30, Some("Q4_0"), "lose a second time");
+        check((2 << 30, true), 1 << 30, None, "no kind here is smaller");
     }
 
     #[test]

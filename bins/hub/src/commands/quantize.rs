@@ -101,7 +101,9 @@ fn advice(choices: &QuantizeChoices, source: &str) -> String {
     let mut text = table(["KIND", "FILE", "MEMORY", "FITS"], rows);
     text += &choices.reason;
     if let Some(best) = choices.best {
-        text += &format!("\n`hub quantize {source} --to {}` writes it", best.to_ascii_lowercase());
+        let is_again = choices.choices.iter().any(|choice| choice.mix == best && choice.is_again);
+        let again = if is_again { " --requantize" } else { "" };
+        text += &format!("\n`hub quantize {source} --to {}{again}` writes it", best.to_ascii_lowercase());
     }
     text
 }

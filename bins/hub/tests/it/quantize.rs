@@ -76,15 +76,31 @@ fn a_file_is_written_where_one_is_asked_for() {
         &format!("error: {from} is what the weights are read from"),
     );
     assert_eq!(fs::metadata(to).unwrap().len(), size);
+    // What is no GGUF file was named by mistake.
+    let other = hub.home().join("notes.txt");
+    fs::write(&other, "mine").unwrap();
+    let other = other.to_str().unwrap();
+    hub.fails(
+        &["quantize", from, "--to", "q4_0", "--output", other, "--overwrite"],
+        2,
+        &format!("error: {other} is there, and is no GGUF file"),
+    );
+    assert_eq!(fs::read_to_string(other).unwrap(), "mine");
 }
 
 #[test]
 fn the_best_kind_for_this_machine_is_named() {
     let hub = Hub::new();
     let told = hub.works(&["quantize", "hub-guide"]);
-    assert!(told.starts_with("KIND    FILE") && told.contains("best here"), "{told}");
-    assert!(told.contains("`hub quantize hub-guide --to q8_0` writes it"), "{told}");
-    hub.configure("[memory]\nbudget = \"5MiB\"\n");
+    assert!(told.starts_with("KIND    FILE") && told.contains("quantized already"), "{told}");
+    let told = hub.works(&["quantize", TINY]);
+    assert!(
+        told.contains("best here") && told.contains(&format!("`hub quantize {TINY} --to q8_0` writes")),
+        "{told}"
+    );
+    hub.configure("[memory]\nbudget = \"12MiB\"\n");
+    let told = hub.works(&["quantize", "hub-guide"]);
+    assert!(told.contains("`hub quantize hub-guide --to q4_k_m --requantize` writes it"), "{told}");
     let choices = hub.json(&["quantize", "hub-guide", "--json"]);
     let fits: Vec<bool> = choices["choices"]
         .as_array()

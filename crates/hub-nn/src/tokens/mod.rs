@@ -15,7 +15,7 @@ mod tekken;
 
 use std::{
     collections::HashSet,
-    fs, io,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
@@ -31,7 +31,7 @@ pub use self::{
     special::SpecialTokens,
     stream::{Piece, TextStream},
 };
-use crate::weights::Metadata;
+use crate::{MAX_VOCABULARY, read_side_file, weights::Metadata};
 
 /// The largest id that is believed: no vocabulary comes near it, and a table of all ids is kept.
 const MAX_ID: u32 = 1 << 24;
@@ -85,7 +85,8 @@ impl Tokenizer {
             return Self::open(&folder.join("tokenizer.json"));
         }
         let tekken = folder.join(tekken::NAME);
-        let bytes = fs::read(&tekken).map_err(|source| Error::Read { path: tekken.clone(), source })?;
+        let bytes = read_side_file(&tekken, MAX_VOCABULARY)
+            .map_err(|source| Error::Read { path: tekken.clone(), source })?;
         let name = tekken.display().to_string();
         Self::new(&name, || tekken::build(&name, &bytes))
     }
@@ -95,7 +96,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Read`], and those of [`Tokenizer::from_json`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(|source| match source.kind() {
+        let bytes = read_side_file(path, MAX_VOCABULARY).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
             _ => Error::Read { path: path.to_owned(), source },
         })?;

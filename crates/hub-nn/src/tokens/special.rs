@@ -1,9 +1,9 @@
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use serde_json::{Map, Value};
 
 use super::{Error, Tokenizer, tekken};
-use crate::weights::Metadata;
+use crate::{MAX_CONFIGURATION, read_side_file, weights::Metadata};
 
 /// Which tokens the authors of a model gave a meaning, and how a conversation is written with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -217,8 +217,10 @@ fn read_object(path: &Path) -> Result<Option<Map<String, Value>>, Error> {
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, Error> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    match read_side_file(path, MAX_CONFIGURATION) {
+        Ok(text) => String::from_utf8(text)
+            .map(Some)
+            .map_err(|error| Error::Corrupt { file: path.display().to_string(), reason: error.to_string() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Read { path: path.to_owned(), source }),
     }

@@ -140,6 +140,12 @@ pub enum Error {
         /// The place.
         path: PathBuf,
     },
+    /// What is at the place of a file is not overwritten, whoever says so.
+    #[error("{} is there, and is no GGUF file: name another place", path.display())]
+    NotReplaced {
+        /// The place.
+        path: PathBuf,
+    },
     /// A file should be written over the one it is made of.
     #[error("{} is what the weights are read from: name another place", path.display())]
     OwnSource {
@@ -178,6 +184,7 @@ impl Error {
             | Self::Convert { .. }
             | Self::Unwritable { .. }
             | Self::Exists { .. }
+            | Self::NotReplaced { .. }
             | Self::OwnSource { .. }
             | Self::Quantized { .. }
             | Self::NoMix { .. } => ErrorKind::InvalidInput,

@@ -10,6 +10,7 @@ use hub_base::whole_of_shard;
 use serde::Deserialize;
 
 use super::Error;
+use crate::{MAX_VOCABULARY, read_side_file};
 
 /// What a folder holds, in the order in which transformers looks for it; then the files of Mistral's own programs, which
 /// often lie beside the others, GGUF last.
@@ -88,7 +89,8 @@ fn read_index(index: PathBuf) -> Result<Shards, Error> {
         weight_map: BTreeMap<String, String>,
     }
     let file = index.display().to_string();
-    let text = fs::read(&index).map_err(|source| Error::Read { file: file.clone(), source })?;
+    let text = read_side_file(&index, MAX_VOCABULARY)
+        .map_err(|source| Error::Read { file: file.clone(), source })?;
     let corrupt = |reason: String| Error::Corrupt { file: file.clone(), reason };
     let Index { weight_map } = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
     for (tensor, name) in &weight_map {

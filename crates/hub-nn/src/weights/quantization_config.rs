@@ -1,14 +1,12 @@
 //! What `config.json` says of how the weights beside it are stored.
 
-use std::{fs, io::Read, path::Path};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Error;
-
-/// The most that is read of a configuration.
-const MAX_BYTES: u64 = 16 << 20;
+use crate::{MAX_CONFIGURATION, read_side_file};
 
 /// What the tensors do not say of themselves. Whether a method is known at all is asked where the configuration is read.
 #[derive(Debug, Default, Deserialize)]
@@ -28,10 +26,8 @@ impl QuantizationConfig {
     /// of it is asked elsewhere.
     pub(super) fn of_folder(folder: &Path) -> Result<Self, Error> {
         let path = folder.join("config.json");
-        let Ok(file) = fs::File::open(&path) else { return Ok(Self::default()) };
-        let mut text = Vec::new();
+        let Ok(text) = read_side_file(&path, MAX_CONFIGURATION) else { return Ok(Self::default()) };
         let name = || path.display().to_string();
-        file.take(MAX_BYTES).read_to_end(&mut text).map_err(|source| Error::Read { file: name(), source })?;
         let Ok(config) = serde_json::from_slice::<Value>(&text) else { return Ok(Self::default()) };
         let said = [&config["quantization_config"], &config["text_config"]["quantization_config"]];
         let Some(said) = said.into_iter().find(|said| said.is_object()) else { return Ok(Self::default()) };

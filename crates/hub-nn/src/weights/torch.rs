@@ -22,8 +22,11 @@ const MAX_BYTES: u64 = 64 << 20;
 /// [`Error::Read`]; [`Error::Corrupt`] for what is no such file, or too long to be a part of a model.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, RawTensor)>, Error> {
     let file = path.display().to_string();
-    let len = fs::metadata(path).map_err(|source| Error::Read { file: file.clone(), source })?.len();
-    let corrupt = |reason: String| Error::Corrupt { file: file.clone(), reason };
+    let metadata = fs::metadata(path).map_err(|source| Error::Read { file: file.clone(), source })?;
+    let (len, corrupt) = (metadata.len(), |reason: String| Error::Corrupt { file: file.clone(), reason });
+    if !metadata.is_file() {
+        return Err(corrupt("it is no regular file".to_owned()));
+    }
     if len > MAX_BYTES {
         return Err(corrupt(format!("it has {len} bytes, and such a file may have {MAX_BYTES}")));
     }

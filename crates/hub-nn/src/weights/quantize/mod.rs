@@ -37,6 +37,7 @@ pub use mix::Mix;
 pub use recipe::Why;
 pub(crate) use recipe::targets;
 use unfinished::Unfinished;
+pub use unfinished::delete_abandoned;
 
 use super::{Error, GgufWriter, Metadata, WeightKind, Weights};
 use crate::Device;

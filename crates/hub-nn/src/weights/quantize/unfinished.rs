@@ -1,14 +1,17 @@
 //! A file that gets its name once it is whole.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs::{self, File, Metadata},
+    io::{self, Read},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::Existing;
-use crate::weights::{Error, Weights};
+use crate::weights::{Error, Weights, gguf};
+
+/// What follows the name of a file that is not whole yet.
+const PART: &str = ".part-";
 
 /// A file that is being written. It is deleted unless it is finished.
 #[derive(Debug)]
@@ -31,10 +34,10 @@ impl Unfinished {
         }
         check_free(target, existing)?;
         let name = target.file_name().ok_or_else(|| save(io::ErrorKind::InvalidInput.into()))?;
-        let stem = format!("{}.part-", name.to_string_lossy());
+        let stem = format!("{}{PART}", name.to_string_lossy());
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| Path::new("."));
-        delete_abandoned(folder, &stem);
+        delete_abandoned_parts(folder, &stem);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let path = folder.join(format!("{stem}{}-{now}", std::process::id()));
         let file = File::create_new(&path).map_err(save)?;
@@ -70,18 +73,38 @@ impl Drop for Unfinished {
 
 fn check_free(target: &Path, existing: Existing) -> Result<(), Error> {
     match fs::symlink_metadata(target) {
-        // A folder, a pipe or a device is never replaced.
-        Ok(there) if existing == Existing::Keep || !(there.is_file() || there.is_symlink()) => {
-            Err(Error::Exists { path: target.to_owned() })
-        }
+        Ok(_) if existing == Existing::Keep => Err(Error::Exists { path: target.to_owned() }),
+        Ok(there) if !is_replaceable(target, &there) => Err(Error::NotReplaced { path: target.to_owned() }),
         _ => Ok(()),
     }
 }
 
+/// Tells whether something is a GGUF file, an empty one, or a link that leads nowhere: what may be replaced. A folder, a pipe
+/// or a device is not, nor is a file that somebody named by mistake.
+fn is_replaceable(path: &Path, there: &Metadata) -> bool {
+    match fs::metadata(path) {
+        Ok(led_to) if led_to.is_file() => {
+            let mut start = Vec::new();
+            let read =
+                File::open(path).and_then(|file| file.take(gguf::MAGIC.len() as u64).read_to_end(&mut start));
+            read.is_ok() && (start.is_empty() || start == gguf::MAGIC)
+        }
+        Ok(_) => false,
+        Err(_) => there.is_symlink(),
+    }
+}
+
+/// Deletes unfinished files that killed processes left in a folder of our own.
+pub fn delete_abandoned(folder: &Path) {
+    delete_abandoned_parts(folder, "");
+}
+
 /// Deletes files of this beginning that nobody holds: whoever writes one has it locked.
-fn delete_abandoned(folder: &Path, stem: &str) {
+fn delete_abandoned_parts(folder: &Path, stem: &str) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let is_part = entry.file_name().to_string_lossy().starts_with(stem);
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_part = name.starts_with(stem) && name.contains(PART);
         let is_file = is_part && entry.file_type().is_ok_and(|kind| kind.is_file());
         if is_file && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
             // What cannot be deleted is in nobody's way.
