@@ -38,9 +38,13 @@ impl QuantizationConfig {
         Ok(Self { file: Some(name()), ..said })
     }
 
-    /// Returns what is added to the stored zeros of GPTQ: its first version takes one from them.
-    pub(super) fn gptq_zero(&self) -> i32 {
-        i32::from(self.checkpoint_format.as_deref() != Some("gptq_v2"))
+    /// Returns what is added to each word of stored zeros of GPTQ: its first version takes one from each zero, as whole words,
+    /// so that a zero of 0 is stored as the largest number. Source: GPTQModel's conversion to `gptq_v2`.
+    pub(super) fn gptq_added(&self, bits: usize) -> u32 {
+        match self.checkpoint_format.as_deref() {
+            Some("gptq_v2") => 0,
+            _ => (0..32).step_by(bits.max(1)).fold(0, |ones, lane| ones | 1 << lane),
+        }
     }
 
     /// Returns how many rows and columns share a scale of FP8, where tensors do not show it.

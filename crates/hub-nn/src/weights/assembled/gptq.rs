@@ -114,7 +114,7 @@ fn parts(stored: &Stored<'_>, stem: &str) -> Result<Grouped, Error> {
         zeros: zeros.clone(),
         scales: scales.clone(),
         bytes,
-        zero: if is_gptq { stored.quantization.gptq_zero() } else { 0 },
+        added: if is_gptq { stored.quantization.gptq_added(bits) } else { 0 },
         kind: scales.kind,
     })
 }

@@ -56,8 +56,8 @@ pub(super) struct Grouped {
     pub(super) scales: TensorInfo,
     /// What all parts take in the files.
     pub(super) bytes: u64,
-    /// What is added to stored zeros.
-    pub(super) zero: i32,
+    /// What is added to each word of stored zeros, beyond which it begins anew.
+    pub(super) added: u32,
     pub(super) kind: WeightKind,
 }
 
@@ -104,9 +104,9 @@ impl Grouped {
         let (mut least, mut most) = (i32::MAX, i32::MIN);
         let mask = (1_u32 << self.bits) - 1;
         stored.pieces(&self.zeros, |bytes| {
-            for word in words(bytes) {
+            for word in words(bytes).map(|word| word.wrapping_add(self.added)) {
                 for lane in 0..self.lanes() {
-                    let zero = (word >> (lane * self.bits) & mask) as i32 + self.zero;
+                    let zero = (word >> (lane * self.bits) & mask) as i32;
                     (least, most) = (least.min(zero), most.max(zero));
                 }
             }
@@ -195,13 +195,14 @@ impl Grouped {
         let lanes = self.lanes();
         let columns = outputs.start / lanes..outputs.end.div_ceil(lanes);
         let lines = Lines { line: self.outputs / lanes * 4, start: columns.start * 4, end: columns.end * 4 };
-        let read: Vec<u32> = words(&lines.read(weights, &self.zeros, 0..self.count)?).collect();
+        let read = lines.read(weights, &self.zeros, 0..self.count)?;
+        let read: Vec<u32> = words(&read).map(|word| word.wrapping_add(self.added)).collect();
         let mut zeros = Vec::with_capacity(outputs.len() * self.count);
         for line in read.chunks_exact(columns.len()) {
             zeros.extend(outputs.clone().map(|output| {
                 let word = line[output / lanes - columns.start];
                 let lane = self.place(output % lanes);
-                (word >> (lane * self.bits) & ((1 << self.bits) - 1)) as i32 + self.zero
+                (word >> (lane * self.bits) & ((1 << self.bits) - 1)) as i32
             }));
         }
         Ok(zeros)
