@@ -191,7 +191,7 @@ impl EmbeddingModel {
         let of_rows = Arc::clone(&m3);
         let reduce = Arc::new(move |rows: &Output| {
             let mut all = pooling.vector(rows, width, dimensions);
-            of_rows.flatten(rows, &mut all);
+            of_rows.flatten(rows, multi_vector, &mut all);
             all
         });
         let finish = move |mut vectors: Vec<Vec<f32>>| {

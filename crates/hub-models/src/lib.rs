@@ -69,6 +69,6 @@ pub use preset::Preset;
 pub use prompt::{ChatPrompt, Prompt};
 pub use quantize::Quantizable;
 pub use reply::{Delta, FinishReason, Reply, TokenLogprob, Usage};
-pub use rerank::{PreparedPairs, Ranking, Reranker};
+pub use rerank::{PreparedPairs, Ranking, Reranker, best_scores};
 pub use source::Source;
 pub use text::{Prepared, TextModel};

@@ -13,7 +13,11 @@ use hub_nn::{
     weights::Weights,
 };
 
-use crate::{Error, bundle::Bundle, pooling::normalize};
+use crate::{
+    Error,
+    bundle::Bundle,
+    pooling::{normalize, unsupported},
+};
 
 /// The files of the two matrices, and what their tensors are called here.
 const SPARSE: (&str, &str) = ("sparse_linear.pt", "sparse_linear.");
@@ -56,6 +60,9 @@ pub(crate) fn add(folder: &Path, weights: Weights, spec: &mut ModelSpec) -> Resu
         let weight = TensorRef::new(weight);
         linears.push(LinearSpec { weight, bias, inputs: spec.hidden_size, outputs });
     }
+    if linears.first().is_some_and(|sparse| sparse.outputs != 1) {
+        return Err(unsupported(SPARSE.0, "weight", "a matrix of more than one row"));
+    }
     spec.head = Head::Beside(linears);
     Ok(weights)
 }
@@ -73,11 +80,11 @@ impl M3 {
     }
 
     /// Puts what the rows of a text say into one list: its vector is there already, then come the weights of all tokens,
-    /// and the vectors of all but the first.
-    pub(crate) fn flatten(&self, rows: &Output, all: &mut Vec<f32>) {
+    /// and, if they are wanted, the vectors of all but the first.
+    pub(crate) fn flatten(&self, rows: &Output, has_vectors: bool, all: &mut Vec<f32>) {
         let weight = |row: &[f32]| row.get(self.hidden).copied().unwrap_or(0.0).max(0.0);
         all.extend(rows.rows().map(weight));
-        for row in rows.rows().skip(1) {
+        for row in rows.rows().skip(1).filter(|_| has_vectors) {
             let mut vector = row.get(self.hidden + 1..).unwrap_or_default().to_vec();
             normalize(&mut vector);
             all.extend(vector);

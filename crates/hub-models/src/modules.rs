@@ -98,7 +98,8 @@ impl Modules {
     /// Reads how rows become one.
     pub(crate) fn pooling(&self) -> Result<Option<PoolingPart>, Error> {
         let Some(module) = self.find("Pooling") else { return Ok(None) };
-        let config: Map<String, Value> = self.config(module)?.unwrap_or_default();
+        let missing = || Error::Missing { path: self.path(module, "config.json") };
+        let config: Map<String, Value> = self.config(module)?.ok_or_else(missing)?;
         Ok(Some((Mode::from_config(&config)?, config)))
     }
 

@@ -9,7 +9,7 @@ use hub_nn::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{EmbedPrompt, Error, bundle::Bundle, modules::Modules};
+use crate::{EmbedPrompt, Error, bundle::Bundle, family, modules::Modules};
 
 /// From rows to a vector.
 #[derive(Clone, Debug, PartialEq)]
@@ -227,12 +227,12 @@ impl Mode {
     /// Reads what a GGUF file says by llama.cpp's numbers; nothing if it says nothing.
     pub(crate) fn from_gguf(metadata: &Metadata) -> Result<Option<Self>, Error> {
         let architecture = metadata.str("general.architecture").unwrap_or("");
-        match metadata.u64(&format!("{architecture}.pooling_type")) {
-            None => Ok(None),
-            Some(1) => Ok(Some(Self::Mean)),
-            Some(2) => Ok(Some(Self::First)),
-            Some(3) => Ok(Some(Self::Last)),
-            Some(other) => Err(unsupported("metadata", "pooling_type", &other.to_string())),
+        let Some(number) = metadata.u64(&format!("{architecture}.pooling_type")) else { return Ok(None) };
+        match family::row_pooling(number) {
+            Some(RowPooling::Mean) => Ok(Some(Self::Mean)),
+            Some(RowPooling::First) => Ok(Some(Self::First)),
+            Some(RowPooling::Last) => Ok(Some(Self::Last)),
+            None => Err(unsupported("metadata", "pooling_type", &number.to_string())),
         }
     }
 
@@ -257,6 +257,7 @@ impl Mode {
             ["cls" | "cls_token"] => Ok(Self::First),
             ["lasttoken"] => Ok(Self::Last),
             ["max" | "max_tokens"] => Ok(Self::Max),
+            [] => Err(unsupported("pooling configuration", "pooling_mode", "not there")),
             other => Err(unsupported("pooling configuration", "pooling_mode", &other.join(" and "))),
         }
     }

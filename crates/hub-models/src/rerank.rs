@@ -43,6 +43,15 @@ pub struct Ranking {
     pub prompt_tokens: usize,
 }
 
+/// Returns the places and scores of the `top` best documents, best first; of equal ones the earlier comes first, and what is no
+/// number is last.
+pub fn best_scores(scores: &[f32], top: usize) -> Vec<(usize, f32)> {
+    let mut ranked: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
+    ranked.sort_by(|(_, a), (_, b)| a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(a)));
+    ranked.truncate(top);
+    ranked
+}
+
 /// Pairs of query and document in tokens, checked.
 #[derive(Clone, Debug)]
 pub struct PreparedPairs {
@@ -145,5 +154,19 @@ impl Reranker {
         let ask = Ask { texts, wanted, reduce, priority: Priority::Interactive, cancel };
         let finish = move |scores: Vec<Vec<f32>>| Ranking { scores: scores.concat(), prompt_tokens };
         Ok(Pending::new(encoder.submit(ask)?, encoder, finish))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_come_first_and_what_is_no_number_last() {
+        assert_eq!(best_scores(&[0.1, 0.9, 0.9, 0.5], 3), [(1, 0.9), (2, 0.9), (3, 0.5)]);
+        assert_eq!(best_scores(&[0.1], usize::MAX), [(0, 0.1)]);
+        let places: Vec<usize> =
+            best_scores(&[f32::NAN, 0.2, 0.3], 3).into_iter().map(|(place, _)| place).collect();
+        assert_eq!(places, [2, 1, 0]);
     }
 }

@@ -48,10 +48,14 @@ pub(crate) fn explain(weights: &Weights, config: Option<&Value>, error: SpecErro
         (Format::Safetensors, Some(config)) => fields_of_config(config),
         (Format::Safetensors, None) => return error.into(),
     };
+    let mut trials = Trials { weights, config, left: MAX_TRIALS };
+    // What fits is not at fault: parts that other files put behind the model are.
+    if trials.fits_as_it_is() {
+        return error.into();
+    }
     // What the error speaks of comes first.
     let numbers = numbers_of(&error);
     fields.sort_by_key(|field| !field.used.is_some_and(|used| numbers.contains(&used)));
-    let mut trials = Trials { weights, config, left: MAX_TRIALS };
     let mut influential = Vec::new();
     for field in &fields {
         let fits = trials.candidates(field, &fields, &error);
@@ -185,9 +189,15 @@ impl Trials<'_> {
 
     /// Tells whether the tensors are those of the model if a key says something else.
     fn fits(&mut self, field: &Field, value: &Value) -> bool {
-        let weights = self.weights;
-        let fits = |spec: ModelSpec| spec.check().is_ok() && spec.check_tensors(weights.shapes()).is_ok();
-        self.read(field, value).is_some_and(fits)
+        self.read(field, value).is_some_and(|spec| self.is_of_tensors(&spec))
+    }
+
+    fn fits_as_it_is(&self) -> bool {
+        family::spec_of(self.weights, self.config).is_ok_and(|spec| self.is_of_tensors(&spec))
+    }
+
+    fn is_of_tensors(&self, spec: &ModelSpec) -> bool {
+        spec.check().is_ok() && spec.check_tensors(self.weights.shapes()).is_ok()
     }
 
     /// Reads the model with another value; `None` if that is refused, or it was read often enough.

@@ -41,6 +41,13 @@ pub struct RerankReply {
     pub prompt_tokens: usize,
 }
 
+impl RerankReply {
+    /// Returns the places and scores of the `top` best documents, best first; of equal ones the earlier comes first.
+    pub fn best(&self, top: usize) -> Vec<(usize, f32)> {
+        hub_models::best_scores(&self.scores, top)
+    }
+}
+
 impl RerankRequest {
     /// Asks `model` to score `documents` against `query`.
     pub fn new(model: impl Into<String>, query: impl Into<String>, documents: Vec<String>) -> Self {

@@ -1,8 +1,8 @@
 //! EmbeddingGemma: Gemma 3 without its head, whose rows see both ways; its GGUF files hold the matrices behind the pooling.
 
-use hub_nn::spec::{Head, LinearSpec, Mask, ModelSpec, PooledLayer, PooledSpec, RowPooling, TensorRef};
+use hub_nn::spec::{Head, LinearSpec, Mask, ModelSpec, PooledLayer, PooledSpec, TensorRef};
 
-use super::{FamilyError, FamilySpec, Files, Gguf, Keys, decoder::to_each_side, gemma3};
+use super::{FamilyError, FamilySpec, Files, Gguf, Keys, decoder::to_each_side, gemma3, row_pooling};
 
 /// The matrices behind the pooling, as llama.cpp names them.
 const DENSE: [&str; 2] = ["dense_2", "dense_3"];
@@ -35,12 +35,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         let weight = TensorRef::new(format!("{name}.weight"));
         layers.push(PooledLayer::plain(LinearSpec { weight, bias: None, inputs, outputs }));
     }
-    let pooling = match keys.maybe_size("pooling_type")? {
-        None | Some(1) => RowPooling::Mean,
-        Some(2) => RowPooling::First,
-        Some(3) => RowPooling::Last,
-        Some(_) => return Err(keys.unsupported("pooling_type", "1, 2 or 3")),
-    };
+    let number = keys.maybe_size("pooling_type")?.unwrap_or(1);
+    let pooling = row_pooling(number as u64).ok_or_else(|| keys.unsupported("pooling_type", "1, 2 or 3"))?;
     let head = if layers.is_empty() { Head::None } else { Head::Vector(PooledSpec { pooling, layers }) };
     Ok(ModelSpec { mask: Mask::Bidirectional, head, ..spec })
 }

@@ -24,6 +24,12 @@ pub enum FamilyError {
         /// Where it should be said.
         key: &'static str,
     },
+    /// A configuration is a number, a list or nothing.
+    #[error("the configuration is {value}, and should be an object with keys and values")]
+    NoObject {
+        /// What it is.
+        value: String,
+    },
     /// A key that the family needs is missing.
     #[error("the configuration lacks `{key}`, which the family `{family}` needs")]
     MissingKey {
@@ -72,9 +78,10 @@ impl FamilyError {
             Self::UnknownArchitecture { .. } | Self::Unsupported { .. } | Self::UnknownKey { .. } => {
                 ErrorKind::Unsupported
             }
-            Self::NoArchitecture { .. } | Self::MissingKey { .. } | Self::BadValue { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::NoObject { .. }
+            | Self::NoArchitecture { .. }
+            | Self::MissingKey { .. }
+            | Self::BadValue { .. } => ErrorKind::Corrupt,
         }
     }
 }

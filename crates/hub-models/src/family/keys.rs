@@ -419,6 +419,11 @@ impl<'a> Keys<'a> {
         FamilyError::MissingKey { key: format!("{}{key}", self.prefix), family: self.family }
     }
 
+    /// The error for a value that was read elsewhere.
+    pub(crate) fn bad_at(&self, key: &str, value: &str, expected: &str) -> FamilyError {
+        FamilyError::BadValue { key: key.to_owned(), value: value.to_owned(), expected: expected.to_owned() }
+    }
+
     pub(crate) fn bad(&self, key: &str, expected: &str) -> FamilyError {
         let is_text = self.is_text(key);
         let value = self.shown(key).map(|value| if is_text { format!("{value:?}") } else { value });

@@ -69,8 +69,19 @@ use lookup::{Found, shown};
 use text::Layout;
 use written::Written;
 
-/// llama.cpp's number for rows that become a score.
+/// llama.cpp's number for rows that become a score (`llama_pooling_type` in its `llama.h`).
 const RANKS: u64 = 4;
+
+/// Returns how rows become one by llama.cpp's number; `None` for the others.
+pub(crate) fn row_pooling(number: u64) -> Option<RowPooling> {
+    match number {
+        1 => Some(RowPooling::Mean),
+        2 => Some(RowPooling::First),
+        3 => Some(RowPooling::Last),
+        _ => None,
+    }
+}
+
 /// The longest name that an error shows.
 const MAX_SHOWN: usize = 80;
 
@@ -219,7 +230,11 @@ pub(crate) fn read(weights: &Weights, config: Option<&Value>) -> Result<Reading,
 
 fn from_config(weights: &Weights, config: Option<&Value>) -> Result<Reading, FamilyError> {
     let missing = FamilyError::NoArchitecture { key: "architectures" };
-    let config = config.and_then(Value::as_object).ok_or_else(|| missing.clone())?;
+    let config = match config {
+        Some(Value::Object(config)) => config,
+        Some(other) => return Err(FamilyError::NoObject { value: shown(&other.to_string()) }),
+        None => return Err(missing),
+    };
     if mistral_own::is_configuration(config) {
         return mistral_own::spec(config, weights).map(|spec| Reading { spec, unknown_name: None });
     }

@@ -13,6 +13,7 @@ use super::{
     decoder::{activation, layers, to_each_side, windowed_layers},
     keys::DefaultValue,
     rope::{self, RopeShape},
+    row_pooling,
 };
 
 /// One layer in so many sees everything, the first among them, where the files do not say.
@@ -195,12 +196,11 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         names: Names::Gguf,
     };
     let mut spec = encoder.spec();
-    let pooling = match keys.maybe_size("classifier.pooling_type")? {
-        // As llama.cpp takes a file that does not say.
-        None | Some(1) => RowPooling::Mean,
-        Some(2) => RowPooling::First,
-        Some(_) => return Err(keys.unsupported("classifier.pooling_type", "1 or 2")),
-    };
+    // As llama.cpp takes a file that does not say.
+    let key = "classifier.pooling_type";
+    let pooling = row_pooling(keys.maybe_size(key)?.unwrap_or(1) as u64);
+    let pooling = pooling.filter(|pooling| *pooling != RowPooling::Last);
+    let pooling = pooling.ok_or_else(|| keys.unsupported(key, "1 or 2"))?;
     if files.has("cls.output.weight") {
         let dense = plain("cls", hidden, hidden, files.has("cls.bias"));
         let labels = one_score(keys, files, "cls.output.weight")?;

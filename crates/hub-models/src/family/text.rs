@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     FamilyError,
     keys::{DefaultValue, Keys},
+    lookup,
 };
 
 /// Where the tensors of the text half are, the newest way to write them last.
@@ -101,6 +102,13 @@ pub(super) fn half(config: &Map<String, Value>, weights: &Weights) -> Result<Opt
     let keys = Keys::config("text", config);
     let mut text = match config.get("text_config") {
         None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(text))
+            if lookup::name_of(text).is_none() && !config.contains_key("hidden_size") =>
+        {
+            return Err(keys.missing("text_config.model_type"));
+        }
+        // An empty one says nothing of a model that says all of itself beside it.
+        Some(Value::Object(text)) if lookup::name_of(text).is_none() => return Ok(None),
         Some(Value::Object(text)) => text.clone(),
         Some(_) => return Err(keys.bad("text_config", "an object")),
     };
@@ -108,6 +116,9 @@ pub(super) fn half(config: &Map<String, Value>, weights: &Weights) -> Result<Opt
     text.remove("architectures");
     // The files tell better than two keys that may contradict each other.
     let is_tied = weights.info(&layout.name("lm_head.weight")).is_none();
+    if is_tied && text.get("tie_word_embeddings") == Some(&Value::Bool(false)) {
+        return Err(keys.bad_at("text_config.tie_word_embeddings", "false", "`lm_head.weight` or `true`"));
+    }
     text.insert("tie_word_embeddings".to_owned(), is_tied.into());
     if let Some(quantization) = config.get("quantization_config") {
         text.insert("quantization_config".to_owned(), quantization.clone());

@@ -62,7 +62,7 @@ async fn create(
     let reply =
         hub.rerank(request.caller(asker)).await.map_err(|error| ApiError::from(error).about("documents"))?;
     metrics.read(reply.prompt_tokens);
-    let results = best(&reply.scores, top).into_iter().map(|(index, relevance_score)| Scored {
+    let results = reply.best(top).into_iter().map(|(index, relevance_score)| Scored {
         index,
         relevance_score,
         document: texts.get(index).map(|text| Document { text }),
@@ -76,14 +76,6 @@ async fn create(
     let mut response = json::response(StatusCode::OK, json::to_vec(&ranking));
     write_route(response.headers_mut(), reply.model.as_str(), &reply.route);
     Ok(response)
-}
-
-/// Returns the `top` best scores, best first, each with its place; of equal ones the earlier document first.
-fn best(scores: &[f32], top: usize) -> Vec<(usize, f32)> {
-    let mut ranked: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
-    ranked.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-    ranked.truncate(top);
-    ranked
 }
 
 /// A request in the hub's own terms.
@@ -179,12 +171,6 @@ struct Document<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_best_come_first_and_ties_keep_their_order() {
-        assert_eq!(best(&[0.1, 0.9, 0.9, 0.5], 3), [(1, 0.9), (2, 0.9), (3, 0.5)]);
-        assert_eq!(best(&[0.1], usize::MAX), [(0, 0.1)]);
-    }
 
     #[test]
     fn documents_are_texts_or_objects() {
