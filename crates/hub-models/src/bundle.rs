@@ -344,5 +344,5 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
         std::io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
         _ => Error::Read { path: path.to_owned(), source },
     })?;
-    serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.to_owned(), source })
+    serde_json::from_slice(&bytes).map_err(|reason| Error::Json { path: path.to_owned(), reason })
 }

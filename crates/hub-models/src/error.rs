@@ -23,13 +23,12 @@ pub enum Error {
         source: io::Error,
     },
     /// A file beside the weights is not what it should be.
-    #[error("{} is damaged", path.display())]
+    #[error("{} is damaged: {reason}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        #[source]
-        source: serde_json::Error,
+        reason: serde_json::Error,
     },
     /// A file without which the model cannot be used is missing.
     #[error("{} is missing: copy it from where the model came from", path.display())]
@@ -47,7 +46,7 @@ pub enum Error {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// A key of the configuration contradicts another or the tensors.
-    #[error("`{field}` is {value} in the configuration{fits}: {source}")]
+    #[error("`{field}` is {value} in the configuration{fits}: {contradicts}")]
     Contradiction {
         /// The key.
         field: String,
@@ -56,7 +55,7 @@ pub enum Error {
         /// What it would have to say of these tensors, in words; empty if that is not known.
         fits: String,
         /// What does not fit.
-        source: Box<SpecError>,
+        contradicts: Box<SpecError>,
     },
     /// The tokenizer cannot be read, or cannot read a text.
     #[error(transparent)]
@@ -189,7 +188,7 @@ impl Error {
             Self::Weights(error) => error.kind(),
             Self::Family(error) => error.kind(),
             Self::Spec(error) => error.kind(),
-            Self::Contradiction { source, .. } => source.kind(),
+            Self::Contradiction { contradicts, .. } => contradicts.kind(),
             Self::Tokens(error) => error.kind(),
             Self::Template(error) => error.kind(),
             Self::Executor(error) => error.kind(),

@@ -91,7 +91,7 @@ fn contradiction(field: &Field, fits: Option<Value>, source: SpecError) -> Error
         field: field.path.last().cloned().unwrap_or_default(),
         value: if is_left_out { "left out".to_owned() } else { format!("{}", field.value) },
         fits: fits.map(|fits| format!(", and {fits} would fit the tensors")).unwrap_or_default(),
-        source: Box::new(source),
+        contradicts: Box::new(source),
     }
 }
 

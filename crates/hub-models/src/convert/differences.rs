@@ -46,6 +46,10 @@ fn first_difference(ours: &str, theirs: &str) -> [String; 3] {
             depth > 0 || (depth == 0 && *letter != ',')
         };
         let whole: String = text.chars().take_while(is_within).collect();
+        let is_there = whole.starts_with("Some(");
+        if whole.contains("TensorRef") || (ours.contains("TensorRef") && whole.trim_end() == "None") {
+            return if is_there { "there" } else { "not there" }.to_owned();
+        }
         match whole.char_indices().nth(MAX_SHOWN) {
             Some((at, _)) => format!("{}…", &whole[..at]),
             None => whole.trim_end().to_owned(),

@@ -18,7 +18,7 @@ use hub_nn::{
 use serde_json::Value;
 
 use self::tensors::Divisors;
-use crate::{Error, bundle::Bundle, family};
+use crate::{Error, FamilyError, bundle::Bundle, family};
 
 /// What `config.json` calls the ids of tokens, and GGUF files, for what the tokenizer's files do not name.
 const IDS: [(&str, &str); 3] =
@@ -36,8 +36,10 @@ pub(crate) fn content_of(bundle: &Bundle) -> Result<Content, Error> {
     }
     let mut spec = bundle.spec.clone();
     let divisors = tensors::take_divisors(&mut spec).map_err(refuse)?;
-    let found =
-        family::written(&spec, &planned(&spec, &divisors)).map_err(|error| refuse(error.to_string()))?;
+    let found = family::written(&spec, &planned(&spec, &divisors)).map_err(|error| match error {
+        FamilyError::UnknownKey { key, .. } => refuse(format!("no GGUF file of its family has a `{key}`")),
+        error => refuse(error.to_string()),
+    })?;
     let Some((mut metadata, written)) = found else {
         return Err(refuse("its folders are only read".to_owned()));
     };

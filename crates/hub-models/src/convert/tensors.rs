@@ -86,7 +86,7 @@ pub(super) fn of(
             pairs.push((from, to));
         }
     }
-    let mut moves = moves(folder, file);
+    let mut moves = moves(folder, file)?;
     for (name, plus) in plus(folder, file).into_iter().filter(|(_, plus)| *plus != 0.0) {
         moves.entry(name).or_default().change = Change::Plus(plus);
     }
@@ -248,7 +248,10 @@ impl Default for Move {
 /// Returns what becomes of stored tensors: queries and keys have another order if files rotate other pairs, and the heads
 /// of recurrent layers if files let their keys take turns. Where a layer rotates nothing the order changes nothing, and
 /// llama.cpp's converter moves its rows as well, also in models where no layer rotates (Granite 4).
-fn moves(folder: &ModelSpec, file: &ModelSpec) -> HashMap<String, Move> {
+///
+/// # Errors
+/// If some layers rotate other pairs than files do, and no order of rows makes up for it.
+fn moves(folder: &ModelSpec, file: &ModelSpec) -> Result<HashMap<String, Move>, String> {
     let mut moves: HashMap<String, Move> = HashMap::new();
     // If there are any at all.
     let all = |spec: &ModelSpec, pairing: Pairing| {
@@ -257,6 +260,14 @@ fn moves(folder: &ModelSpec, file: &ModelSpec) -> HashMap<String, Move> {
         all
     };
     let is_paired = all(folder, Pairing::Halves) && all(file, Pairing::Interleaved);
+    let pairings = |spec: &ModelSpec| {
+        let mut pairings = Vec::new();
+        each_rotation(&mut spec.clone(), &mut |rope| pairings.push(rope.pairing));
+        pairings
+    };
+    if !is_paired && pairings(folder) != pairings(file) {
+        return Err("its files rotate other pairs of numbers in some layers".to_owned());
+    }
     for (from, to) in folder.layers.iter().zip(&file.layers) {
         match (&from.mixer, &to.mixer) {
             (Mixer::Attention(from), _) if is_paired => pair(from, &mut moves),
@@ -264,7 +275,7 @@ fn moves(folder: &ModelSpec, file: &ModelSpec) -> HashMap<String, Move> {
             _ => {}
         }
     }
-    moves
+    Ok(moves)
 }
 
 /// Puts the rows of queries and keys in the order of pairs.

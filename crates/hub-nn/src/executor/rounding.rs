@@ -46,10 +46,15 @@ fn content(spec: &ModelSpec, weights: &Weights) -> Content {
         names.insert(&linear.weight.name, "output.weight".to_owned());
     }
     names.insert(&spec.embedding.table.name, "token_embd.weight".to_owned());
-    let mut metadata = Metadata::from_iter([("general.architecture", "any")]);
-    metadata.insert("any.block_count", spec.layers.len() as u64);
-    let experts = spec.mixtures().next().map_or(0, |mixture| mixture.experts.len());
-    metadata.insert("any.expert_count", experts as u64);
+    // Families that mixes know are called as their files call them.
+    let mut metadata = Metadata::from_iter([("general.architecture", spec.family)]);
+    let mut say = |key: &str, number: usize| metadata.insert(format!("{}.{key}", spec.family), number as u64);
+    say("block_count", spec.layers.len());
+    say("expert_count", spec.mixtures().next().map_or(0, |mixture| mixture.experts.len()));
+    if let Some(attention) = spec.layers.iter().find_map(|layer| layer.mixer.attention()) {
+        say("attention.head_count", attention.heads);
+        say("attention.head_count_kv", attention.kv_heads);
+    }
     let mut tensors: Vec<ContentTensor> = Vec::new();
     let mut known = HashSet::new();
     for used in spec.distinct_tensors() {

@@ -16,6 +16,8 @@ use crate::{
     bench::{BenchOptions, BenchReport, Limits, Rate, Spread, bound::Bound, peak::PeakWatch},
 };
 
+/// What documents are ranked by.
+const QUERY: &str = "which words are these";
 /// How many times a model is loaded at most: each time reads all of it.
 const MAX_LOADS: usize = 3;
 /// How many times several requests at once are measured at most: the larger ones take long.
@@ -116,12 +118,23 @@ impl Subject {
     pub(super) fn reranker(&self) -> Result<BenchReport> {
         let (model, mut report) = self.loaded(Task::Rerank, Reranker::open)?;
         // A short English word is about a token; half the length leaves room where it is not.
-        let length = self.options.prompt_tokens.clamp(2, model.info().context_tokens) / 2;
-        let documents: Vec<String> =
-            (0..TEXTS).map(|at| ["one", "two", "ten"][at % 3].to_owned() + &" word".repeat(length)).collect();
+        let mut length = self.options.prompt_tokens.clamp(2, model.info().context_tokens) / 2;
+        let words = |length: usize| {
+            let document = |at: usize| ["one", "two", "ten"][at % 3].to_owned() + &" word".repeat(length);
+            (0..TEXTS).map(document).collect::<Vec<_>>()
+        };
+        let mut documents = words(length);
+        // Where a word is several tokens, as many words as there is room for.
+        while length > 1
+            && let Err(hub_models::Error::TooLarge { asked, limit }) =
+                model.prepare(QUERY, &documents, RerankOptions::default())
+        {
+            length = (length * limit / asked.max(1)).clamp(1, length - 1);
+            documents = words(length);
+        }
         let bound = Bound { limits: report.limits, work: model.info().work };
         let (rate, peak) = self.texts(bound.tokens_per_s(TEXTS * 2 * length, TEXTS), |_| {
-            Ok(model.rerank("which words are these", &documents, RerankOptions::default())?.prompt_tokens)
+            Ok(model.rerank(QUERY, &documents, RerankOptions::default())?.prompt_tokens)
         })?;
         (report.rerank, report.peak_bytes, report.prompt_tokens) = (Some(rate), peak, length);
         Ok(report)
