@@ -21,7 +21,7 @@ pub struct ModelId(Arc<str>);
 /// Why a name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{name:?} is not a model name: use 1 to 128 letters, digits and `-_.:/`, beginning with a letter or a digit"
+    "{name:?} is not a model name: use 1 to 128 ASCII letters, digits and `-_.:/`, beginning with a letter or a digit"
 )]
 pub struct InvalidName {
     /// What was offered, cut to 128 bytes.

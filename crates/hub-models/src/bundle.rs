@@ -10,7 +10,7 @@ use hub_nn::{
     MAX_CONFIGURATION,
     executor::{ExecutorOptions, Work},
     read_side_file,
-    spec::{ExpertsSpec, Head, LeftOut, ModelSpec, PooledSpec},
+    spec::{ExpertsSpec, Head, LeftOut, Mask, ModelSpec, PooledSpec},
     state::Group,
     tokens::{SpecialTokens, Tokenizer},
     weights::{Format, Weights},
@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::{
     Card, Error, LeftOutTensor, LoadOptions, ModelInfo, Source, card,
     chat::{HarmonyTokens, Template, TemplateTokens, Thinking, mistral_template},
-    family,
+    encoder, family,
     generation::GenerationConfig,
     judge::Scoring,
     layers, limits, m3,
@@ -81,6 +81,7 @@ impl Bundle {
             None => weights,
         };
         check_vocabulary(&weights, &spec)?;
+        check_vectors(&weights, &spec)?;
         let checked = spec.check().and_then(|()| spec.check_tensors(weights.shapes()));
         checked.map_err(|error| suspect::explain(&plain, config.as_ref(), error))?;
         let title = match source {
@@ -144,7 +145,7 @@ impl Bundle {
             groups,
             executor,
             loaded_bytes: executor.weight_bytes(spec, &self.weights),
-            scratch_bytes: executor.scratch_bytes(spec, LoadOptions::default().prefill_tokens, 1),
+            scratch_bytes: executor.scratch_bytes(spec, self.most_rows(), 1),
             vocabulary_bytes: spec.vocab_size as u64 * TOKEN_BYTES,
             work: Work::of(executor, spec, &self.weights),
             has_chat_template: template.is_some(),
@@ -153,6 +154,16 @@ impl Bundle {
             specialities: card.specialities(&self.title),
             card,
             left_out: spec.left_out.iter().map(left_out).collect(),
+        }
+    }
+
+    /// Returns how many rows a step carries at most.
+    fn most_rows(&self) -> usize {
+        match (self.task(), self.spec.mask) {
+            (Task::Chat, _) => LoadOptions::default().prefill_tokens,
+            (_, Mask::Causal) => encoder::STEP_ROWS,
+            // A text whose rows all see each other goes whole.
+            (_, Mask::Bidirectional) => encoder::STEP_ROWS.max(self.context_tokens()),
         }
     }
 
@@ -333,6 +344,22 @@ fn check_vocabulary(weights: &Weights, spec: &ModelSpec) -> Result<(), Error> {
         }),
         _ => Ok(()),
     }
+}
+
+/// Refuses vectors that are stored in blocks where a part of them is read.
+fn check_vectors(weights: &Weights, spec: &ModelSpec) -> Result<(), Error> {
+    let parts = spec.tensors().into_iter().filter(|used| used.width.is_none() && used.tensor.rows.is_some());
+    for used in parts {
+        let kind = weights.info(&used.tensor.name).map(|info| info.kind).filter(|kind| kind.is_quantized());
+        if let Some(kind) = kind {
+            return Err(Error::ModelFile {
+                file: "weights",
+                key: used.tensor.name.clone(),
+                value: format!("a vector in blocks of {kind}"),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn left_out(tensor: &LeftOut) -> LeftOutTensor {

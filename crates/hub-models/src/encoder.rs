@@ -23,7 +23,7 @@ use hub_nn::{
 use crate::{Error, engine::LoadExecutor};
 
 /// How many rows one step carries: enough to keep two cores in matrix products, few enough to let others in.
-const STEP_ROWS: usize = 1_024;
+pub(crate) const STEP_ROWS: usize = 1_024;
 
 /// One text in tokens, each with its token type.
 #[derive(Clone, Debug)]

@@ -148,7 +148,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
 }
 
 impl Encoder {
-    /// Reads the sizes; `padding` is the number of positions that stand before the first.
+    /// Reads the sizes; `offset` is the number of positions that stand before the first.
     pub(super) fn from_config(
         keys: &Keys<'_>,
         offset: usize,

@@ -240,7 +240,7 @@ pub(super) fn windowed_layers(keys: &Keys<'_>, layers: usize) -> Result<Option<V
         _ => Err(keys.unsupported("layer_types", "full_attention and sliding_attention")),
     };
     if types.len() != layers {
-        return Err(keys.bad("layer_types", "one entry a layer"));
+        return Err(keys.bad("layer_types", "one entry for each of `num_hidden_layers`"));
     }
     types.iter().map(is_windowed).collect::<Result<_, _>>().map(Some)
 }

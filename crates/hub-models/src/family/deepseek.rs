@@ -158,7 +158,7 @@ fn sparse_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>, FamilyErro
         return Ok((0..layers).map(|layer| layer >= dense).collect());
     };
     if types.len() != layers {
-        return Err(keys.bad("mlp_layer_types", "one entry a layer"));
+        return Err(keys.bad("mlp_layer_types", "one entry for each of `num_hidden_layers`"));
     }
     let read = |kind: &&str| match *kind {
         "sparse" => Ok(true),

@@ -36,7 +36,9 @@ impl DeltaNet {
     pub(super) fn from_config(keys: &Keys<'_>, layers: usize) -> Result<Self, FamilyError> {
         let interval = keys.maybe_size("full_attention_interval")?.unwrap_or(4);
         let is_attention = match keys.texts("layer_types")? {
-            Some(types) if types.len() != layers => return Err(keys.bad("layer_types", "one entry a layer")),
+            Some(types) if types.len() != layers => {
+                return Err(keys.bad("layer_types", "one entry for each of `num_hidden_layers`"));
+            }
             Some(types) => {
                 let read = |kind: &&str| match *kind {
                     "full_attention" => Ok(true),
@@ -55,7 +57,7 @@ impl DeltaNet {
             kernel: keys.size("linear_conv_kernel_dim")?,
             is_attention,
         }
-        .checked(keys, "linear_num_value_heads")
+        .checked(keys, "linear_num_value_heads", "linear_num_key_heads")
     }
 
     /// Reads what GGUF metadata says.
@@ -74,12 +76,12 @@ impl DeltaNet {
             kernel: keys.size("ssm.conv_kernel")?,
             is_attention,
         }
-        .checked(keys, "ssm.time_step_rank")
+        .checked(keys, "ssm.time_step_rank", "ssm.group_count")
     }
 
-    fn checked(self, keys: &Keys<'_>, key: &str) -> Result<Self, FamilyError> {
+    fn checked(self, keys: &Keys<'_>, key: &str, divisor: &str) -> Result<Self, FamilyError> {
         if self.key_heads == 0 || !self.heads.is_multiple_of(self.key_heads) {
-            return Err(keys.bad(key, "a multiple of the number of key heads"));
+            return Err(keys.bad(key, &format!("a multiple of `{divisor}`")));
         }
         Ok(self)
     }

@@ -97,7 +97,7 @@ fn attention_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>, FamilyE
     let Some(types) = keys.texts(key)? else { return Ok(vec![false; layers]) };
     keys.skip("layers_block_type");
     if types.len() != layers {
-        return Err(keys.bad(key, "one entry a layer"));
+        return Err(keys.bad(key, "one entry for each of `num_hidden_layers`"));
     }
     let read = |kind: &&str| match *kind {
         "attention" | "full_attention" => Ok(true),

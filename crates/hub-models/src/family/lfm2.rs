@@ -84,7 +84,7 @@ fn attention_layers(keys: &Keys<'_>, layers: usize) -> Result<Vec<bool>, FamilyE
             .collect());
     };
     if types.len() != layers {
-        return Err(keys.bad("layer_types", "one entry a layer"));
+        return Err(keys.bad("layer_types", "one entry for each of `num_hidden_layers`"));
     }
     let read = |kind: &&str| match *kind {
         "full_attention" => Ok(true),

@@ -1,4 +1,4 @@
-//! XLM-RoBERTa: multilingual-e5, bge-m3 (dense), bge-reranker-v2-m3. BERT's shape, with positions that begin behind the
+//! XLM-RoBERTa: multilingual-e5, bge-m3, bge-reranker-v2-m3. BERT's shape, with positions that begin behind the
 //! padding's. Its GGUF files call themselves BERT.
 
 use hub_nn::spec::{Head, ModelSpec};

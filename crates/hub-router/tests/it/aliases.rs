@@ -98,7 +98,7 @@ fn aliases_without_a_meaning_are_refused() {
     check_refused(r#"auto = "big""#, "\"auto\" is a reserved name and cannot be an alias");
     check_refused(
         r#"a = "no such name""#,
-        "alias \"a\" leads to an impossible name: \"no such name\" is not a model name: use 1 to 128 letters, digits and `-_.:/`, \
+        "alias \"a\" leads to an impossible name: \"no such name\" is not a model name: use 1 to 128 ASCII letters, digits and `-_.:/`, \
          beginning with a letter or a digit",
     );
 }
