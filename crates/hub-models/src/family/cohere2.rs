@@ -62,7 +62,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         biases: Biases::of_attention(attention),
         logit_scale: keys.number("logit_scale")?,
         is_tied: keys.flag("tie_word_embeddings", true)?,
-        ..parallel(Decoder::new(Names::HuggingFace, sizes, None, rope), window, &windowed)
+        ..parallel(Decoder::new(Names::HUGGING_FACE, sizes, None, rope), window, &windowed)
     };
     Ok(decoder.spec("cohere2", files))
 }
@@ -80,8 +80,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let windowed = windowed_but_every(PATTERN, sizes.layers);
     let decoder = Decoder {
         logit_scale: keys.number("logit_scale")?,
-        is_tied: !files.has(Names::Gguf.head()),
-        ..parallel(Decoder::new(Names::Gguf, sizes, None, rope), window, &windowed)
+        is_tied: !files.has(Names::GGUF.head()),
+        ..parallel(Decoder::new(Names::GGUF, sizes, None, rope), window, &windowed)
     };
     Ok(decoder.spec("cohere2", files))
 }

@@ -103,7 +103,7 @@ impl Biases {
 
     /// Returns which biases a GGUF file has; its metadata does not say.
     pub(super) fn in_gguf(files: &Files<'_>) -> Self {
-        let has = |part| files.has(&Names::Gguf.layer(0, part, "bias"));
+        let has = |part| files.has(&Names::GGUF.layer(0, part, "bias"));
         Self {
             norms: has(Part::MixerNorm),
             query_key_value: has(Part::Query),
@@ -154,7 +154,7 @@ impl Sizes {
         if value_dim != head_dim {
             return Err(keys.unsupported("attention.value_length", "the width of keys"));
         }
-        let table = Names::Gguf.table();
+        let table = Names::GGUF.table();
         let vocab = files.rows(table).ok_or_else(|| keys.missing(table))?;
         keys.skip("vocab_size");
         let layers = layers(keys, "block_count")?;

@@ -101,7 +101,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         activation: activation(keys, "hidden_act")?,
         experts: Some(experts),
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     };
     Ok(finish(decoder, "deepseek", files))
 }
@@ -204,8 +204,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let decoder = Decoder {
         mixers: latents.mixers(&sizes),
         experts: gguf_mixture(keys, files, &sizes)?,
-        is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::Gguf, sizes, None, rope)
+        is_tied: !files.has(Names::GGUF.head()),
+        ..Decoder::new(Names::GGUF, sizes, None, rope)
     };
     Ok(finish(decoder, "deepseek", files))
 }
@@ -213,7 +213,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
 /// Reads the sizes, of which the heads' are read elsewhere.
 fn gguf_sizes(keys: &Keys<'_>, files: &Files<'_>) -> Result<Sizes, FamilyError> {
     keys.skip("vocab_size");
-    let table = Names::Gguf.table();
+    let table = Names::GGUF.table();
     let heads = keys.size("attention.head_count")?;
     keys.skip("attention.head_count_kv");
     let later = keys.maybe_size("nextn_predict_layers")?.unwrap_or(0);

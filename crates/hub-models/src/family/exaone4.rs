@@ -47,7 +47,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     };
     Ok(hybrid(decoder, window, &windowed).spec("exaone4", files))
 }
@@ -67,7 +67,7 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
     let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
     let windowed = gguf_windowed_layers(keys, sizes.layers, PATTERN)?;
-    let is_tied = !files.has(Names::Gguf.head());
-    let decoder = Decoder { is_tied, ..Decoder::new(Names::Gguf, sizes, None, rope) };
+    let is_tied = !files.has(Names::GGUF.head());
+    let decoder = Decoder { is_tied, ..Decoder::new(Names::GGUF, sizes, None, rope) };
     Ok(hybrid(decoder, window, &windowed).spec("exaone4", files))
 }

@@ -8,7 +8,7 @@ use super::{
         Biases, Decoder, Norms, Sizes, activation, gguf_windowed_layers, windowed_but_every, windowed_layers,
     },
     keys::DefaultValue,
-    names::Names,
+    names::{Names, Part},
     rope::{self, RopeShape},
     written,
 };
@@ -19,6 +19,9 @@ const LOGIT_CAP: f64 = 30.0;
 const WINDOW: u32 = 4_096;
 /// One layer in so many sees everything.
 const PATTERN: usize = 2;
+
+/// Layers have norms on both sides, and the one before the MLP has a name of its own.
+pub(super) const SANDWICH: Names = Names::HUGGING_FACE.with(&[(Part::MlpNorm, "pre_feedforward_layernorm")]);
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "gemma2",
@@ -43,7 +46,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let sizes = Sizes::from_config(keys)?;
     let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
     keys.only("use_bidirectional_attention", "false")?;
-    let mut decoder = gemma(keys, Decoder::new(Names::HuggingFaceSandwich, sizes, None, rope))?;
+    let mut decoder = gemma(keys, Decoder::new(SANDWICH, sizes, None, rope))?;
     let window = keys.maybe_size("sliding_window")?;
     // The first files of the larger ones named it twice.
     keys.only("sliding_window_size", &window.unwrap_or(0).to_string())?;
@@ -86,8 +89,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         score_scale: Some(gguf_score_scale(sizes)),
         score_cap: Some(keys.maybe_number("attn_logit_softcapping")?.unwrap_or(SCORE_CAP as f32)),
         logit_cap: Some(keys.maybe_number("final_logit_softcapping")?.unwrap_or(LOGIT_CAP as f32)),
-        is_tied: !files.has(Names::Gguf.head()),
-        ..sandwich(Decoder::new(Names::Gguf, sizes, None, rope))
+        is_tied: !files.has(Names::GGUF.head()),
+        ..sandwich(Decoder::new(Names::GGUF, sizes, None, rope))
     };
     decoder.window_if(Some(window), &windowed);
     Ok(decoder.spec("gemma2", files))

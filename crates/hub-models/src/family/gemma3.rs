@@ -6,7 +6,7 @@ use hub_nn::spec::{ModelSpec, NormScope, Pairing, RopeScaling, RopeSpec};
 use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Decoder, Sizes, gguf_windowed_layers, windowed_but_every, windowed_layers},
-    gemma2::{gemma, gguf_score_scale, sandwich},
+    gemma2::{SANDWICH, gemma, gguf_score_scale, sandwich},
     keys::DefaultValue,
     names::Names,
     rope::{self, RopeShape},
@@ -49,7 +49,7 @@ pub(super) fn decoder(keys: &Keys<'_>, window: impl Fn(usize) -> usize) -> Resul
     let windowed = windowed_layers(keys, sizes.layers)?;
     let windowed = windowed.unwrap_or_else(|| windowed_but_every(pattern.unwrap_or(PATTERN), sizes.layers));
     let window = keys.maybe_size("sliding_window")?.map(window);
-    let decoder = gemma(keys, Decoder::new(Names::HuggingFaceSandwich, sizes, None, global.clone()))?;
+    let decoder = gemma(keys, Decoder::new(SANDWICH, sizes, None, global.clone()))?;
     let layers = alternate(&windowed, window, &global, &local);
     Ok(Decoder { layers, head_norms: Some(NormScope::Head), ..decoder })
 }
@@ -78,8 +78,8 @@ pub(super) fn gguf_decoder(
         head_norms: Some(NormScope::Head),
         score_scale: Some(gguf_score_scale(sizes)),
         logit_cap: keys.maybe_number("final_logit_softcapping")?,
-        is_tied: !files.has(Names::Gguf.head()),
-        ..sandwich(Decoder::new(Names::Gguf, sizes, None, global))
+        is_tied: !files.has(Names::GGUF.head()),
+        ..sandwich(Decoder::new(Names::GGUF, sizes, None, global))
     })
 }
 

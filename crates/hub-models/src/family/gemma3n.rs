@@ -11,7 +11,7 @@ use super::{
     decoder::{
         Decoder, Sizes, activation, gguf_windowed_layers, layers, windowed_but_every, windowed_layers,
     },
-    gemma2::sandwich,
+    gemma2::{SANDWICH, sandwich},
     gemma3::alternate,
     keys::DefaultValue,
     names::Names,
@@ -105,7 +105,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let decoder = Decoder {
         logit_cap: keys.maybe_number("final_logit_softcapping")?,
         is_tied: keys.flag("tie_word_embeddings", true)?,
-        ..Decoder::new(Names::HuggingFaceSandwich, sizes, None, ropes.0.clone())
+        ..Decoder::new(SANDWICH, sizes, None, ropes.0.clone())
     };
     Ok(layers.spec(decoder, keys.maybe_size("sliding_window")?, ropes, files))
 }
@@ -136,8 +136,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     };
     let decoder = Decoder {
         logit_cap: Some(keys.maybe_number("final_logit_softcapping")?.unwrap_or(LOGIT_CAP as f32)),
-        is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::Gguf, sizes, None, global.clone())
+        is_tied: !files.has(Names::GGUF.head()),
+        ..Decoder::new(Names::GGUF, sizes, None, global.clone())
     };
     Ok(layers.spec(decoder, keys.maybe_size("attention.sliding_window")?, (global, local), files))
 }

@@ -11,7 +11,7 @@ use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Decoder, Sizes, activation, gguf_windowed_layers, windowed_but_every, windowed_layers},
     experts::{self, ExpertNames, Mixture},
-    gemma2::sandwich,
+    gemma2::{SANDWICH, sandwich},
     keys::DefaultValue,
     names::Names,
     per_layer::{Small, share, shared_layers},
@@ -106,7 +106,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         Ok(Decoder {
             logit_cap: keys.maybe_number("final_logit_softcapping")?,
             is_tied: keys.flag("tie_word_embeddings", true)?,
-            ..Decoder::new(Names::HuggingFaceSandwich, sizes, window, rope)
+            ..Decoder::new(SANDWICH, sizes, window, rope)
         })
     };
     Ok(layers.spec(decoder(sizes, window, local)?, decoder(wide, None, global)?, files))
@@ -186,8 +186,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let decoder = |sizes, window, rope| -> Result<Decoder, FamilyError> {
         Ok(Decoder {
             logit_cap: keys.maybe_number("final_logit_softcapping")?,
-            is_tied: !files.has(Names::Gguf.head()),
-            ..Decoder::new(Names::Gguf, sizes, window, rope)
+            is_tied: !files.has(Names::GGUF.head()),
+            ..Decoder::new(Names::GGUF, sizes, window, rope)
         })
     };
     Ok(layers.spec(decoder(narrow, window, local)?, decoder(wide, None, global)?, files))

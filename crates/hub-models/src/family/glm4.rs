@@ -6,10 +6,16 @@ use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Biases, Decoder, Fused, Norms, Sizes, activation},
     keys::DefaultValue,
-    names::Names,
+    names::{Names, Part},
     rope::{self, RopeShape},
     written,
 };
+
+const NAMES: Names = Names::HUGGING_FACE.with(&[
+    (Part::MixerAfterNorm, "post_self_attn_layernorm"),
+    (Part::MlpNorm, "post_attention_layernorm"),
+    (Part::MlpAfterNorm, "post_mlp_layernorm"),
+]);
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "glm4",
@@ -35,7 +41,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         activation: activation(keys, "hidden_act")?,
         biases: Biases { query_key_value: keys.flag("attention_bias", true)?, ..Biases::default() },
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..around(Decoder::new(Names::HuggingFaceGlm, sizes, None, rope))
+        ..around(Decoder::new(NAMES, sizes, None, rope))
     };
     Ok(decoder.spec("glm4", files))
 }
@@ -50,8 +56,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let rope = rope::from_gguf(keys, files, Pairing::Interleaved, RopeShape::of(&sizes))?;
     let decoder = Decoder {
         biases: Biases::in_gguf(files),
-        is_tied: !files.has(Names::Gguf.head()),
-        ..around(Decoder::new(Names::Gguf, sizes, None, rope))
+        is_tied: !files.has(Names::GGUF.head()),
+        ..around(Decoder::new(Names::GGUF, sizes, None, rope))
     };
     Ok(decoder.spec("glm4", files))
 }

@@ -57,7 +57,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         experts: Some(mixture(ExpertNames::GptOss { is_packed }, layers, all, activation)),
         has_sinks: true,
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     };
     let windowed = windowed_layers(keys, layers)?;
     let windowed = windowed.unwrap_or_else(|| every_other(layers));
@@ -80,8 +80,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         biases: Biases::in_gguf(files),
         experts: Some(mixture(ExpertNames::Gguf, layers, all, activation)),
         has_sinks: true,
-        is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::GgufAfter, sizes, None, rope)
+        is_tied: !files.has(Names::GGUF.head()),
+        ..Decoder::new(Names::GGUF_AFTER, sizes, None, rope)
     };
     decoder.window_if(keys.maybe_size("attention.sliding_window")?, &every_other(layers));
     Ok(decoder.spec("gpt-oss", files))

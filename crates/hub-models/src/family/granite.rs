@@ -43,7 +43,7 @@ pub(super) fn plain(keys: &Keys<'_>) -> Result<Decoder, FamilyError> {
         residual_scale: keys.maybe_number("residual_multiplier")?.unwrap_or(1.0),
         logit_scale: 1.0 / keys.maybe_number("logits_scaling")?.unwrap_or(1.0),
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     })
 }
 
@@ -67,7 +67,7 @@ pub(super) fn plain_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<Decoder, 
         embedding_scale: keys.maybe_number("embedding_scale")?.unwrap_or(1.0),
         residual_scale: keys.maybe_number("residual_scale")?.unwrap_or(1.0),
         logit_scale: 1.0 / keys.maybe_number("logit_scale")?.unwrap_or(1.0),
-        is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::Gguf, sizes, None, rope)
+        is_tied: !files.has(Names::GGUF.head()),
+        ..Decoder::new(Names::GGUF, sizes, None, rope)
     })
 }

@@ -11,9 +11,13 @@ use super::{
     experts::{self, ExpertNames, Mixture},
     granite::{plain, plain_gguf},
     keys::DefaultValue,
-    names::Names,
+    names::{Names, Part},
     written,
 };
+
+/// Without experts the MLP is named as what experts share.
+const DENSE: Names = Names::HUGGING_FACE
+    .with(&[(Part::GateUp, "shared_mlp.input_linear"), (Part::Down, "shared_mlp.output_linear")]);
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "granite-hybrid",
@@ -61,7 +65,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     } else {
         decoder.sizes.inner = shared;
         decoder.fused = Fused { gate_up: true, ..Fused::default() };
-        decoder.names = Names::GraniteDense;
+        decoder.names = DENSE;
     }
     match keys.text("position_embedding_type")? {
         Some("rope") => {}

@@ -6,10 +6,23 @@ use super::{
     FamilyError, FamilySpec, Files, Gguf, Keys,
     decoder::{Decoder, Sizes},
     keys::DefaultValue,
-    names::Names,
+    names::{Names, Part},
     rope::{self, RopeShape},
     written::{self, Written},
 };
+
+const NAMES: Names = Names::HUGGING_FACE.with_final_norm("model.embedding_norm").with(&[
+    (Part::MixerNorm, "operator_norm"),
+    (Part::MlpNorm, "ffn_norm"),
+    (Part::Output, "self_attn.out_proj"),
+    (Part::QueryNorm, "self_attn.q_layernorm"),
+    (Part::KeyNorm, "self_attn.k_layernorm"),
+    (Part::Gate, "feed_forward.w1"),
+    (Part::Up, "feed_forward.w3"),
+    (Part::Down, "feed_forward.w2"),
+]);
+/// The last norm is named as if it came after the embedding.
+const GGUF_NAMES: Names = Names::GGUF.with_final_norm("token_embd_norm");
 
 pub(super) static SPEC: FamilySpec = FamilySpec {
     name: "lfm2",
@@ -51,13 +64,13 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let rope = rope::from_config(keys, RopeShape { default_base: 1_000_000.0, ..RopeShape::of(&sizes) })?;
     let is_attention = attention_layers(keys, sizes.layers)?;
     let has_bias = keys.flag("conv_bias", false)?;
-    let convs = convolutions(Names::Lfm2, &sizes, keys.size("conv_L_cache")?, has_bias, &is_attention);
+    let convs = convolutions(NAMES, &sizes, keys.size("conv_L_cache")?, has_bias, &is_attention);
     let is_tied = keys.flag("tie_word_embeddings", true)?;
     let decoder = Decoder {
         mixers: convs,
         head_norms: Some(NormScope::Head),
         is_tied: keys.flag("tie_embedding", is_tied)?,
-        ..Decoder::new(Names::Lfm2, sizes, None, rope)
+        ..Decoder::new(NAMES, sizes, None, rope)
     };
     Ok(decoder.spec("lfm2", files))
 }
@@ -112,10 +125,10 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let has_bias = has_bias.is_some_and(|layer| files.has(&format!("blk.{layer}.shortconv.conv.bias")));
     let kernel = keys.size("shortconv.l_cache")?;
     let decoder = Decoder {
-        mixers: convolutions(Names::GgufLfm2, &sizes, kernel, has_bias, &is_attention),
+        mixers: convolutions(GGUF_NAMES, &sizes, kernel, has_bias, &is_attention),
         head_norms: Some(NormScope::Head),
-        is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::GgufLfm2, sizes, None, rope)
+        is_tied: !files.has(Names::GGUF.head()),
+        ..Decoder::new(GGUF_NAMES, sizes, None, rope)
     };
     Ok(decoder.spec("lfm2", files))
 }
@@ -130,9 +143,9 @@ fn convolutions(
 ) -> Vec<Option<Mixer>> {
     let hidden = sizes.hidden;
     let conv = |layer: usize| {
-        let name = |part: &str, kind: &str| match names {
-            Names::GgufLfm2 => format!("blk.{layer}.shortconv.{part}.{kind}"),
-            _ => format!("model.layers.{layer}.conv.{part}.{kind}"),
+        let name = |part: &str, kind: &str| match names.is_gguf() {
+            true => format!("blk.{layer}.shortconv.{part}.{kind}"),
+            false => format!("model.layers.{layer}.conv.{part}.{kind}"),
         };
         // Three matrices lie in one tensor.
         let input = |part: usize| LinearSpec {

@@ -40,7 +40,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
             ..Biases::default()
         },
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     };
     Ok(decoder.spec("llama", files))
 }
@@ -54,8 +54,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let decoder = Decoder {
         biases: Biases::in_gguf(files),
         experts,
-        is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::Gguf, sizes, window, rope)
+        is_tied: !files.has(Names::GGUF.head()),
+        ..Decoder::new(Names::GGUF, sizes, window, rope)
     };
     Ok(decoder.spec("llama", files))
 }

@@ -38,7 +38,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         activation: activation(keys, "hidden_act")?,
         temperature: Some(QueryTemperature { beta, every }),
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, keys.maybe_size("sliding_window")?, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, keys.maybe_size("sliding_window")?, rope)
     };
     Ok(decoder.spec("ministral3", files))
 }
@@ -59,8 +59,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let decoder = Decoder {
         biases: Biases::in_gguf(files),
         temperature: beta.map(|beta| QueryTemperature { beta, every }),
-        is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::Gguf, sizes, None, rope)
+        is_tied: !files.has(Names::GGUF.head()),
+        ..Decoder::new(Names::GGUF, sizes, None, rope)
     };
     Ok(decoder.spec("ministral3", files))
 }

@@ -32,7 +32,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, keys.maybe_size("sliding_window")?, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, keys.maybe_size("sliding_window")?, rope)
     };
     Ok(decoder.spec("mistral", files))
 }

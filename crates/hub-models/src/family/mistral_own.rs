@@ -32,7 +32,7 @@ const OTHERS: &[&str] =
 
 /// Tells whether tensors have the names that Mistral's own programs give them.
 pub(super) fn names_tensors_of(weights: &Weights) -> bool {
-    weights.info(Names::Mistral.table()).is_some()
+    weights.info(Names::MISTRAL.table()).is_some()
 }
 
 /// Tells whether a configuration is a `params.json`: it names no architecture and calls the width of the model so.
@@ -59,7 +59,7 @@ pub(super) fn spec(config: &Map<String, Value>, weights: &Weights) -> Result<Mod
         experts,
         temperature,
         is_tied: keys.flag("tied_embeddings", false)?,
-        ..Decoder::new(Names::Mistral, sizes, None, rope.clone())
+        ..Decoder::new(Names::MISTRAL, sizes, None, rope.clone())
     };
     keys.finish()?;
     let files = Files { known: super::Known::Stored(weights), architecture: family, layout: Layout::PLAIN };

@@ -1,7 +1,7 @@
-//! Where the tensors of a decoder are, in the two ways files name them.
+//! Where the tensors of a decoder are. What a family calls otherwise stands in its own file.
 
 /// A part of one layer of a decoder.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     MixerNorm,
     Query,
@@ -27,56 +27,75 @@ pub(super) enum Part {
     MlpAfterNorm,
 }
 
+/// How the tensors of a decoder are called: as one program calls them, but for what a family calls otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    origin: Origin,
+    /// Parts of layers under the names that a family has for them.
+    parts: &'static [(Part, &'static str)],
+    /// The last norm, if it has another name.
+    final_norm: Option<&'static str>,
+}
+
 /// Who named the tensors.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Names {
-    /// `transformers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
     HuggingFace,
-    /// `transformers`, for layers with norms on both sides: the same name means another norm there.
-    HuggingFaceSandwich,
-    /// `transformers`, for GLM-4, which has norms on both sides too.
-    HuggingFaceGlm,
-    /// `transformers`, for Granite 4 without experts, whose MLP is named as what experts share.
-    GraniteDense,
-    /// `transformers`, for LFM2.
-    Lfm2,
-    /// Mistral's own programs.
     Mistral,
-    /// llama.cpp.
     Gguf,
-    /// llama.cpp, where the norm before the MLP is named as if it came after attention.
-    GgufAfter,
-    /// llama.cpp, for LFM2: the last norm is named as if it came after the embedding.
-    GgufLfm2,
 }
 
 impl Names {
-    fn is_gguf(self) -> bool {
-        matches!(self, Self::Gguf | Self::GgufAfter | Self::GgufLfm2)
+    /// `transformers`.
+    pub(super) const HUGGING_FACE: Self = Self::of(Origin::HuggingFace);
+    /// Mistral's own programs.
+    pub(super) const MISTRAL: Self = Self::of(Origin::Mistral);
+    /// llama.cpp.
+    pub(super) const GGUF: Self = Self::of(Origin::Gguf);
+    /// llama.cpp, where the norm before the MLP is named as if it came after attention.
+    pub(super) const GGUF_AFTER: Self = Self::GGUF.with(&[(Part::MlpNorm, "post_attention_norm")]);
+
+    const fn of(origin: Origin) -> Self {
+        Self { origin, parts: &[], final_norm: None }
+    }
+
+    /// The same, but for some parts of layers.
+    pub(super) const fn with(self, parts: &'static [(Part, &'static str)]) -> Self {
+        Self { parts, ..self }
+    }
+
+    /// The same, but for the last norm.
+    pub(super) const fn with_final_norm(self, name: &'static str) -> Self {
+        Self { final_norm: Some(name), ..self }
+    }
+
+    pub(super) fn is_gguf(self) -> bool {
+        self.origin == Origin::Gguf
     }
 
     pub(super) fn table(self) -> &'static str {
-        match self {
-            Self::Mistral => "tok_embeddings.weight",
-            _ if self.is_gguf() => "token_embd.weight",
-            _ => "model.embed_tokens.weight",
+        match self.origin {
+            Origin::HuggingFace => "model.embed_tokens.weight",
+            Origin::Mistral => "tok_embeddings.weight",
+            Origin::Gguf => "token_embd.weight",
         }
     }
 
     /// Returns the name of the last norm's tensor: `kind` is `weight` or `bias`.
     pub(super) fn final_norm(self, kind: &str) -> String {
-        let name = match self {
-            Self::GgufLfm2 => "token_embd_norm",
-            Self::Lfm2 => "model.embedding_norm",
-            Self::Mistral => "norm",
-            _ if self.is_gguf() => "output_norm",
-            _ => "model.norm",
-        };
+        let name = self.final_norm.unwrap_or(match self.origin {
+            Origin::HuggingFace => "model.norm",
+            Origin::Mistral => "norm",
+            Origin::Gguf => "output_norm",
+        });
         format!("{name}.{kind}")
     }
 
     pub(super) fn head(self) -> &'static str {
-        if self.is_gguf() || self == Self::Mistral { "output.weight" } else { "lm_head.weight" }
+        match self.origin {
+            Origin::HuggingFace => "lm_head.weight",
+            Origin::Mistral | Origin::Gguf => "output.weight",
+        }
     }
 
     /// Returns the name of the scores beside those of a layer's keys.
@@ -90,52 +109,13 @@ impl Names {
 
     /// Returns the name of a layer's tensor: `kind` is `weight` or `bias`.
     pub(super) fn layer(self, layer: usize, part: Part, kind: &str) -> String {
-        match self {
-            Self::Gguf | Self::GgufLfm2 => format!("blk.{layer}.{}.{kind}", gguf(part)),
-            Self::Mistral => format!("layers.{layer}.{}.{kind}", mistral(part)),
-            Self::GraniteDense => {
-                let part = match part {
-                    Part::GateUp => "shared_mlp.input_linear",
-                    Part::Down => "shared_mlp.output_linear",
-                    part => hugging_face(part),
-                };
-                format!("model.layers.{layer}.{part}.{kind}")
+        let own = self.parts.iter().find(|(known, _)| *known == part).map(|(_, name)| *name);
+        match self.origin {
+            Origin::HuggingFace => {
+                format!("model.layers.{layer}.{}.{kind}", own.unwrap_or_else(|| hugging_face(part)))
             }
-            Self::Lfm2 => {
-                let part = match part {
-                    Part::MixerNorm => "operator_norm",
-                    Part::MlpNorm => "ffn_norm",
-                    Part::Output => "self_attn.out_proj",
-                    Part::QueryNorm => "self_attn.q_layernorm",
-                    Part::KeyNorm => "self_attn.k_layernorm",
-                    Part::Gate => "feed_forward.w1",
-                    Part::Up => "feed_forward.w3",
-                    Part::Down => "feed_forward.w2",
-                    part => hugging_face(part),
-                };
-                format!("model.layers.{layer}.{part}.{kind}")
-            }
-            Self::GgufAfter => {
-                let part = if matches!(part, Part::MlpNorm) { Part::MixerAfterNorm } else { part };
-                format!("blk.{layer}.{}.{kind}", gguf(part))
-            }
-            Self::HuggingFaceGlm => {
-                let part = match part {
-                    Part::MixerAfterNorm => "post_self_attn_layernorm",
-                    Part::MlpNorm => "post_attention_layernorm",
-                    Part::MlpAfterNorm => "post_mlp_layernorm",
-                    part => hugging_face(part),
-                };
-                format!("model.layers.{layer}.{part}.{kind}")
-            }
-            Self::HuggingFace => format!("model.layers.{layer}.{}.{kind}", hugging_face(part)),
-            Self::HuggingFaceSandwich => {
-                let part = match part {
-                    Part::MlpNorm => "pre_feedforward_layernorm",
-                    part => hugging_face(part),
-                };
-                format!("model.layers.{layer}.{part}.{kind}")
-            }
+            Origin::Mistral => format!("layers.{layer}.{}.{kind}", own.unwrap_or_else(|| mistral(part))),
+            Origin::Gguf => format!("blk.{layer}.{}.{kind}", own.unwrap_or_else(|| gguf(part))),
         }
     }
 }

@@ -29,7 +29,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let rope = rope::from_config(keys, RopeShape::of(&sizes))?;
     let decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     };
     Ok(plain(keys, decoder)?.spec("olmo2", files))
 }
@@ -55,9 +55,9 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
     let base = keys.maybe_number("rope.freq_base_swa")?.unwrap_or(rope.base);
     let plain = RopeSpec { base, scaling: RopeScaling::None, ..rope.clone() };
-    let mut decoder = after(Decoder::new(Names::Gguf, sizes, None, rope));
+    let mut decoder = after(Decoder::new(Names::GGUF, sizes, None, rope));
     decoder.biases = Biases::in_gguf(files);
-    decoder.is_tied = !files.has(Names::Gguf.head());
+    decoder.is_tied = !files.has(Names::GGUF.head());
     if let Some(window) = window {
         let windowed = gguf_windowed_layers(keys, sizes.layers, 4)?;
         decoder.window_if(Some(window), &windowed);

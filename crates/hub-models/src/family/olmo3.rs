@@ -39,7 +39,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
     let window = keys.maybe_size("sliding_window")?;
     let mut decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, global)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, global)
     };
     decoder.window_if(window, &windowed);
     decoder.rotate_windowed(&local, &windowed);

@@ -41,7 +41,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         activation: activation(keys, "hidden_act")?,
         fused: Fused { query_key_value: true, gate_up: true },
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, keys.maybe_size("sliding_window")?, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, keys.maybe_size("sliding_window")?, rope)
     };
     Ok(decoder.spec("phi3", files))
 }
@@ -53,8 +53,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let window = keys.maybe_size("attention.sliding_window")?.filter(|window| *window > 0);
     let decoder = Decoder {
         fused: Fused { query_key_value: true, gate_up: true },
-        is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::Gguf, sizes, window, rope)
+        is_tied: !files.has(Names::GGUF.head()),
+        ..Decoder::new(Names::GGUF, sizes, window, rope)
     };
     Ok(decoder.spec("phi3", files))
 }

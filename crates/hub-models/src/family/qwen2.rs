@@ -47,7 +47,7 @@ pub(super) fn plain(keys: &Keys<'_>) -> Result<Decoder, FamilyError> {
     let mut decoder = Decoder {
         activation: activation(keys, "hidden_act")?,
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     };
     decoder.window_if(window.filter(|_| is_on), &windowed);
     // Released only with text: what these keys of other Qwen models do does not exist here.
@@ -65,6 +65,6 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
 pub(super) fn plain_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<Decoder, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
     let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
-    let is_tied = !files.has(Names::Gguf.head());
-    Ok(Decoder { is_tied, ..Decoder::new(Names::Gguf, sizes, None, rope) })
+    let is_tied = !files.has(Names::GGUF.head());
+    Ok(Decoder { is_tied, ..Decoder::new(Names::GGUF, sizes, None, rope) })
 }

@@ -58,7 +58,7 @@ pub(super) fn plain(keys: &Keys<'_>, names: NetNames) -> Result<Decoder, FamilyE
         biases: Biases::of_attention(has_bias),
         is_tied: keys.flag("tie_word_embeddings", false)?,
         norm_offset: 1.0,
-        ..gated(Decoder::new(Names::HuggingFace, sizes, None, rope))
+        ..gated(Decoder::new(Names::HUGGING_FACE, sizes, None, rope))
     })
 }
 
@@ -99,8 +99,8 @@ pub(super) fn plain_gguf(
     let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
     Ok(Decoder {
         mixers: DeltaNet::from_gguf(keys, sizes.layers)?.mixers(names, &sizes),
-        is_tied: !files.has(Names::Gguf.head()),
-        ..gated(Decoder::new(Names::GgufAfter, sizes, None, rope))
+        is_tied: !files.has(Names::GGUF.head()),
+        ..gated(Decoder::new(Names::GGUF_AFTER, sizes, None, rope))
     })
 }
 

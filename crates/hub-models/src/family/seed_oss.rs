@@ -38,7 +38,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
             ..Biases::default()
         },
         is_tied: keys.flag("tie_word_embeddings", false)?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     };
     Ok(decoder.spec("seed-oss", files))
 }
@@ -48,8 +48,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
     let rope = rope::from_gguf(keys, files, Pairing::Halves, RopeShape::of(&sizes))?;
     let decoder = Decoder {
         biases: Biases::in_gguf(files),
-        is_tied: !files.has(Names::GgufAfter.head()),
-        ..Decoder::new(Names::GgufAfter, sizes, None, rope)
+        is_tied: !files.has(Names::GGUF_AFTER.head()),
+        ..Decoder::new(Names::GGUF_AFTER, sizes, None, rope)
     };
     Ok(decoder.spec("seed-oss", files))
 }

@@ -54,7 +54,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
             ..Biases::default()
         },
         is_tied: keys.flag("tie_word_embeddings", true)?,
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     };
     decoder.rotate_if(rotates);
     decoder.window_if(window, &windowed);
@@ -64,8 +64,8 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
 fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyError> {
     let sizes = Sizes::from_gguf(keys, files)?;
     let rope = rope::from_gguf(keys, files, Pairing::Interleaved, RopeShape::of(&sizes))?;
-    let is_tied = !files.has(Names::Gguf.head());
-    let mut decoder = Decoder { is_tied, ..Decoder::new(Names::Gguf, sizes, None, rope) };
+    let is_tied = !files.has(Names::GGUF.head());
+    let mut decoder = Decoder { is_tied, ..Decoder::new(Names::GGUF, sizes, None, rope) };
     decoder.rotate_if(|layer| !(layer + 1).is_multiple_of(GGUF_INTERVAL));
     Ok(decoder.spec("smollm3", files))
 }

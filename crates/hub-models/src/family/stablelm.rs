@@ -42,7 +42,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         is_tied: keys.flag("tie_word_embeddings", false)?,
         // The 12B model: a norm of its own for each head.
         head_norms: keys.flag("qk_layernorm", false)?.then_some(NormScope::EachHead),
-        ..Decoder::new(Names::HuggingFace, sizes, None, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, None, rope)
     };
     let mut spec = decoder.spec("stablelm", files);
     spec.each_tensor(&mut |tensor| tensor.name = tensor.name.replace("_norm.", "_layernorm."));
@@ -56,9 +56,9 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         biases: Biases::in_gguf(files),
         norm_kind: NormKind::Layer,
         is_parallel: keys.flag("use_parallel_residual", false)?,
-        is_tied: !files.has(Names::Gguf.head()),
+        is_tied: !files.has(Names::GGUF.head()),
         head_norms: files.has("blk.0.attn_q_norm.weight").then_some(NormScope::EachHead),
-        ..Decoder::new(Names::Gguf, sizes, None, rope)
+        ..Decoder::new(Names::GGUF, sizes, None, rope)
     };
     Ok(decoder.spec("stablelm", files))
 }

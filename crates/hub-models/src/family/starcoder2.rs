@@ -38,7 +38,7 @@ fn from_config(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyEr
         biases: Biases { norms: true, query_key_value: has, output: has, mlp: has },
         norm_kind: NormKind::Layer,
         is_tied: keys.flag("tie_word_embeddings", true)?,
-        ..Decoder::new(Names::HuggingFace, sizes, keys.maybe_size("sliding_window")?, rope)
+        ..Decoder::new(Names::HUGGING_FACE, sizes, keys.maybe_size("sliding_window")?, rope)
     };
     Ok(decoder.spec("starcoder2", files))
 }
@@ -51,8 +51,8 @@ fn from_gguf(keys: &Keys<'_>, files: &Files<'_>) -> Result<ModelSpec, FamilyErro
         is_gated: false,
         biases: Biases::in_gguf(files),
         norm_kind: NormKind::Layer,
-        is_tied: !files.has(Names::Gguf.head()),
-        ..Decoder::new(Names::Gguf, sizes, None, rope)
+        is_tied: !files.has(Names::GGUF.head()),
+        ..Decoder::new(Names::GGUF, sizes, None, rope)
     };
     Ok(decoder.spec("starcoder2", files))
 }
