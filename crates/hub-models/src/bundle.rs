@@ -13,7 +13,7 @@ use hub_nn::{
     spec::{ExpertsSpec, Head, LeftOut, Mask, ModelSpec, PooledSpec},
     state::Group,
     tokens::{SpecialTokens, Tokenizer},
-    weights::{Format, Weights},
+    weights::{Format, Weights, file_type_name},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -135,7 +135,7 @@ impl Bundle {
             files: self.weights.files().map(str::to_owned).collect(),
             weight_kinds,
             unpacked_kinds,
-            mix: self.weights.metadata().u64("general.file_type").and_then(mix),
+            mix: self.weights.metadata().u64("general.file_type").and_then(file_type_name),
             context_tokens: context,
             vocab_size: spec.vocab_size,
             hidden_size: spec.hidden_size,
@@ -295,42 +295,6 @@ pub(crate) fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T
 fn template_of(special: SpecialTokens) -> Option<String> {
     let named = special.conversation_version.and_then(mistral_template);
     special.chat_template.or_else(|| named.map(str::to_owned))
-}
-
-/// Returns what llama.cpp calls a mix of kinds (`llama_ftype` in its `llama.h`).
-fn mix(file_type: u64) -> Option<&'static str> {
-    Some(match file_type {
-        0 => "F32",
-        1 => "F16",
-        2 => "Q4_0",
-        3 => "Q4_1",
-        7 => "Q8_0",
-        8 => "Q5_0",
-        9 => "Q5_1",
-        10 => "Q2_K",
-        11 => "Q3_K_S",
-        12 => "Q3_K_M",
-        13 => "Q3_K_L",
-        14 => "Q4_K_S",
-        15 => "Q4_K_M",
-        16 => "Q5_K_S",
-        17 => "Q5_K_M",
-        18 => "Q6_K",
-        19 => "IQ2_XXS",
-        20 => "IQ2_XS",
-        21 => "Q2_K_S",
-        22 => "IQ3_XS",
-        23 => "IQ3_XXS",
-        25 => "IQ4_NL",
-        26 => "IQ3_S",
-        27 => "IQ3_M",
-        28 => "IQ2_S",
-        29 => "IQ2_M",
-        30 => "IQ4_XS",
-        32 => "BF16",
-        38 => "MXFP4_MOE",
-        _ => return None,
-    })
 }
 
 /// Refuses a GGUF file whose tokenizer has another number of tokens than its embedding has rows: its converter writes

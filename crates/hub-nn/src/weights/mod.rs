@@ -32,7 +32,7 @@ pub(crate) use packed::{PackedFile, Stamp};
 pub(crate) use quantize::targets;
 pub use quantize::{
     Again, Change, Content, ContentTensor, Existing, MadeOf, Mix, Quantization, QuantizeOptions, RowOrder,
-    Target, Why, delete_abandoned,
+    Target, Why, delete_abandoned, file_type_name,
 };
 pub use tensor::{RawTensor, TensorInfo};
 

@@ -33,7 +33,7 @@ use hub_base::{CancelToken, Progress, ProgressSink};
 use hub_kernels::Cpu;
 
 pub use content::{Change, Content, ContentTensor, MadeOf, RowOrder};
-pub use mix::Mix;
+pub use mix::{Mix, file_type_name};
 pub use recipe::Why;
 pub(crate) use recipe::targets;
 use unfinished::Unfinished;
