@@ -117,6 +117,7 @@ mod tests {
     fn names_are_read_as_people_write_them() {
         for mix in Mix::ALL {
             assert_eq!(mix.as_str().parse::<Mix>().unwrap(), mix);
+            assert_eq!(file_type_name(u64::from(mix.file_type())), Some(mix.as_str()));
         }
         assert_eq!("q4-k-m".parse::<Mix>().unwrap(), Mix::Q4KM);
         let told = "q3_k_m".parse::<Mix>().unwrap_err().to_string();
