@@ -58,5 +58,6 @@ pub use rerank::{RerankReply, RerankRequest};
 
 pub use hub_base as base;
 pub use hub_models as models;
+pub use hub_pool as pool;
 pub use hub_router as router;
 pub use hub_store as store;

@@ -1,15 +1,27 @@
-use std::{fmt::Write, num::NonZeroUsize};
+use std::{fmt::Write, fs, num::NonZeroUsize, path::PathBuf};
 
-use hub::bench::{BenchOptions, BenchReport, Rate, Spread};
+use hub::{
+    bench::{BenchOptions, BenchReport, Rate, Spread},
+    pool::{Comparison, Trace, compare},
+};
 use hub_base::Size;
 
-use crate::{failure::Failure, output::complain, progress::ProgressLine, session::Session};
+use crate::{
+    failure::Failure,
+    output::{complain, table},
+    progress::ProgressLine,
+    session::Session,
+};
 
-/// Measures how fast a model is here
+/// Measures how fast a model is here, or what switching models costs on a trace of requests
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The model
-    model: String,
+    #[arg(required_unless_present = "trace")]
+    model: Option<String>,
+    /// Runs the requests of this file through the rules by which models leave memory, on paper: nothing is loaded
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "save"])]
+    trace: Option<PathBuf>,
     /// Length of a prompt, in tokens
     #[arg(long, value_name = "N", default_value = "512")]
     prompt_tokens: NonZeroUsize,
@@ -31,7 +43,16 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
+    pub(crate) fn run(mut self, session: &Session) -> Result<(), Failure> {
+        if let Some(path) = &self.trace {
+            let text = fs::read_to_string(path).map_err(|error| Failure::Setting {
+                message: format!("cannot read {}: {error}", path.display()),
+            })?;
+            let trace =
+                Trace::parse(&text).map_err(|error| Failure::Setting { message: error.to_string() })?;
+            return session.output.emit(&compare(&trace), compared);
+        }
+        let model = self.model.take().unwrap_or_default();
         let flags = self.threads.map(|threads| ("--threads", "compute.threads", threads.to_string()));
         let report = session.with_hub(flags.into_iter().collect(), async |hub| {
             let progress = ProgressLine::new();
@@ -41,7 +62,7 @@ impl Args {
             options.parallel = self.parallel;
             options.runs = self.runs;
             options.progress = progress.sink();
-            let report = hub.bench(&self.model, options).await?;
+            let report = hub.bench(&model, options).await?;
             if self.save {
                 hub.save_bench(&report).await?;
             }
@@ -60,6 +81,30 @@ impl Args {
         }
         session.output.emit(&report, text)
     }
+}
+
+/// Lists what each rule came to.
+fn compared(comparison: &Comparison) -> String {
+    let seconds = |seconds: f64| format!("{seconds:.1} s");
+    let rows = comparison.rules.iter().map(|rule| {
+        [
+            rule.rule.to_owned(),
+            rule.outcome.loads.to_string(),
+            seconds(rule.outcome.load_s),
+            seconds(rule.outcome.blocked_s),
+            rule.to_least.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
+        ]
+    });
+    let mut text = table(["WHO LEAVES", "LOADS", "LOADING", "BLOCKED", "TO THE LEAST"], rows);
+    text += &match comparison.least_load_s {
+        Some(least) => format!(
+            "{} requests could not have waited less than {} for loads",
+            comparison.requests,
+            seconds(least)
+        ),
+        None => format!("{} requests; of so many models the least is not computed", comparison.requests),
+    };
+    text
 }
 
 /// Reads the length of an answer: the first token comes out of the prompt, so one has no speed.

@@ -1,6 +1,7 @@
 //! The built command, as a shell sees it.
 #![cfg(test)]
 
+mod bench_trace;
 mod cached;
 mod commands;
 mod confined;
