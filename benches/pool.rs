@@ -3,11 +3,16 @@
 //! Seconds of loads to the least that is possible: the sum of twenty seeds, and the best and worst of them. With a FOLDER the first
 //! trace of each kind is written there, as `hub bench --trace` reads it.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::{error::Error, path::Path};
 
 use hub_pool::{Policy, Trace, generate, optimum, simulate};
 
-const KINDS: [(&str, fn(u64) -> Trace); 3] = [
+/// Draws a trace of a seed.
+type Generate = fn(u64) -> Trace;
+
+const KINDS: [(&str, Generate); 3] = [
     ("mixed-day", generate::mixed_day),
     ("alternation", generate::alternation),
     ("bursts", generate::bursts),
