@@ -49,7 +49,7 @@ struct Machine<'a> {
     until: Vec<f64>,
     /// When each was asked for last.
     asked: Vec<f64>,
-    forecast: Forecast,
+    forecast: Forecast<usize>,
 }
 
 /// Runs a trace under a rule. A request whose model is not in memory waits for its load, and before that until models that are
@@ -78,7 +78,8 @@ pub fn simulate(trace: &Trace, policy: Policy) -> Outcome {
         let end = begin + request.length_s;
         machine.until[request.model] = machine.until[request.model].max(end);
         machine.asked[request.model] = request.at;
-        machine.forecast.used(request.model, request.at, end);
+        machine.forecast.begins(&request.model, request.at);
+        machine.forecast.ends(&request.model, end);
     }
     outcome
 }
@@ -112,7 +113,7 @@ impl Machine<'_> {
         let mut order = idle.to_vec();
         match policy {
             Policy::Forecast => {
-                let cost = |at: usize| models[at].load_s * self.forecast.urgency(at, model, now);
+                let cost = |at: usize| models[at].load_s * self.forecast.urgency(&at, &model, now);
                 let candidates: Vec<Candidate> =
                     idle.iter().map(|at| Candidate { bytes: models[*at].bytes, cost: cost(*at) }).collect();
                 let chosen = cheapest(&candidates, needed).unwrap_or_default();
