@@ -295,10 +295,9 @@ impl Hub {
             // So that the model counts as in use although the caller may have left.
             let used = Arc::clone(&lease);
             let prepare = move || {
-                let _used = used;
                 let prepared = model.prepare(&prompt)?;
-                registry
-                    .make_room(state_bytes(&model, prepared.tokens().len().saturating_add(answer_tokens)));
+                let tokens = prepared.tokens().len().saturating_add(answer_tokens);
+                registry.make_room(state_bytes(&model, tokens), used.name());
                 Ok::<_, Error>(prepared)
             };
             blocking(prepare).await??

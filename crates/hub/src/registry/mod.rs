@@ -7,13 +7,14 @@ mod loaded;
 mod loading;
 mod slot;
 mod tally;
+mod uses;
 
 use std::{
     collections::HashMap,
     error::Error as StdError,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +22,7 @@ use std::{
 use hub_base::{CancelToken, ErrorKind, ModelId, OverBudget, ProgressSink, Size};
 use hub_models::LoadOptions;
 use hub_nn::Device;
+use hub_pool::{Candidate, cheapest};
 use tokio::sync::{Notify, watch};
 
 use crate::{Error, Installed, Result, catalog::PackedCache, config::KeepAlive, open::blocking};
@@ -33,6 +35,7 @@ use loading::Loading;
 pub use loading::LoadingModel;
 pub(crate) use slot::Lease;
 use slot::{Hold, Slot};
+use uses::Uses;
 
 /// The models in memory. Clones share them.
 #[derive(Clone, Debug)]
@@ -46,8 +49,8 @@ struct Shared {
     /// How long a model stays that nobody says otherwise of.
     keep_alive: KeepAlive,
     slots: Mutex<HashMap<ModelId, Arc<Slot>>>,
-    /// Counts uses, so that the least recent one can be told without a clock.
-    uses: AtomicU64,
+    /// When models are used.
+    uses: Arc<Uses>,
     /// Wakes a shutdown when a lease ends.
     freed: Arc<Notify>,
     /// Models whose memory is not given back yet.
@@ -79,7 +82,7 @@ impl Registry {
             packed,
             keep_alive,
             slots: Mutex::default(),
-            uses: AtomicU64::new(0),
+            uses: Arc::new(Uses::new()),
             freed: Arc::default(),
             departures: Departures::default(),
             changed: Arc::default(),
@@ -126,14 +129,14 @@ impl Registry {
                 // Its model was removed meanwhile, and it came too late to leave with it.
                 this.0.packed.remove(&installed)?;
             }
-            hold.slot().put(model.clone());
+            hold.slot().put(model.clone(), loading.state().elapsed());
             drop(loading);
             Ok(Lease::new(name, model, hold))
         })
         .await?
     }
 
-    /// Loads a model, unloading idle ones, least recently used first, for as long as the budget is too small.
+    /// Loads a model, unloading idle ones, those that cost least to load again, for as long as the budget is too small.
     fn open(&self, installed: &Installed, loading: &Loading, progress: ProgressSink) -> Result<Loaded> {
         let mut options = self.0.options.clone().progress(loading.watch(&installed.name, progress));
         options.packed_file = self.0.packed.place_for(installed);
@@ -153,7 +156,8 @@ impl Registry {
                 continue;
             }
             // Whoever cannot be helped costs nobody their model.
-            if over.asked > self.within_reach() || !self.evict() {
+            let needed = over.asked.saturating_sub(over.free).max(1);
+            if over.asked > self.within_reach() || !self.evict(needed, &installed.name) {
                 return Err(Error::OverBudget { model: installed.name.clone(), over });
             }
         }
@@ -180,12 +184,13 @@ impl Registry {
 
     /// Unloads idle models until `bytes` are free, or none is left. Blocks until their threads have ended.
     ///
-    /// Nothing is unloaded if that would not be enough.
-    pub(crate) fn make_room(&self, bytes: u64) {
-        if self.device().account().free_bytes() < bytes {
+    /// Nothing is unloaded if that would not be enough. `name` is the model that they are for.
+    pub(crate) fn make_room(&self, bytes: u64, name: &ModelId) {
+        let missing = || bytes.saturating_sub(self.device().account().free_bytes());
+        if missing() > 0 {
             self.0.departures.wait(0);
         }
-        while self.device().account().free_bytes() < bytes && bytes <= self.within_reach() && self.evict() {}
+        while missing() > 0 && bytes <= self.within_reach() && self.evict(missing(), name) {}
     }
 
     /// Returns how many bytes would be free if every idle model were unloaded.
@@ -201,26 +206,42 @@ impl Registry {
         Cut::new(self.0.cut.subscribe())
     }
 
-    /// Unloads the model whose last use is longest ago among those that nobody uses; `false` if there is none.
-    fn evict(&self) -> bool {
-        let evicted = {
+    /// Unloads the models that nobody uses and that cost least to be without, of those that together free `needed` bytes, when
+    /// `asked` is asked for; all that are idle if they are too few. `false` if there is none.
+    fn evict(&self, needed: u64, asked: &ModelId) -> bool {
+        let evicted: Vec<_> = {
             let slots = self.slots();
-            let idle = slots.iter().filter(|(_, slot)| slot.is_idle());
-            let oldest = idle.min_by_key(|(_, slot)| slot.last_use());
-            // Under the lock, so that nobody begins to use it between the choice and the act.
-            oldest.and_then(|(name, slot)| Some((name.clone(), slot.unload()?, self.0.departures.begin())))
+            let mut idle: Vec<_> = slots.iter().filter(|(_, slot)| slot.is_idle()).collect();
+            idle.sort_by_key(|(name, _)| *name);
+            let candidates: Vec<Candidate> =
+                idle.iter().map(|(name, slot)| self.candidate(name, slot, asked)).collect();
+            let chosen = cheapest(&candidates, needed).unwrap_or_else(|| (0..idle.len()).collect());
+            let leaving = chosen.into_iter().filter_map(|place| idle.get(place));
+            // Under the lock, so that nobody begins to use one between the choice and the act.
+            leaving
+                .filter_map(|(name, slot)| Some(((*name).clone(), slot.unload()?, self.0.departures.begin())))
+                .collect()
         };
-        let Some((name, model, departure)) = evicted else { return false };
-        // Outside the lock: this waits for the model's thread.
-        drop(model);
-        drop(departure);
-        tracing::info!(model = %name, "unloaded, its memory is needed");
-        true
+        let has_evicted = !evicted.is_empty();
+        for (name, model, departure) in evicted {
+            // Outside the lock: this waits for the model's thread.
+            drop(model);
+            drop(departure);
+            tracing::info!(model = %name, "unloaded, its memory is needed");
+        }
+        has_evicted
+    }
+
+    /// Says what a model would free, and what it would cost to be without.
+    fn candidate(&self, name: &ModelId, slot: &Slot, asked: &ModelId) -> Candidate {
+        let bytes = slot.describe(name).map_or(0, |model| model.memory_bytes);
+        Candidate { bytes, cost: self.0.uses.cost(name, asked, slot.load_time()) }
     }
 
     /// Forgets a model, and unloads it as soon as nobody uses it. Blocks until its thread has ended if nobody does.
     pub(crate) fn forget(&self, name: &ModelId) {
         let forgotten = self.slots().remove(name).map(|slot| (slot, self.0.departures.begin()));
+        self.0.uses.forget(name);
         // Outside the lock: if nobody uses the model, this waits for its thread.
         drop(forgotten);
     }
@@ -231,6 +252,7 @@ impl Registry {
         let gone: Vec<_> = {
             let mut slots = self.slots();
             let names: Vec<ModelId> = slots.keys().filter(|name| is_gone(name)).cloned().collect();
+            names.iter().for_each(|name| self.0.uses.forget(name));
             let take = |name| Some((slots.remove(&name)?, self.0.departures.begin()));
             names.into_iter().filter_map(take).collect()
         };
@@ -330,17 +352,19 @@ impl Registry {
         let is_stale =
             slots.get(&installed.name).is_some_and(|slot| slot.version() != installed.created_at_ms);
         let stale = is_stale.then(|| (slots.remove(&installed.name), self.0.departures.begin()));
-        let slot = slots
-            .entry(installed.name.clone())
-            .or_insert_with(|| Arc::new(Slot::new(installed.created_at_ms, self.wakers())));
-        let use_number = self.0.uses.fetch_add(1, Ordering::Relaxed);
-        let hold = Hold::new(Arc::clone(slot), use_number, keep_alive.unwrap_or(self.0.keep_alive));
+        let slot = slots.entry(installed.name.clone()).or_insert_with(|| self.new_slot(installed));
+        let hold = Hold::new(Arc::clone(slot), keep_alive.unwrap_or(self.0.keep_alive));
         drop(slots);
         if let Some(stale) = stale {
             // If nobody uses the old model, this waits for its thread.
             tokio::task::spawn_blocking(move || drop(stale));
         }
         Ok(hold)
+    }
+
+    fn new_slot(&self, installed: &Installed) -> Arc<Slot> {
+        let (name, uses) = (installed.name.clone(), Arc::clone(&self.0.uses));
+        Arc::new(Slot::new(name, installed.created_at_ms, uses, self.wakers()))
     }
 
     /// Returns who is woken when a use of a model ends.

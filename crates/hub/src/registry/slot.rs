@@ -1,9 +1,9 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hub_base::{ModelId, Task};
@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     Error, Result,
     config::KeepAlive,
-    registry::{Loaded, LoadedModel, loading::Loading, tally::Tally},
+    registry::{Loaded, LoadedModel, loading::Loading, tally::Tally, uses::Uses},
 };
 
 /// The place of one model, loaded or not.
@@ -28,12 +28,16 @@ pub(super) struct Slot {
     /// Held by whoever loads the model.
     loading: Arc<tokio::sync::Mutex<()>>,
     users: AtomicUsize,
-    last_use: AtomicU64,
     /// How long it stays, and since when nobody uses it.
     rest: Mutex<Rest>,
     /// How far its load has come, while it is loaded.
     loading_state: Mutex<Option<Loading>>,
     tally: Tally,
+    /// How long its last load lasted.
+    load_time: Mutex<Duration>,
+    name: ModelId,
+    /// When all models are used.
+    uses: Arc<Uses>,
     /// Woken when a use ends: whoever waits for all, and whoever unloads what is kept no longer.
     wakers: [Arc<Notify>; 2],
 }
@@ -45,13 +49,15 @@ struct Rest {
 }
 
 impl Slot {
-    pub(super) fn new(version: i64, wakers: [Arc<Notify>; 2]) -> Self {
+    pub(super) fn new(name: ModelId, version: i64, uses: Arc<Uses>, wakers: [Arc<Notify>; 2]) -> Self {
         Self {
+            name,
+            uses,
+            load_time: Mutex::default(),
             version,
             model: Mutex::default(),
             loading: Arc::default(),
             users: AtomicUsize::new(0),
-            last_use: AtomicU64::new(0),
             rest: Mutex::new(Rest { keep_alive: KeepAlive::Forever, since: Instant::now() }),
             loading_state: Mutex::default(),
             tally: Tally::default(),
@@ -81,18 +87,20 @@ impl Slot {
         !self.is_used() && self.is_loaded()
     }
 
-    pub(super) fn last_use(&self) -> u64 {
-        self.last_use.load(Ordering::Relaxed)
-    }
-
     /// Returns the model if it is in memory.
     pub(super) fn model(&self) -> Option<Loaded> {
         self.lock().clone()
     }
 
+    /// Returns how long its last load lasted.
+    pub(super) fn load_time(&self) -> Duration {
+        *self.load_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Puts a model that was just loaded in its place.
-    pub(super) fn put(&self, model: Loaded) {
+    pub(super) fn put(&self, model: Loaded, load_time: Duration) {
         self.tally.reset();
+        *self.load_time.lock().unwrap_or_else(PoisonError::into_inner) = load_time;
         *self.lock() = Some(model);
     }
 
@@ -200,10 +208,10 @@ impl Drop for Lease {
 
 impl Hold {
     /// Begins a use; to be called under the registry's lock.
-    pub(super) fn new(slot: Arc<Slot>, use_number: u64, keep_alive: KeepAlive) -> Self {
+    pub(super) fn new(slot: Arc<Slot>, keep_alive: KeepAlive) -> Self {
         slot.keep_for(keep_alive);
+        slot.uses.begins(&slot.name);
         slot.users.fetch_add(1, Ordering::AcqRel);
-        slot.last_use.store(use_number, Ordering::Relaxed);
         Self(slot)
     }
 
@@ -215,6 +223,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.0.rest().since = Instant::now();
+        self.0.uses.ends(&self.0.name);
         self.0.users.fetch_sub(1, Ordering::AcqRel);
         let [freed, changed] = &self.0.wakers;
         freed.notify_waiters();

@@ -199,6 +199,23 @@ async fn an_idle_model_makes_room_and_a_busy_one_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_frees_too_little_stays() {
+    let home = tempfile::tempdir().unwrap();
+    let once = guide_bytes(home.path()).await;
+    let config = HubConfig::default().budget(Budget::Bytes(once + once / 2));
+    let hub = Hub::open(config, home.path()).await.unwrap();
+    import_guide(&hub, home.path(), "other").await;
+    let folder = hub_fixtures::tiny_model("llama");
+    import_llama(&hub, folder.path()).await.unwrap();
+    // The small one was used longest ago, and to unload it would not be enough.
+    for name in ["llama", "hub-guide", "other"] {
+        hub.load(name, Task::Chat, None, ProgressSink::default()).await.unwrap();
+    }
+    let loaded: Vec<_> = hub.loaded().into_iter().map(|model| model.name.to_string()).collect();
+    assert_eq!(loaded, ["llama", "other"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_model_makes_room_for_a_conversation() {
     let home = tempfile::tempdir().unwrap();
     let once = guide_bytes(home.path()).await;
