@@ -13,6 +13,33 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server that is alive takes to say so.
 const PULSE: Duration = Duration::from_secs(2);
 
+/// Which server a command asks.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Server {
+    /// The server to ask [default: HUB_URL, or the one that serves the home directory]
+    #[arg(long)]
+    url: Option<String>,
+    /// The key to send [default: HUB_API_KEY]
+    #[arg(long)]
+    key: Option<String>,
+}
+
+impl Server {
+    /// Gets a JSON value.
+    pub(crate) fn get(&self, session: &Session, path: &str) -> Result<Value, Failure> {
+        get(&server(session, self.url.as_deref())?, path, self.key(session))
+    }
+
+    /// Posts a JSON value. The answer may take its time.
+    pub(crate) fn post(&self, session: &Session, path: &str, body: &Value) -> Result<Answer, Failure> {
+        post(&server(session, self.url.as_deref())?, path, self.key(session), body)
+    }
+
+    fn key<'a>(&'a self, session: &'a Session) -> Option<&'a str> {
+        self.key.as_deref().or(session.environment.key.as_deref())
+    }
+}
+
 /// Returns the address of the server to ask: the one named, else the one that serves this home.
 pub(crate) fn server(session: &Session, url: Option<&str>) -> Result<String, Failure> {
     let named = url.map(str::to_owned).or_else(|| session.environment.url.clone());

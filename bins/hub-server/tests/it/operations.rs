@@ -36,6 +36,36 @@ async fn what_was_used_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_loaded_before_it_is_asked_and_unloaded_when_nobody_uses_it() {
+    let world = World::new().await.import("bert").await;
+    let names = async || {
+        let loaded = world.get("/hub/v1/ps").await.json(200);
+        let models = loaded["models"].as_array().unwrap().clone();
+        models.into_iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for model in ["hub-guide", "bert"] {
+        let body = json!({"model": model, "keep_alive": "30m"});
+        assert_eq!(world.post("/hub/v1/models/load", &body).await.json(200)["name"], model);
+    }
+    assert_eq!(names().await, ["bert", "hub-guide"]);
+    world.post("/hub/v1/models/unload", &json!({"model": "bert"})).await.json(200);
+    let mut left = names().await;
+    for _ in 0..200 {
+        if left == ["hub-guide"] {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        left = names().await;
+    }
+    assert_eq!(left, ["hub-guide"]);
+    for path in ["/hub/v1/models/load", "/hub/v1/models/unload"] {
+        assert!(world.post(path, &json!({"model": "nope"})).await.text.contains("nope"));
+        let wrong = world.post(path, &json!({"model": "bert", "x": 1})).await;
+        wrong.check_error(400, &"x".into(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn models_are_listed_and_found() {
     let world = World::new().await.import("bert").await;
     let list = world.get("/v1/models").await.json(200);

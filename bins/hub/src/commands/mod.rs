@@ -8,6 +8,7 @@ mod embed;
 mod import;
 mod keys;
 mod list;
+mod load;
 mod ps;
 mod pull;
 mod quantize;
@@ -15,6 +16,7 @@ mod rm;
 mod run;
 mod serve;
 mod show;
+mod unload;
 
 use clap::Subcommand;
 
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     List(list::Args),
     Show(show::Args),
     Ps(ps::Args),
+    Load(load::Args),
+    Unload(unload::Args),
     Embed(embed::Args),
     Import(import::Args),
     Quantize(quantize::Args),
@@ -49,6 +53,8 @@ impl Command {
             Self::List(args) => args.run(session),
             Self::Show(args) => args.run(session),
             Self::Ps(args) => args.run(session),
+            Self::Load(args) => args.run(session),
+            Self::Unload(args) => args.run(session),
             Self::Embed(args) => args.run(session),
             Self::Import(args) => args.run(session),
             Self::Quantize(args) => args.run(session),

@@ -6,19 +6,13 @@ use crate::{client, failure::Failure, output::table, session::Session};
 /// Lists the models that a running server has in memory
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The server to ask [default: HUB_URL, or the one that serves the home directory]
-    #[arg(long)]
-    url: Option<String>,
-    /// The key to send [default: HUB_API_KEY]
-    #[arg(long)]
-    key: Option<String>,
+    #[command(flatten)]
+    server: client::Server,
 }
 
 impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<(), Failure> {
-        let server = client::server(session, self.url.as_deref())?;
-        let answer =
-            client::get(&server, "/hub/v1/ps", self.key.as_deref().or(session.environment.key.as_deref()))?;
+        let answer = self.server.get(session, "/hub/v1/ps")?;
         session.output.emit(&answer, |answer| {
             let list = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
             let (models, loading) = (list("models"), list("loading"));

@@ -56,6 +56,8 @@ fn a_server_says_where_it_is_and_a_second_one_is_refused() {
     assert_eq!(running["models"][0]["name"], "hub-guide");
     assert!(hub.works(&["ps"]).contains("hub-guide  chat"));
     assert!(hub.works(&["list"]).contains("hub-guide"), "commands work beside a server");
+    assert_eq!(hub.works(&["load", "hub-guide"]).trim_end(), "hub-guide is in memory");
+    assert!(hub.works(&["unload", "hub-guide"]).starts_with("hub-guide leaves memory"));
 
     // Killed, it leaves its files behind, and the next one starts all the same.
     drop(server);
