@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use hub_base::{Account, Task};
+use hub_base::{Account, Reservation, Task};
 use hub_nn::{
     Device,
     executor::{Output, Outputs, Want},
@@ -36,6 +36,8 @@ pub struct EmbeddingModel(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     info: ModelInfo,
+    /// What it takes beside its weights and what sequences keep.
+    _work: Reservation,
     tokenizer: Tokenizer,
     pooling: Arc<Pooling>,
     /// What rows hold beside the hidden state, of a model that says more of a text than one vector.
@@ -105,8 +107,9 @@ impl EmbeddingModel {
         let (name, queue) = (source.thread_name(), options.queue);
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let info = bundle.info(options.executor.for_device(&device));
+        let work = info.book_work(&device)?;
         let encoder = Encoder::start(&name, queue, executor_loader(bundle, device, options))?;
-        Ok(Self(Arc::new(Inner { info, tokenizer, pooling, m3, dimensions, closing, encoder })))
+        Ok(Self(Arc::new(Inner { info, _work: work, tokenizer, pooling, m3, dimensions, closing, encoder })))
     }
 
     /// Returns what the model is.

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
-use hub_base::Task;
+use hub_base::{OverBudget, Reservation, Task};
 use hub_nn::{
+    Device,
     executor::{ExecutorOptions, Work},
     state::Group,
 };
@@ -96,10 +97,31 @@ impl ModelInfo {
             .fold(0, u64::saturating_add)
     }
 
-    /// Returns the longest sequence of this model that `bytes` hold beside its weights, in tokens: at least one, at
+    /// Returns how many bytes a loaded model takes beside its weights and what sequences keep: what steps compute in, and the
+    /// vocabulary.
+    pub fn work_bytes(&self) -> u64 {
+        self.scratch_bytes.saturating_add(self.vocabulary_bytes)
+    }
+
+    /// Books what a model takes beside its weights and what sequences keep, for as long as it lives.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] with what all of it takes, if there is no room for its weights as well: so whoever makes room knows at once
+    /// for how much.
+    pub(crate) fn book_work(&self, device: &Device) -> Result<Reservation, Error> {
+        let account = device.account();
+        let refused = |source| Error::Memory { what: "its weights and the work of its steps", source };
+        let (asked, free) = (self.loaded_bytes.saturating_add(self.work_bytes()), account.free_bytes());
+        if free < asked {
+            return Err(refused(OverBudget { asked, free, limit: account.limit_bytes() }));
+        }
+        account.reserve(self.work_bytes()).map_err(refused)
+    }
+
+    /// Returns the longest sequence of this model that `bytes` hold with all else that it takes, in tokens: at least one, at
     /// most what the model was made for.
     pub fn context_within(&self, bytes: u64) -> usize {
-        let fits = |tokens: usize| self.loaded_bytes.saturating_add(self.state_bytes(tokens)) <= bytes;
+        let fits = |tokens: usize| self.memory_bytes(tokens) <= bytes;
         let (mut least, mut most) = (1, self.context_tokens.max(1));
         // What a sequence keeps never shrinks as it grows.
         while least < most {

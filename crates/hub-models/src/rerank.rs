@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use hub_base::{Account, Task};
+use hub_base::{Account, Reservation, Task};
 use hub_nn::{
     Device, Priority,
     executor::{Output, Outputs, Want},
@@ -26,6 +26,8 @@ pub struct Reranker(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     info: ModelInfo,
+    /// What it takes beside its weights and what sequences keep.
+    _work: Reservation,
     tokenizer: Tokenizer,
     form: PairForm,
     scoring: Scoring,
@@ -84,8 +86,9 @@ impl Reranker {
         let (name, queue) = (source.thread_name(), options.queue);
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let info = bundle.info(options.executor.for_device(&device));
+        let work = info.book_work(&device)?;
         let encoder = Encoder::start(&name, queue, executor_loader(bundle, device, options))?;
-        Ok(Self(Arc::new(Inner { info, tokenizer, form, scoring, wanted, encoder })))
+        Ok(Self(Arc::new(Inner { info, _work: work, tokenizer, form, scoring, wanted, encoder })))
     }
 
     /// Returns what the model is.

@@ -4,7 +4,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use hub_base::{Account, Task};
+use hub_base::{Account, Reservation, Task};
 use hub_nn::{
     Device,
     tokens::{AddSpecial, Tokenizer},
@@ -34,6 +34,8 @@ pub struct TextModel(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     info: ModelInfo,
+    /// What it takes beside its weights and what sequences keep.
+    _work: Reservation,
     context_tokens: usize,
     /// How many sequences share a step at most.
     max_sequences: usize,
@@ -97,6 +99,7 @@ impl TextModel {
         let end_tokens = bundle.end_tokens(&tokenizer)?;
         let device = options.device.clone().unwrap_or_else(|| Device::cpu(Account::unlimited()));
         let info = bundle.info(options.executor.for_device(&device));
+        let work = info.book_work(&device)?;
         let context_tokens = match options.context_tokens {
             Some(tokens) => tokens.clamp(1, info.context_tokens.max(1)),
             None => info.context_within(device.account().limit_bytes()),
@@ -118,6 +121,7 @@ impl TextModel {
             Engine::start(&source.thread_name(), settings, executor_loader(bundle, device, options))?;
         Ok(Self(Arc::new(Inner {
             info,
+            _work: work,
             context_tokens,
             max_sequences,
             tokenizer,

@@ -23,7 +23,7 @@ pub struct LoadedModel {
     pub name: ModelId,
     /// What it can be asked to do.
     pub task: Task,
-    /// Bytes of its weights, and of what running sequences keep.
+    /// Bytes of its weights, of what running sequences keep, of what steps compute in, and of its vocabulary.
     pub memory_bytes: u64,
     /// The longest sequence it serves, in tokens.
     pub context_tokens: usize,
@@ -75,7 +75,7 @@ impl Loaded {
         LoadedModel {
             name: name.clone(),
             task: self.task(),
-            memory_bytes: load.weight_bytes + load.state_bytes,
+            memory_bytes: load.weight_bytes + load.state_bytes + self.work_bytes(),
             context_tokens: self.context_tokens(),
             running: load.running,
             waiting: load.waiting,
@@ -93,6 +93,15 @@ impl Loaded {
             Self::Text(model) => model.context_tokens(),
             Self::Embedding(model) => model.info().context_tokens,
             Self::Reranker(model) => model.info().context_tokens,
+        }
+    }
+
+    /// Returns what it takes beside its weights and what sequences keep.
+    fn work_bytes(&self) -> u64 {
+        match self {
+            Self::Text(model) => model.info().work_bytes(),
+            Self::Embedding(model) => model.info().work_bytes(),
+            Self::Reranker(model) => model.info().work_bytes(),
         }
     }
 
