@@ -136,6 +136,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_home_is_the_same_from_everywhere() {
+        let home = Home::at(Path::new("home"));
+        assert!(home.path().is_absolute() && home.path().ends_with("home"));
+    }
+
+    #[test]
     fn a_second_server_is_told_where_the_first_one_is() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::create(dir.path()).unwrap();

@@ -462,3 +462,27 @@ fn other_kinds_are_refused_by_name() {
         assert!(error.contains(part) && error.contains(tensor), "{error}");
     }
 }
+
+#[test]
+fn a_layer_that_guesses_further_tokens_is_left_out() {
+    for name in ["deepseek-v3", "glm4-flash"] {
+        let folder = TinyModel::new(name).write();
+        let (path, source) = (folder.path().join("model.safetensors"), folder.path().to_owned().into());
+        let weights = Weights::open(folder.path()).unwrap();
+        let stored = |name: &str| {
+            let raw = weights.read(name).unwrap();
+            (name.to_owned(), Stored::f32(raw.shape.clone(), &raw.to_f32().unwrap()))
+        };
+        let mut tensors: BTreeMap<String, Stored> = weights.names().map(stored).collect();
+        let layers = inspect(&source).unwrap().layers;
+        let mut add = |layer: usize, part: &str| {
+            tensors.insert(format!("model.layers.{layer}.{part}.weight"), Stored::f32(vec![2], &[1.0, 2.0]));
+            write_safetensors(&path, &tensors);
+        };
+        add(layers, "enorm");
+        assert!(inspect(&source).is_err(), "{name}: it could be a layer like the others");
+        add(layers, "eh_proj");
+        let left_out = inspect(&source).unwrap().left_out;
+        assert_eq!(left_out.len(), 2, "{name}: {left_out:?}");
+    }
+}

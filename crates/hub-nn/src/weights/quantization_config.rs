@@ -52,3 +52,19 @@ impl QuantizationConfig {
         self.weight_block_size.unwrap_or([128, 128])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_of_the_first_format_wrap() {
+        let first = QuantizationConfig::default();
+        let ones = [2, 4, 8].map(|bits| first.gptq_added(bits));
+        assert_eq!(ones, [0x5555_5555, 0x1111_1111, 0x0101_0101]);
+        // Zeros of 0 to 7, as they are stored: taken away from the whole word.
+        assert_eq!(0x6543_20ff_u32.wrapping_add(ones[1]), 0x7654_3210);
+        let second = QuantizationConfig { checkpoint_format: Some("gptq_v2".to_owned()), ..first };
+        assert_eq!(second.gptq_added(4), 0);
+    }
+}

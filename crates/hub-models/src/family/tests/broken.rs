@@ -164,3 +164,15 @@ fn contradictions_of_metadata_are_told_by_their_key() {
         }
     }
 }
+
+#[test]
+fn a_head_that_is_not_tied_must_be_there() {
+    let folder = TinyModel::new("gemma3-vision").write();
+    let weights = Weights::open(folder.path()).unwrap();
+    let text = std::fs::read(folder.path().join("config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&text).unwrap();
+    assert!(spec_of(&weights, Some(&config)).is_ok());
+    let path = ["text_config", "tie_word_embeddings"].map(str::to_owned);
+    let error = spec_of(&weights, Some(&set(&config, &path, Some(&json!(false))))).unwrap_err();
+    assert!(error.to_string().contains("text_config.tie_word_embeddings"), "{error}");
+}
