@@ -89,24 +89,26 @@ impl<K: Clone + Eq + Hash> Forecast<K> {
     pub fn urgency(&self, model: &K, asked: &K, now: f64) -> f64 {
         let Some(history) = self.models.get(model) else { return 1.0 / UNKNOWN };
         let rested = (now - history.until).max(0.0);
-        let (mut weight, mut all, mut sum) = (1.0, 1.0, 1.0 / (rested + UNKNOWN));
-        for rest in history.rests.iter().rev() {
-            if *rest > rested {
-                all += weight;
-                sum += weight / (rest - rested + SOON);
-            }
-            weight *= FADE;
-        }
-        let own = sum / all;
-        let (mut weight, mut all, mut sum) = (1.0, OWN, OWN * own);
+        let own = history.rests.iter().map(|rest| (*rest > rested).then(|| rest - rested));
+        let own = mean_inverse(own, 1.0, 1.0 / (rested + UNKNOWN));
         let pair = (asked.clone(), model.clone());
-        for after in self.follows.get(&pair).into_iter().flatten().rev() {
-            all += weight;
-            sum += weight / (after + SOON);
-            weight *= FADE;
-        }
-        sum / all
+        let after = self.follows.get(&pair).into_iter().flatten().map(|after| Some(*after));
+        mean_inverse(after, OWN, own)
     }
+}
+
+/// Returns the mean of one over these times, the last of which counts most, and of what was known before, which counts `weight`. A
+/// time that does not count still ages those before it.
+fn mean_inverse(times: impl DoubleEndedIterator<Item = Option<f64>>, weight: f64, known: f64) -> f64 {
+    let (mut all, mut sum, mut each) = (weight, weight * known, 1.0);
+    for time in times.rev() {
+        if let Some(time) = time {
+            all += each;
+            sum += each / (time + SOON);
+        }
+        each *= FADE;
+    }
+    sum / all
 }
 
 fn remember(times: &mut VecDeque<f64>, time: f64) {

@@ -6,6 +6,7 @@
 mod altup;
 mod attention;
 mod check;
+mod error;
 mod experts;
 mod latent;
 mod linear;
@@ -21,7 +22,7 @@ mod rows;
 
 pub use altup::{AltUpSpec, LaurelSpec, StreamsSpec};
 pub use attention::{AttentionSpec, KvSpec, NormScope, OwnKv, QueryTemperature};
-pub use check::SpecError;
+pub use error::SpecError;
 pub use experts::{ApartSpec, ExpertSpec, ExpertsSpec, GroupsSpec, RoutingSpec, Scoring, SharedSpec};
 pub use latent::{KeyForm, LatentSpec};
 pub use linear::{LinearSpec, TensorUse};
